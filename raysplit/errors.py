@@ -1,0 +1,35 @@
+"""Errors that a user can mend: one sentence saying what is wrong, where, and what would be right."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A user's mistake. The command line prints it as one sentence and exits with code 2."""
+
+
+class ScenarioError(UserError):
+    """A scenario that cannot be built: a wrong name, type, value or combination."""
+
+
+class PopulationError(UserError):
+    """A population that is missing, damaged or does not fit the scenario."""
+
+
+class RunError(UserError):
+    """A run folder that is missing, damaged, finished or in somebody else's hands."""
+
+
+class ClusterError(UserError):
+    """A cluster, device or machine that cannot hold the scenario."""
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """A closing clause that names the valid choice nearest to ``name``, or all of them."""
+    choices = list(valid)
+    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return "choose from " + ", ".join(repr(choice) for choice in choices)

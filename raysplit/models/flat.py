@@ -1,0 +1,81 @@
+"""A portion's parameters and float buffers as one flat vector, without a copy.
+
+``FlatPortion`` moves every parameter of some modules into one vector and leaves views behind, so that loading a global
+portion, averaging portions and storing an update are each one operation on one tensor.
+
+Layout: all parameters in module order, each in its memory order (channels_last for convolutions), then all floating
+buffers (BatchNorm statistics). ``parameters`` is the boundary: rules that measure distance see only ``vector[:parameters]``.
+Integer buffers (``num_batches_tracked``) stay with the module: averaging them means nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+
+class FlatPortion:
+    """``vector``: [d] with ``d = parameters + buffers``; the modules' tensors are views of it."""
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        named = [(name, p) for module in modules for name, p in module.named_parameters()]
+        buffers = [
+            (name, b) for module in modules for name, b in module.named_buffers() if torch.is_floating_point(b)
+        ]
+        self.parameters = sum(p.numel() for _, p in named)
+        everything: list[tuple[str, torch.Tensor]] = [*named, *buffers]
+        first = everything[0][1] if everything else torch.zeros(0)
+        self.vector = torch.empty(sum(t.numel() for _, t in everything), dtype=first.dtype, device=first.device)
+        self.names: list[str] = []
+        self.views: list[torch.Tensor] = []
+        self.trainable: list[nn.Parameter] = [p for _, p in named]
+        offset = 0
+        for name, tensor in everything:
+            view = _like(self.vector[offset : offset + tensor.numel()], tensor)
+            view.copy_(tensor.detach())
+            tensor.data = view
+            self.names.append(name)
+            self.views.append(view)
+            offset += tensor.numel()
+
+    def named_tensors(self, vector: torch.Tensor) -> dict[str, torch.Tensor]:
+        """A flat vector of this layout as ordinary contiguous tensors by name, as ``state_dict`` would give them."""
+        tensors = {}
+        offset = 0
+        for name, view in zip(self.names, self.views, strict=True):
+            tensors[name] = _like(vector[offset : offset + view.numel()], view).contiguous()
+            offset += view.numel()
+        return tensors
+
+    def from_named(self, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The inverse of ``named_tensors``; raises ``KeyError`` or ``ValueError`` for tensors of another model."""
+        vector = torch.empty_like(self.vector)
+        offset = 0
+        for name, view in zip(self.names, self.views, strict=True):
+            tensor = tensors[name]
+            if tensor.shape != view.shape:
+                raise ValueError(f"{name} has shape {tuple(tensor.shape)} where the model has {tuple(view.shape)}")
+            _like(vector[offset : offset + view.numel()], view).copy_(tensor)
+            offset += view.numel()
+        return vector
+
+
+def _like(flat: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    """``flat`` seen with the shape of ``tensor``, in its memory order."""
+    if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous():
+        out, channels, height, width = tensor.shape
+        return flat.view(out, height, width, channels).permute(0, 3, 1, 2)
+    return flat.view(tensor.shape)
+
+
+def digest(tensors: dict[str, torch.Tensor]) -> str:
+    """sha256 over names, types, shapes and bytes: the identity of a trained model."""
+    state = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        state.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
+        state.update(tensor.numpy().tobytes())
+    return state.hexdigest()

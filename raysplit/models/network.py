@@ -1,0 +1,110 @@
+"""Networks as ordered named stages, cut by name into head, body and tail.
+
+A model *spec* is a part of the scenario: it says how to build the stages and which stage each of the paper's cut names
+means. The network is always built whole, from one seed stream, and then cut: where it is cut never changes a weight.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import nn
+
+from raysplit import rng
+from raysplit.errors import ScenarioError, nearest
+
+
+@runtime_checkable
+class ModelSpec(Protocol):
+    """A frozen dataclass; ``cut`` names the last stage of the head, ``tail`` the last stage before a U-shape's tail."""
+
+    @property
+    def cut(self) -> str | None: ...
+
+    @property
+    def tail(self) -> str | None: ...
+
+    @property
+    def cuts(self) -> Mapping[str, str]:
+        """The papers' cut names → the stage after which they cut."""
+        ...
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]: ...
+
+    @property
+    def classes(self) -> int: ...
+
+    def stages(self) -> list[tuple[str, nn.Module]]:
+        """Fresh modules, in order, initialised from torch's current generator."""
+        ...
+
+
+def build(spec: ModelSpec, seed: int, dtype: torch.dtype = torch.float32) -> nn.Sequential:
+    """The whole network, initialised from the stream ``(seed, "model")``; convolutions in channels_last.
+
+    channels_last is a third faster for small images on CPUs (docs/benchmarks.md) and what tensor cores want.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(rng.key(seed, "model") & ((1 << 63) - 1))
+        network = nn.Sequential(OrderedDict(spec.stages()))
+    return network.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+@dataclass(frozen=True)
+class Portions:
+    """One network cut for its parties: ``head`` and ``tail`` at the client, ``body`` at the server.
+
+    Uncut (FedAvg, centralised): ``head`` is everything, ``body`` and ``tail`` are None.
+    """
+
+    head: nn.Sequential
+    body: nn.Sequential | None = None
+    tail: nn.Sequential | None = None
+
+    @property
+    def client(self) -> list[nn.Sequential]:
+        return [self.head] if self.tail is None else [self.head, self.tail]
+
+    @property
+    def server(self) -> list[nn.Sequential]:
+        return [] if self.body is None else [self.body]
+
+
+def stage_index(spec: ModelSpec, name: str, option: str) -> int:
+    """How many stages stand up to and including the cut ``name``; ``name`` is a paper's or a stage's."""
+    names = [stage for stage, _ in spec.stages()]
+    stage = spec.cuts.get(name, name)
+    if stage not in names:
+        valid = [*spec.cuts, *names]
+        raise ScenarioError(f"{type(spec).__name__} has no {option} {name!r}; {nearest(name, valid)}")
+    return names.index(stage) + 1
+
+
+def cut(network: nn.Sequential, spec: ModelSpec, split: bool, u_shaped: bool) -> Portions:
+    """Cut a built network; the portions share its modules. Raises ``ScenarioError`` for a cut that leaves a party empty."""
+    if not split:
+        return Portions(head=network)
+    kind = type(spec).__name__
+    if spec.cut is None:
+        raise ScenarioError(f"this protocol splits the model, so {kind} needs cut=…; {nearest('', spec.cuts)}")
+    stages = list(network.named_children())
+    first = stage_index(spec, spec.cut, "cut")
+    last = len(stages)
+    if u_shaped:
+        if spec.tail is None:
+            raise ScenarioError(f"a U-shaped protocol needs {kind}(tail=…): the last stage before the client's tail")
+        last = stage_index(spec, spec.tail, "tail")
+    if first >= last:
+        raise ScenarioError(
+            f"{kind}(cut={spec.cut!r}{f', tail={spec.tail!r}' if u_shaped else ''}) leaves the server no stage; cut earlier"
+        )
+    return Portions(
+        head=nn.Sequential(OrderedDict(stages[:first])),
+        body=nn.Sequential(OrderedDict(stages[first:last])),
+        tail=nn.Sequential(OrderedDict(stages[last:])) if u_shaped else None,
+    )

@@ -1,0 +1,105 @@
+"""What the two Arrow files of a population must say of themselves (docs/population.md, format version 1)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+VERSION = 1
+
+CLIENT_FIELDS: dict[str, pa.DataType] = {
+    "client": pa.string(),
+    "train_start": pa.int64(),
+    "train_stop": pa.int64(),
+    "test_start": pa.int64(),
+    "test_stop": pa.int64(),
+}
+
+
+@dataclass(frozen=True)
+class Header:
+    """A population's metadata. ``digest`` and ``sample_bytes`` stand in the offsets only: they are known last."""
+
+    name: str
+    shape: tuple[int, int, int]
+    classes: int
+    synthetic: bool
+    description: str
+    digest: str = ""
+    sample_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.shape) != 3 or min(self.shape) < 1 or _size(self.shape) > 1 << 24:
+            raise ValueError(f"the shape is {list(self.shape)}, not [channels, height, width] of at most 2^24 pixels")
+        if not 1 <= self.classes <= 32767:
+            raise ValueError(f"the number of classes is {self.classes}, not in 1..32767")
+
+    def without_offsets(self) -> Header:
+        """The part that the samples file carries."""
+        return replace(self, digest="", sample_bytes=0)
+
+    def to_metadata(self, *, offsets: bool) -> dict[str, str]:
+        """Arrow schema metadata of the samples file, or of the offsets."""
+        metadata = {
+            "raysplit.format": "population",
+            "raysplit.version": str(VERSION),
+            "name": self.name,
+            "shape": json.dumps(self.shape),
+            "classes": str(self.classes),
+            "synthetic": json.dumps(self.synthetic),
+            "description": self.description,
+        }
+        return metadata | {"digest": self.digest, "sample_bytes": str(self.sample_bytes)} if offsets else metadata
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[bytes, bytes] | None, *, offsets: bool) -> Header:
+        """Read back; raises ``ValueError`` saying what is missing or wrong."""
+        text = {key.decode(): value.decode() for key, value in (metadata or {}).items()}
+        if text.get("raysplit.format") != "population":
+            raise ValueError("it is an Arrow file, but not a population")
+        if text.get("raysplit.version") != str(VERSION):
+            raise ValueError(f"it has format version {text.get('raysplit.version')}, this RaySplit reads {VERSION}")
+        wanted = {"name", "shape", "classes", "synthetic", "description"} | (
+            {"digest", "sample_bytes"} if offsets else set()
+        )
+        if missing := sorted(wanted - text.keys()):
+            raise ValueError(f"its metadata lack {', '.join(missing)}")
+        shape, synthetic = json.loads(text["shape"]), json.loads(text["synthetic"])
+        if not (isinstance(shape, list) and all(type(side) is int for side in shape) and isinstance(synthetic, bool)):
+            raise ValueError("its metadata have a shape or a synthetic flag of a wrong kind")
+        header = cls(text["name"], tuple(shape), int(text["classes"]), synthetic, text["description"])
+        if not offsets:
+            return header
+        if len(text["digest"]) != 64:
+            raise ValueError("its digest is not a sha256")
+        return replace(header, digest=text["digest"], sample_bytes=int(text["sample_bytes"]))
+
+
+def sample_schema(shape: tuple[int, int, int]) -> pa.Schema:
+    """The columns of the samples file; units stand in the field metadata."""
+    pixels = pa.list_(pa.field("pixel", pa.uint8(), nullable=False), _size(shape))
+    return pa.schema(
+        [
+            pa.field("pixels", pixels, nullable=False, metadata={"unit": "intensity 0..255", "order": "C, H, W"}),
+            pa.field("label", pa.int16(), nullable=False, metadata={"unit": "class index"}),
+        ]
+    )
+
+
+def client_schema() -> pa.Schema:
+    """The columns of the offsets."""
+    return pa.schema(
+        [
+            pa.field(
+                name, kind, nullable=False, metadata={"unit": "row of the samples" if name != "client" else "name"}
+            )
+            for name, kind in CLIENT_FIELDS.items()
+        ]
+    )
+
+
+def _size(shape: tuple[int, int, int]) -> int:
+    return shape[0] * shape[1] * shape[2]

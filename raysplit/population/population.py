@@ -1,0 +1,70 @@
+"""What a population is: virtual clients that each own a training set and a test set.
+
+A *spec* (a frozen dataclass such as ``SyntheticWriters`` or ``ArrowFile``) stands in the scenario, says which data is
+meant and opens it; an open ``Population`` serves samples by client id without holding anything per client in memory.
+Every host process opens its own: a memory map or a generator costs the same for 3,550 clients and for 1,000,000.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+
+class Samples(NamedTuple):
+    """``x``: uint8 [n, C, H, W]; ``y``: int64 class labels [n]."""
+
+    x: torch.Tensor
+    y: torch.Tensor
+
+
+@dataclass(frozen=True)
+class PopulationInfo:
+    """What the record and the report say about a population.
+
+    ``shape`` is a sample's [C, H, W]; ``digest`` names the data (two populations with equal digests give equal bytes);
+    ``synthetic`` populations are announced as such in the log, the record and the report.
+    """
+
+    name: str
+    clients: int
+    classes: int
+    shape: tuple[int, int, int]
+    synthetic: bool
+    digest: str
+    description: str = ""
+
+
+class Population(Protocol):
+    """An open population. ``clients`` arguments are int64 arrays of client ids in [0, info.clients)."""
+
+    @property
+    def info(self) -> PopulationInfo: ...
+
+    def train_sizes(self, clients: np.ndarray) -> np.ndarray:
+        """Training samples of each of ``clients``: int64 [len(clients)], without touching the samples."""
+        ...
+
+    def test_sizes(self, clients: np.ndarray) -> np.ndarray:
+        """Test samples of each of ``clients``: int64 [len(clients)]."""
+        ...
+
+    def train(self, client: int) -> Samples:
+        """The training set of one client."""
+        ...
+
+    def test(self, client: int) -> Samples:
+        """The test set of one client."""
+        ...
+
+
+@runtime_checkable
+class PopulationSpec(Protocol):
+    """A scenario's description of a population; a frozen dataclass of plain values."""
+
+    def open(self) -> Population:
+        """Open it; raises ``PopulationError`` naming the command that would prepare missing data."""
+        ...

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
 
 
 class Channel(str, Enum):
@@ -42,3 +44,57 @@ class ThreatModel:
     sees: frozenset[Channel]
     changes: frozenset[Channel]
     knowledge: Literal["full", "partial"] = "full"
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message on a channel. ``tensor`` is what it carries; ``labels`` travel with smashed data unless U-shaped."""
+
+    channel: Channel
+    round: int
+    client: int
+    step: int
+    tensor: torch.Tensor
+    labels: torch.Tensor | None = None
+
+
+@runtime_checkable
+class Tap(Protocol):
+    """Somebody attached to channels between a client and the main server: gets each message, returns what goes on.
+
+    With no tap attached the wire costs nothing. A tap that only listens returns its message unchanged.
+    """
+
+    @property
+    def channels(self) -> frozenset[Channel]: ...
+
+    def through(self, message: Message) -> Message: ...
+
+
+def pass_taps(taps: tuple[Tap, ...], message: Message) -> Message:
+    """What arrives of a message when every tap on its channel has had it, in order."""
+    for tap in taps:
+        if message.channel in tap.channels:
+            message = tap.through(message)
+    return message
+
+
+class Traffic:
+    """Messages and bytes on every channel, counted where a message leaves its sender.
+
+    ``bytes`` are the tensors'; labels (int64) are counted apart, because the papers' cost tables leave them out.
+    """
+
+    def __init__(self) -> None:
+        self.messages: dict[Channel, int] = {}
+        self.bytes: dict[Channel, int] = {}
+        self.label_bytes: dict[Channel, int] = {}
+
+    def count(self, channel: Channel, payload: int, labels: int = 0, messages: int = 1) -> None:
+        self.messages[channel] = self.messages.get(channel, 0) + messages
+        self.bytes[channel] = self.bytes.get(channel, 0) + payload
+        self.label_bytes[channel] = self.label_bytes.get(channel, 0) + labels
+
+    def add(self, other: Traffic) -> None:
+        for channel in other.messages:
+            self.count(channel, other.bytes[channel], other.label_bytes[channel], other.messages[channel])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -35,6 +36,13 @@ def part(cls: Cls) -> Cls:
 
     setattr(cls, "__post_init__", __post_init__)  # noqa: B010 - mypy forbids assigning to a method
     return typing.cast(Cls, dataclasses.dataclass(frozen=True)(cls))
+
+
+def within(name: str, value: float, low: float, high: float = math.inf) -> None:
+    """Raise ``ScenarioError`` unless low ≤ value ≤ high; ``name`` is the field's, as ``"Training.lr"``."""
+    if not low <= value <= high:
+        top = "" if high == math.inf else f" and at most {high:g}"
+        raise ScenarioError(f"{name} must be at least {low:g}{top}, but it is {value!r}")
 
 
 def check_types(instance: Any) -> None:

@@ -75,34 +75,50 @@ class Portions:
         return [] if self.body is None else [self.body]
 
 
-def stage_index(spec: ModelSpec, name: str, option: str) -> int:
+def stage_names(spec: ModelSpec) -> list[str]:
+    """The names of the stages in order, without allocating a parameter."""
+    with torch.device("meta"):
+        return [name for name, _ in spec.stages()]
+
+
+def _stages_up_to(spec: ModelSpec, name: str, option: str) -> int:
     """How many stages stand up to and including the cut ``name``; ``name`` is a paper's or a stage's."""
-    names = [stage for stage, _ in spec.stages()]
+    names = stage_names(spec)
     stage = spec.cuts.get(name, name)
     if stage not in names:
-        valid = [*spec.cuts, *names]
-        raise ScenarioError(f"{type(spec).__name__} has no {option} {name!r}; {nearest(name, valid)}")
+        raise ScenarioError(f"{type(spec).__name__} has no {option} {name!r}; {nearest(name, [*spec.cuts, *names])}")
     return names.index(stage) + 1
 
 
-def cut(network: nn.Sequential, spec: ModelSpec, split: bool, u_shaped: bool) -> Portions:
-    """Cut a built network; the portions share its modules. Raises ``ScenarioError`` for a cut that leaves a party empty."""
-    if not split:
-        return Portions(head=network)
+def check_cut(spec: ModelSpec, split: bool, u_shaped: bool) -> tuple[int, int]:
+    """Where head and body end, in stages. Raises ``ScenarioError`` for a cut that is unknown or leaves a party empty.
+
+    Uncut models are all head. A U-shape whose ``tail`` is the last stage has an empty tail (labels local, loss local).
+    """
     kind = type(spec).__name__
+    if not split:
+        count = len(stage_names(spec))
+        return count, count
     if spec.cut is None:
-        raise ScenarioError(f"this protocol splits the model, so {kind} needs cut=…; {nearest('', spec.cuts)}")
-    stages = list(network.named_children())
-    first = stage_index(spec, spec.cut, "cut")
-    last = len(stages)
+        raise ScenarioError(f"this protocol splits the model, so {kind} needs cut=…: {', '.join(spec.cuts)} or a stage name")
+    first = _stages_up_to(spec, spec.cut, "cut")
+    last = len(stage_names(spec))
     if u_shaped:
         if spec.tail is None:
             raise ScenarioError(f"a U-shaped protocol needs {kind}(tail=…): the last stage before the client's tail")
-        last = stage_index(spec, spec.tail, "tail")
+        last = _stages_up_to(spec, spec.tail, "tail")
     if first >= last:
-        raise ScenarioError(
-            f"{kind}(cut={spec.cut!r}{f', tail={spec.tail!r}' if u_shaped else ''}) leaves the server no stage; cut earlier"
-        )
+        tail = f", tail={spec.tail!r}" if u_shaped else ""
+        raise ScenarioError(f"{kind}(cut={spec.cut!r}{tail}) leaves the server no stage; cut earlier")
+    return first, last
+
+
+def cut(network: nn.Sequential, spec: ModelSpec, split: bool, u_shaped: bool) -> Portions:
+    """Cut a built network; the portions share its modules."""
+    first, last = check_cut(spec, split, u_shaped)
+    if not split:
+        return Portions(head=network)
+    stages = list(network.named_children())
     return Portions(
         head=nn.Sequential(OrderedDict(stages[:first])),
         body=nn.Sequential(OrderedDict(stages[first:last])),

@@ -82,7 +82,7 @@ class OpenArrow:
         sidecar = clients_file(file)
         if not sidecar.is_file():
             raise PopulationError(
-                f"{str(file)!r} has no offsets beside it: {sidecar.name!r} is missing; copy both files, or prepare again"
+                f"{str(file)!r} has no offsets beside it: {sidecar.name!r} is missing; copy both files, or prepare them"
             )
         clients, self._header = _guarded(sidecar, lambda: _read_clients(sidecar))
         self._offsets: dict[str, np.ndarray] = {
@@ -186,7 +186,7 @@ class Digest:
         """Arrays of pixels (uint8) or labels (int16)."""
         for array in rows:
             little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-            self._hash.update(memoryview(np.ascontiguousarray(little).reshape(-1).view(np.uint8)))
+            self._hash.update(np.ascontiguousarray(little).reshape(-1).view(np.uint8).data)
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()
@@ -226,6 +226,9 @@ def _mapped(file: Path) -> tuple[pa.ipc.RecordBatchFileReader, pa.Buffer]:
     """A reader whose buffers are views of the read-only map, and the map."""
     with open(file, "rb") as handle:
         view = pa.py_buffer(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
+    # Arrow looks for its magic at the end only.
+    if view[:8].to_pybytes() != b"ARROW1\0\0":
+        raise ValueError("it does not begin like an Arrow file")
     return pa.ipc.open_file(view), view
 
 

@@ -19,7 +19,6 @@ from raysplit.population.arrow import Digest, clients_file
 from raysplit.population.arrow_schema import CLIENT_FIELDS, Header, client_schema, sample_schema
 from raysplit.population.population import PopulationInfo
 
-
 #: What the user can mend: no space, quota or permission, a read-only disk, a file where a folder should be.
 UNWRITABLE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}

@@ -21,5 +21,5 @@ def uniforms(seed: int, purpose: str, ids: np.ndarray) -> np.ndarray:
     """One uniform number in (0, 1) for each id: float64 [len(ids)], a function of (seed, purpose, id) alone."""
     name = np.array([key(seed, purpose) & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64)
     counters = np.asarray(ids, dtype=np.int64).astype(np.uint64)
-    bits = _mix(_mix(counters * np.uint64(0x9E3779B97F4A7C15) + name) ^ _mix(name))
+    bits = _mix(_mix(counters * np.uint64(0x9E3779B97F4A7C15) + name) + name)
     return ((bits >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52

@@ -13,6 +13,8 @@ SIDE = 28
 REACH = 12.4
 """Pixels from the centre that a pen may reach, so that its 4 × 4 drop stays on the paper."""
 
+_FOOTPRINT = (np.arange(4)[:, None] * SIDE + np.arange(4)).reshape(4, 4, 1, 1)
+
 
 def _spline(fraction: np.ndarray) -> np.ndarray:
     """Cubic B-spline weights of the four pixels about a position: [4, ...], summing to one."""
@@ -40,12 +42,9 @@ def draw(x: np.ndarray, y: np.ndarray, drop: np.ndarray, darkness: np.ndarray) -
     left, top = np.floor(column), np.floor(row)
     across, down = _spline(column - left), _spline(row - top) * drop
     corner = ((top - 1) * SIDE + (left - 1)).astype(np.int64) + (np.arange(n) * (SIDE * SIDE))[:, None]
-    offset = (np.arange(4)[:, None] * SIDE + np.arange(4)).reshape(4, 4, 1, 1)
-    ink = np.bincount(
-        (corner + offset).ravel(),
-        weights=(down[:, None] * across[None, :]).ravel(),
-        minlength=n * SIDE * SIDE,
-    ).reshape(n, SIDE * SIDE)
+    cells = (corner + _FOOTPRINT).ravel()
+    ink = np.bincount(cells, weights=(down[:, None] * across).ravel(), minlength=n * SIDE * SIDE)
+    ink = ink.reshape(n, SIDE * SIDE)
     np.minimum(ink, 1.0, out=ink)
     ink *= (-255.0 * darkness)[:, None]
     ink += 255.5  # the half rounds

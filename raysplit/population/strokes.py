@@ -26,8 +26,9 @@ class GlyphTable:
     ``points``: float64 [2, A, P], x and y about the centre of each glyph's box, capitals 2 units high;
     ``before``/``after``: int64 [A, P], each position's neighbours on its own stroke (itself at a stroke's end);
     ``share``: float64 [A, P], what part of the way from before to after the position stands for;
-    ``bends``: float64 [WAYS, A, P], smooth displacement modes: along the page, along the pen's path and stroke by
-    stroke; ``first``: int64 [62], ``count``: int64 [62]: rows of a class are first … first + count - 1.
+    ``bends``: float64 [A, WAYS, P], smooth displacement modes: along the page, along the pen's path and stroke by
+    stroke; ``first``, ``last``: int64 [62], the first and last row of each class; ``usual``: float64 [A], how much of
+    its class's writing is done with an allograph or one before it.
     """
 
     points: np.ndarray
@@ -36,7 +37,8 @@ class GlyphTable:
     share: np.ndarray
     bends: np.ndarray
     first: np.ndarray
-    count: np.ndarray
+    last: np.ndarray
+    usual: np.ndarray
 
 
 def _curve(nodes: np.ndarray) -> np.ndarray:
@@ -77,10 +79,10 @@ def _shares(lengths: np.ndarray) -> np.ndarray:
     return 2 + np.diff(ends, prepend=0)
 
 
-def _bends(x: np.ndarray, y: np.ndarray, stroke: np.ndarray, along: np.ndarray) -> np.ndarray:
-    """The displacement modes [WAYS, P] of one glyph, each of size about one."""
-    page = [x, y, x * y, x * x - 0.3, y * y - 0.3, x * x * y, x * y * y, y * y * y]
-    pen = [np.cos(np.pi * k * along) for k in (1, 2, 3, 4, 5)]
+def _bends(x: np.ndarray, y: np.ndarray, stroke: np.ndarray, along: np.ndarray, stiff: np.ndarray) -> np.ndarray:
+    """The displacement modes [WAYS, P] of one glyph, each of size about one; ``stiff`` positions waver less."""
+    page = [x, y, x * y, x * x - 0.3, y * y - 0.3, x * x * y, x * y * y, 0.5 * y * y * y]
+    pen = [np.cos(np.pi * k * along) * (1.0 if k == 1 else stiff) for k in (1, 2, 3, 4, 5)]
     # Second and third strokes land where they land: bars too high, dots too far, legs that miss.
     parts = [(stroke == 0) * 1.0, (stroke == 1) * 1.0, (stroke >= 2) * 1.0]
     return np.stack([*page, *pen, *parts])
@@ -99,7 +101,9 @@ def _glyph(drawing: str) -> tuple[np.ndarray, ...]:
     index = np.arange(POINTS)
     before, after = np.maximum(index - 1, start), np.minimum(index + 1, stop)
     share = 1.0 / (after - before)
-    return points, before, after, share, _bends(points[0], points[1], stroke, (index + 0.5) / POINTS)
+    # People draw a straight line straighter than they draw a bow.
+    stiff = np.repeat([0.4 if part.startswith("-") else 1.0 for part in drawing.split(";")], counts)
+    return points, before, after, share, _bends(points[0], points[1], stroke, (index + 0.5) / POINTS, stiff)
 
 
 @lru_cache(maxsize=1)
@@ -107,8 +111,11 @@ def glyph_table() -> GlyphTable:
     """The table of all allographs, built once a process (about 20 ms) and read-only."""
     count = np.array([len(ALLOGRAPHS[character]) for character in CHARACTERS])
     glyphs = [_glyph(drawing) for character in CHARACTERS for drawing in ALLOGRAPHS[character]]
-    columns = [np.ascontiguousarray(np.stack(column, axis=-2)) for column in zip(*glyphs, strict=True)]
-    columns += [np.cumsum(count) - count, count]
+    points, before, after, share, bends = zip(*glyphs, strict=True)
+    columns = [np.stack(points, axis=1), np.stack(before), np.stack(after), np.stack(share), np.stack(bends)]
+    weights = [1.0 / np.arange(1, int(n) + 1) for n in count]
+    usual = np.concatenate([np.cumsum(weight / weight.sum()) for weight in weights])
+    columns += [np.cumsum(count) - count, np.cumsum(count) - 1, usual]
     for column in columns:
         column.setflags(write=False)
     return GlyphTable(*columns)

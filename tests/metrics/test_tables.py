@@ -155,7 +155,7 @@ def test_cut_at_any_byte_a_table_keeps_its_complete_batches(tmp_path: Path) -> N
         assert read_table(path).column("round").to_pylist() == [*range(1, whole + 1), 9], cut
 
 
-@pytest.mark.parametrize("tail", [b"\0" * 512, b"\xff\xff\xff\xff", b"\xff\xff\xff\xff\0\0\0\0", os.urandom(77)])
+@pytest.mark.parametrize("tail", [b"\0" * 512, b"\xff\xff\xff\xff", b"\xff\xff\xff\xff\0\0\0\0", bytes(range(7, 84))])
 def test_what_a_power_cut_leaves_behind_the_last_batch_is_dropped(tmp_path: Path, tail: bytes) -> None:
     write(tmp_path, 2)
     with open(tmp_path / "rounds.arrow", "ab") as file:

@@ -13,11 +13,13 @@ mean of b_(first-m..last-m), pushed up that of b_(first..last), provided that th
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
 
-from raysplit.defenses.aggregation.order_statistics import column_blocks, sort_columns
+from raysplit.defenses.aggregation.order_statistics import add_rows, column_blocks, extremes, sort_columns
 
 
 @runtime_checkable
@@ -37,34 +39,84 @@ def clamped_mean(ordered: torch.Tensor, value: torch.Tensor, m: int, first: int,
     rows = ordered.unbind(0)
     total, term = torch.zeros_like(value), torch.empty_like(value)
     for i in range(first, last + 1):
-        term.copy_(value)
+        clamped = value
         if i - m >= 1:
-            torch.maximum(term, rows[i - m - 1], out=term)
+            clamped = torch.maximum(clamped, rows[i - m - 1], out=term)
         if i <= n_b:
-            torch.minimum(term, rows[i - 1], out=term)
-        total.add_(term)
+            clamped = torch.minimum(clamped, rows[i - 1], out=term)
+        total.add_(clamped)
     return total.div_(last - first + 1)
 
 
-def bounded(m: int, n_b: int, first: int, last: int, down: bool, up: bool) -> bool:
-    """Whether ``m`` clones can move the rule only so far: downwards (``down``) and upwards (``up``)."""
-    return (not down or first - m >= 1) and (not up or last <= n_b)
+@dataclass(frozen=True)
+class Survey:
+    """``beyond``: what a clone must reach in each coordinate, [d]; ``plateau``: L(∞); ``bound``: no γ ≥ 0 has a larger L."""
+
+    beyond: torch.Tensor
+    plateau: float = math.nan
+    bound: float = math.nan
 
 
-class OrderedBenign:
-    """The benign rows, sorted once: the loss L(v) = ‖AGR({v}^m ∪ B) - reference‖₂ for any v, without another sort.
+@dataclass(frozen=True)
+class RankGame:
+    """``m`` clones of v against the ``benign`` rows B, [n_b, d], under a rule that averages c_(first..last).
 
-    Keeps one sorted copy of the benign rows, [n_b, d].
+    The adversary's gain is L(v) = ‖AGR({v}^m ∪ B) - μ‖₂ for a reference μ, [d].
     """
 
-    def __init__(self, benign: torch.Tensor, m: int, first: int, last: int) -> None:
-        self.blocks = [(columns, sort_columns(benign[:, columns])) for columns in column_blocks(benign)]
-        self.m, self.first, self.last = m, first, last
+    benign: torch.Tensor
+    m: int
+    first: int
+    last: int
 
-    def loss(self, value: torch.Tensor, reference: torch.Tensor) -> float:
-        """L(value); ``value`` and ``reference``: [d]."""
+    def bounded(self, down: bool, up: bool) -> bool:
+        """Whether the clones can move the rule only so far downwards, and upwards, where these are asked for."""
+        return (not down or self.first - self.m >= 1) and (not up or self.last <= self.benign.shape[0])
+
+    def blocks(self) -> Iterator[tuple[slice, torch.Tensor]]:
+        """The benign rows in blocks of columns, ascending."""
+        for columns in column_blocks(self.benign):
+            yield columns, sort_columns(self.benign[:, columns])
+
+    def sorted(self) -> list[tuple[slice, torch.Tensor]]:
+        """All blocks at once, for many calls of ``objective``: one more copy of the benign rows."""
+        return list(self.blocks())
+
+    def objective(
+        self, mean: torch.Tensor, value: torch.Tensor, ordered: Iterable[tuple[slice, torch.Tensor]] | None = None
+    ) -> float:
+        """L(value) for the reference ``mean``; ``value``: [d]."""
         squares = 0.0
-        for columns, ordered in self.blocks:
-            moved = clamped_mean(ordered, value[columns], self.m, self.first, self.last)
-            squares += float((moved - reference[columns]).double().square().sum())
+        for columns, benign in self.blocks() if ordered is None else ordered:
+            moved = clamped_mean(benign, value[columns], self.m, self.first, self.last)
+            squares += float((moved - mean[columns]).double().square_().sum())
         return math.sqrt(squares)
+
+    def survey(self, mean: torch.Tensor, p: torch.Tensor) -> Survey:
+        """What clones at ``mean`` + γ·``p`` can gain over all γ ≥ 0, from one sort; only where ``bounded``.
+
+        The bound is (Σ_j max(D_j(0)², D_j(∞)²))^½ with D = AGR - mean: a mean of clamps is monotone in γ, so |D_j| is largest
+        at an end.
+        """
+        beyond = torch.empty_like(p)
+        plateau = bound = 0.0
+        for columns, ordered in self.blocks():
+            centre, sign = mean[columns], p[columns]
+            at_zero = clamped_mean(ordered, centre, self.m, self.first, self.last)
+            # Far down the rule averages b_(first-m..last-m), far up b_(first..last); where p = 0 the clones stay at μ.
+            far, reach = at_zero, centre
+            for pushed, shift, edge in ((sign < 0, self.m, self.first - self.m), (sign > 0, 0, self.last)):
+                if pushed.any():
+                    kept = add_rows(ordered, self.first - shift - 1, self.last - shift)
+                    far = torch.where(pushed, kept.div_(self.last - self.first + 1), far)
+                    reach = torch.where(pushed, ordered[edge - 1], reach)
+            beyond[columns] = reach
+            at_infinity = (far - centre).double().square_()
+            plateau += float(at_infinity.sum())
+            bound += float(torch.maximum((at_zero - centre).double().square_(), at_infinity).sum())
+        return Survey(beyond, math.sqrt(plateau), math.sqrt(bound))
+
+    def outermost(self, p: torch.Tensor) -> torch.Tensor:
+        """The smallest benign value where ``p`` pushes down, the largest elsewhere, [d]: beyond these all is plateau."""
+        low, high = extremes(self.benign)
+        return torch.where(p < 0, low, high)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
-from raysplit.channels import ThreatModel
+from raysplit.channels import Channel, ThreatModel
+from raysplit.errors import ScenarioError
 
 if TYPE_CHECKING:
     from raysplit.defenses.aggregation.aggregation import AggregationRule
@@ -66,3 +67,27 @@ class UpdateAttack(Protocol):
     def poison(self, view: UpdateView) -> Poison: ...
 
 
+def updates_threat(knowledge: Literal["full", "partial"]) -> ThreatModel:
+    """An adversary that sees and changes the updates, and nothing else."""
+    return ThreatModel(frozenset({Channel.UPDATES}), frozenset({Channel.UPDATES}), knowledge)
+
+
+def visible_honest(view: UpdateView, knowledge: Literal["full", "partial"], attack: str) -> torch.Tensor:
+    """The honest updates from which an attack takes its statistics, [≥ 1, d]: the benign ones, or with partial knowledge its own.
+
+    Raises ScenarioError where a fully informed ``attack`` finds no benign client in the cohort.
+    """
+    if knowledge == "partial":
+        return view.own
+    if view.benign.shape[0] == 0:
+        raise ScenarioError(
+            f"{attack}(knowledge='full') found no benign client in the cohort of round {view.round}: "
+            "lower the malicious share or choose knowledge='partial'"
+        )
+    return view.benign
+
+
+def check_start_round(attack: str, start_round: int) -> None:
+    """Raise ScenarioError unless ``start_round`` counts from 1."""
+    if start_round < 1:
+        raise ScenarioError(f"{attack}.start_round counts rounds from 1, but it is {start_round}")

@@ -58,17 +58,22 @@ def weighted_sum(matrix: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     return total
 
 
-def mean_std(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and sample standard deviation (ddof = 1, as ``torch.std``) of every column, [d] each; one row has std 0."""
-    n, d = matrix.shape
-    mean, std = matrix.new_empty(d), matrix.new_zeros(d)
-    for columns in column_blocks(matrix):
-        block = matrix[:, columns]
-        centre = add_rows(block).div_(n)
-        mean[columns] = centre
+def mean_std(*matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and sample standard deviation (ddof = 1, as ``torch.std``) of every column, [d] each; one row has std 0.
+
+    Several matrices, [n_i, d], count as one with all their rows.
+    """
+    n = sum(matrix.shape[0] for matrix in matrices)
+    mean, std = matrices[0].new_empty(matrices[0].shape[1]), matrices[0].new_zeros(matrices[0].shape[1])
+    for columns in column_blocks(matrices[0]):
+        rows = [row for matrix in matrices for row in matrix[:, columns].unbind(0)]
+        centre = rows[0].clone()
+        for row in rows[1:]:
+            centre.add_(row)
+        mean[columns] = centre.div_(n)
         if n > 1:
             squares, deviation = torch.zeros_like(centre), torch.empty_like(centre)
-            for row in block.unbind(0):
+            for row in rows:
                 torch.sub(row, centre, out=deviation)
                 squares.add_(deviation.mul_(deviation))
             std[columns] = squares.div_(n - 1).sqrt_()

@@ -1,0 +1,59 @@
+"""What an engine is: it plays rounds and evaluations. *What* is computed never depends on *which* engine plays it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from raysplit.protocols.parties import State
+from raysplit.protocols.plan import Outcome, RoundPlan
+
+
+@dataclass(frozen=True)
+class RoundStart:
+    """The state with which a round begins. ``server`` is empty (0 floats) where the model is not cut."""
+
+    client: torch.Tensor
+    server: torch.Tensor
+    server_state: State | None
+    client_states: dict[int, State]
+
+
+@dataclass(frozen=True)
+class EngineCounts:
+    """What a round cost the engine: Ray calls (0 locally), retries after a lost actor, and peak memory in bytes."""
+
+    ray_calls: int
+    retries: int
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class ClientScores:
+    """Evaluation of the global model, a row a client: ``loss`` (sum over samples, nats), ``correct``, ``samples``."""
+
+    clients: np.ndarray
+    loss: np.ndarray
+    correct: np.ndarray
+    samples: np.ndarray
+
+
+class Engine(Protocol):
+    """Opened for one scenario; a context manager, so that nothing outlives the run."""
+
+    def describe(self) -> dict[str, str | int | float]:
+        """How it is laid out, for the record and the log."""
+        ...
+
+    def train(self, plan: RoundPlan, start: RoundStart) -> Outcome: ...
+
+    def evaluate(self, clients: np.ndarray, client: torch.Tensor, server: torch.Tensor) -> ClientScores: ...
+
+    def counts(self) -> EngineCounts:
+        """Since the last call."""
+        ...
+
+    def close(self) -> None: ...

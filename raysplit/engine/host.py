@@ -1,0 +1,186 @@
+"""A host: one process that plays clients, and the main server beside them or apart. Plain Python; Ray only wraps it."""
+
+from __future__ import annotations
+
+import copy
+import resource
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from raysplit.channels import Channel, Tap
+from raysplit.engine.engine import ClientScores, RoundStart
+from raysplit.models.network import Portions, build, cut
+from raysplit.population.population import Population, Samples
+from raysplit.protocols.client_side import (
+    ClientStart,
+    DirectLink,
+    HostShare,
+    ServerLink,
+    train_unsplit,
+    visit_server,
+)
+from raysplit.protocols.parties import ClientSeat, ServerSeat
+from raysplit.protocols.plan import Outcome, RoundPlan
+from raysplit.protocols.server_side import ServerSide
+from raysplit.protocols.visits import Visit, batch_indices, parallel_visits
+from raysplit.scenario import Scenario
+
+EVALUATION_BATCH = 1024
+
+
+class Host:
+    """Holds an open population and as many seats (copies of a portion) as it has steps under way; clients hold nothing."""
+
+    def __init__(self, scenario: Scenario, device: str = "cpu", taps: tuple[Tap, ...] = ()) -> None:
+        pin_threads()
+        self.scenario = scenario
+        self.device = torch.device(device)
+        self.taps = taps
+        self.population: Population = scenario.population.open()
+        network = build(scenario.model, scenario.seed, scenario.training.dtype).to(self.device)
+        self._network = network
+        self._client_seats: list[ClientSeat] = []
+        self._server_seats: list[ServerSeat] = []
+        self._cache: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def _portions(self) -> Portions:
+        protocol = self.scenario.protocol
+        return cut(copy.deepcopy(self._network), self.scenario.model, protocol.server != "none", protocol.u_shaped)
+
+    def client_seats(self, count: int) -> list[ClientSeat]:
+        while len(self._client_seats) < count:
+            self._client_seats.append(ClientSeat(self._portions(), self.scenario.training))
+        return self._client_seats[:count]
+
+    def server_seats(self, count: int) -> list[ServerSeat]:
+        while len(self._server_seats) < count:
+            self._server_seats.append(ServerSeat(self._portions(), self.scenario.training))
+        return self._server_seats[:count]
+
+    def initial(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The untrained client and server portions, flat."""
+        client = self.client_seats(1)[0].flat.vector.detach().cpu().clone()
+        if self.scenario.protocol.server == "none":
+            return client, torch.zeros(0, dtype=client.dtype)
+        return client, self.server_seats(1)[0].flat.vector.detach().cpu().clone()
+
+    def train(self, plan: RoundPlan, groups: Sequence[int], start: RoundStart) -> Outcome:
+        """Play ``groups`` of a round with the main server, if there is one, in this process (``colocated``)."""
+        protocol = self.scenario.protocol
+        share = self._share(plan, groups, start, seats=1)
+        if protocol.server == "none":
+            train_unsplit(share, lambda p, step: self._batch(plan, p, step))
+            return self._done(share)
+        vector = start.server.to(self.device)
+        server = ServerSide(protocol, plan, self.server_seats(1), vector, start.server_state, list(groups))
+        visits = self.visits(plan, groups, ahead=1)
+        visit_server(share, visits, lambda p, step: self._batch(plan, p, step), DirectLink(server), ahead=1)
+        outcome = self._done(share)
+        if protocol.server == "shared":
+            outcome.server_vector, outcome.server_state = server.shared_result()
+        else:
+            outcome.server_sums = server.gathering.sums
+            count_replicas(outcome, len(share.positions), start.server)
+        return outcome
+
+    def visit(self, plan: RoundPlan, groups: Sequence[int], start: RoundStart, link: ServerLink, ahead: int) -> Outcome:
+        """Play ``groups`` of a round against a main server at the other end of ``link`` (``pooled``)."""
+        share = self._share(plan, groups, start, seats=ahead)
+        visits = self.visits(plan, groups, ahead)
+        visit_server(share, visits, lambda p, step: self._batch(plan, p, step), link, ahead)
+        return self._done(share)
+
+    def visits(self, plan: RoundPlan, groups: Sequence[int], ahead: int) -> list[Visit]:
+        """The visits of these groups' clients to the main server, in the order in which this host makes them."""
+        mine = sorted(p for group in groups for p in plan.groups[group])
+        if self.scenario.protocol.server == "replicas":
+            return parallel_visits(mine, plan.steps, ahead)
+        members = set(mine)
+        return [visit for visit in plan.visits(self.scenario.protocol) if visit.position in members]
+
+    def _share(self, plan: RoundPlan, groups: Sequence[int], start: RoundStart, seats: int) -> HostShare:
+        self._cache.clear()
+        begin = ClientStart(start.client.to(self.device), start.client_states)
+        return HostShare(self.scenario.protocol, plan, groups, self.client_seats(seats), begin, self.taps)
+
+    def _done(self, share: HostShare) -> Outcome:
+        self._cache.clear()
+        return share.close()
+
+    def _batch(self, plan: RoundPlan, position: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if position not in self._cache:
+            self._cache[position] = self._samples(plan, position)
+        x, y = self._cache[position]
+        samples, size = int(plan.samples[position]), self.scenario.training.batch_size
+        chosen = batch_indices(
+            plan.seed, plan.round, int(plan.clients[position]), step, samples, size
+        )
+        if step == plan.steps[position] - 1:
+            del self._cache[position]
+        if chosen is not None:
+            index = torch.from_numpy(chosen)
+            x, y = x[index], y[index]
+        return self._pixels(x), y.to(self.device)
+
+    def _samples(self, plan: RoundPlan, position: int) -> Samples:
+        if self.scenario.protocol.meeting != "one_party":
+            return self.population.train(int(plan.clients[position]))
+        drawn = [self.population.train(int(client)) for client in plan.cohort]
+        return Samples(torch.cat([s.x for s in drawn]), torch.cat([s.y for s in drawn]))
+
+    def _pixels(self, x: torch.Tensor) -> torch.Tensor:
+        """uint8 [B, C, H, W] → [0, 1] in the training's precision, channels_last."""
+        dtype = self.scenario.training.dtype
+        return x.to(self.device, dtype).div_(255).contiguous(memory_format=torch.channels_last)
+
+    def evaluate(self, clients: np.ndarray, client: torch.Tensor, server: torch.Tensor) -> ClientScores:
+        """The global model on the test sets of ``clients``, in large batches that ignore client boundaries."""
+        client_seat = self.client_seats(1)[0]
+        client_seat.flat.vector.copy_(client)
+        stages = [client_seat.head]
+        if len(server):
+            server_seat = self.server_seats(1)[0]
+            server_seat.flat.vector.copy_(server)
+            stages.append(server_seat.body)
+        if client_seat.tail is not None:
+            stages.append(client_seat.tail)
+        sets = [self.population.test(int(c)) for c in clients]
+        sizes = np.array([len(s.y) for s in sets], dtype=np.int64)
+        x = torch.cat([s.x for s in sets])
+        y = torch.cat([s.y for s in sets])
+        losses, hits = [], []
+        with torch.no_grad():
+            for stage in stages:
+                stage.eval()
+            for begin in range(0, len(y), EVALUATION_BATCH):
+                z = self._pixels(x[begin : begin + EVALUATION_BATCH])
+                for stage in stages:
+                    z = stage(z)
+                target = y[begin : begin + EVALUATION_BATCH].to(self.device)
+                losses.append(functional.cross_entropy(z, target, reduction="none").double().cpu())
+                hits.append((z.argmax(1) == target).cpu())
+            for stage in stages:
+                stage.train()
+        owner = np.repeat(np.arange(len(clients)), sizes)
+        loss = np.bincount(owner, torch.cat(losses).numpy(), minlength=len(clients)) if losses else np.zeros(len(clients))
+        correct = np.bincount(owner, torch.cat(hits).numpy(), minlength=len(clients)) if hits else np.zeros(len(clients))
+        return ClientScores(clients, loss, correct.astype(np.int64), sizes)
+
+
+def count_replicas(outcome: Outcome, replicas: int, server: torch.Tensor) -> None:
+    """Every replica of the server portion travels to the main server once a round (SplitFedV1)."""
+    size = server.numel() * server.element_size()
+    outcome.traffic[Channel.SERVER_UPDATES.value] = (replicas, replicas * size, 0)
+
+
+def pin_threads() -> None:
+    """One thread a process, everywhere: the thread count changes how sums are split, and so last bits."""
+    torch.set_num_threads(1)
+
+
+def peak_memory_bytes() -> int:
+    """This process's peak resident memory."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,41 @@
+"""The local engine: one process, plain loops. The reference that every other engine must equal bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from raysplit.channels import Tap
+from raysplit.engine.engine import ClientScores, EngineCounts, RoundStart
+from raysplit.engine.host import Host, peak_memory_bytes
+from raysplit.protocols.plan import Outcome, RoundPlan
+from raysplit.scenario import Scenario
+
+
+class LocalEngine:
+    """All client groups on one host in this process; errors surface where they happen, under a debugger if you like."""
+
+    def __init__(self, scenario: Scenario, device: str = "cpu", taps: tuple[Tap, ...] = ()) -> None:
+        self._threads = torch.get_num_threads()
+        self._host = Host(scenario, device, taps)
+
+    def describe(self) -> dict[str, str | int | float]:
+        return {"engine": "local", "hosts": 1, "placement": "colocated", "device": str(self._host.device)}
+
+    def train(self, plan: RoundPlan, start: RoundStart) -> Outcome:
+        return self._host.train(plan, range(len(plan.groups)), start)
+
+    def evaluate(self, clients: np.ndarray, client: torch.Tensor, server: torch.Tensor) -> ClientScores:
+        return self._host.evaluate(clients, client, server)
+
+    def counts(self) -> EngineCounts:
+        return EngineCounts(ray_calls=0, retries=0, peak_memory_bytes=peak_memory_bytes())
+
+    def close(self) -> None:
+        torch.set_num_threads(self._threads)
+
+    def __enter__(self) -> LocalEngine:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

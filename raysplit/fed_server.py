@@ -1,0 +1,167 @@
+"""The fed server's turn: gathered portions → updates → poisoning → aggregation → the next global portion.
+
+Where the rule is the mean and nobody touched an update, portions were already summed where they were trained and W ← Σ (n_k/n) W_k is
+taken literally, so that a single client's average is that client, bit for bit. Otherwise rows become updates
+Δ_k = W_k − W, malicious rows are replaced, and W ← W + AGR(Δ).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from raysplit import rng
+from raysplit.attacks.poisoning.poisoning import UpdateAttack, UpdateView
+from raysplit.defenses.aggregation.aggregation import AggregationRule, RoundContext
+from raysplit.defenses.aggregation.order_statistics import weighted_sum
+from raysplit.population.cohort import Drawn
+from raysplit.protocols.parties import State
+from raysplit.protocols.plan import Outcome, RoundPlan
+from raysplit.scenario import Scenario
+from raysplit.training import FedOpt, load_optimizer_state, optimizer_state
+
+
+@dataclass
+class Meeting:
+    """What the fed server made of a round: the aggregated portion [d] before any FedOpt, and rows for the tables."""
+
+    portion: torch.Tensor
+    aggregation: dict[str, Any]
+    attack: dict[str, Any] | None = None
+    update_norms: np.ndarray | None = None
+    seconds: float = field(default=0.0)
+
+
+def attacks_in(scenario: Scenario, round: int, drawn: Drawn) -> UpdateAttack | None:
+    """The attack on updates in force in a round, if there are malicious clients to carry it out."""
+    attack = scenario.attack
+    if attack is None or round < attack.start_round or not drawn.malicious.any():
+        return None
+    return attack
+
+
+def sum_groups(sums: dict[int, torch.Tensor]) -> torch.Tensor:
+    """Partial sums added in group order: the same bits whichever host made which."""
+    groups = sorted(sums)
+    total = sums[groups[0]].clone()
+    for group in groups[1:]:
+        total.add_(sums[group])
+    return total
+
+
+def meet(
+    scenario: Scenario, plan: RoundPlan, drawn: Drawn, outcome: Outcome, portion: torch.Tensor, parameters: int
+) -> Meeting:
+    """Aggregate a round's client portions. ``portion``: the round's start, [d]; ``parameters``: how many of d are no buffers."""
+    began = time.perf_counter()
+    rule = scenario.defense
+    row: dict[str, Any] = {
+        "round": plan.round,
+        "portion": "client",
+        "rule": type(rule).__name__,
+        "n": len(plan.clients),
+        "d": len(portion),
+        "declared": scenario.cohort.declared,
+        "realised": int(drawn.malicious.sum()),
+        "broken": False,
+    }
+    if not plan.rows:
+        return Meeting(sum_groups(outcome.client_sums), {**row, "seconds": time.perf_counter() - began})
+    updates = torch.stack([outcome.client_rows.pop(position) for position in range(len(plan.clients))])
+    updates.sub_(portion)
+    weights = torch.from_numpy(plan.weights).to(updates.dtype)
+    buffers = weighted_sum(updates[:, parameters:], weights)
+    updates = updates[:, :parameters]
+    malicious = torch.from_numpy(drawn.malicious)
+    context = RoundContext(
+        plan.round,
+        plan.clients,
+        scenario.cohort.declared,
+        int(drawn.malicious.sum()),
+        rng.stream(plan.seed, "defense", plan.round),
+    )
+    meeting = Meeting(portion, row)
+    attack = attacks_in(scenario, plan.round, drawn)
+    if attack is not None:
+        meeting.attack = _poison(attack, updates, malicious, rule, context)
+    norms = torch.linalg.vector_norm(updates, dim=1)
+    meeting.update_norms = norms.double().numpy()
+    started = time.perf_counter()
+    aggregate = rule.aggregate(updates, weights, context)
+    row["seconds"] = time.perf_counter() - started
+    record = dict(aggregate.record)
+    row["trim"] = int(record["trim"]) if "trim" in record else None
+    row["broken"] = bool(record.get("broken", False))
+    if aggregate.selected is not None:
+        row["rejected_share"] = float((~aggregate.selected).double().mean())
+        row["selected_malicious"] = int((aggregate.selected & malicious).sum())
+    elif row["trim"] is not None:
+        row["rejected_share"] = 2 * row["trim"] / len(updates)
+    if not bool(malicious.all()):
+        row.update(_bias(aggregate.update, _benign_mean(updates, malicious)))
+    meeting.portion = portion + torch.cat([aggregate.update, buffers])
+    meeting.seconds = time.perf_counter() - began
+    return meeting
+
+
+def _poison(
+    attack: UpdateAttack, updates: torch.Tensor, malicious: torch.Tensor, rule: AggregationRule, context: RoundContext
+) -> dict[str, Any]:
+    """Replace the malicious rows in place with what the attack sends, having shown it just what its threat model allows."""
+    began = time.perf_counter()
+    knowledge = attack.threat_model.knowledge
+    trim_count = getattr(rule, "trim_count", None)
+    view = UpdateView(
+        benign=updates[~malicious] if knowledge == "full" else updates[:0],
+        own=updates[malicious],
+        n=len(updates),
+        rule=rule,
+        trim=trim_count(len(updates), context.declared, context.realised) if trim_count else None,
+        round=context.round,
+        rng=rng.stream(int(context.rng.integers(1 << 62)), "attack", context.round),
+    )
+    poison = attack.poison(view)
+    updates[malicious] = poison.rows.to(updates.dtype)
+    known = {name: float(poison.record[name]) for name in ("gamma", "objective", "certificate") if name in poison.record}
+    return {
+        "round": context.round,
+        "attack": type(attack).__name__,
+        "m": view.m,
+        "knowledge": knowledge,
+        **known,
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def _benign_mean(updates: torch.Tensor, malicious: torch.Tensor) -> torch.Tensor:
+    mask = (~malicious).to(updates.dtype)
+    return (mask @ updates) / mask.sum()
+
+
+def _bias(update: torch.Tensor, benign: torch.Tensor) -> dict[str, float | None]:
+    """How far the aggregate was moved from the mean of the benign updates."""
+    bias, norm = float(torch.linalg.vector_norm(update - benign)), float(torch.linalg.vector_norm(benign))
+    length = float(torch.linalg.vector_norm(update)) * norm
+    return {
+        "bias": bias,
+        "relative_bias": bias / norm if norm > 0 else None,
+        "cosine": float(update @ benign) / length if length > 0 else None,
+    }
+
+
+def step_on_aggregate(
+    fed: FedOpt | None, portion: torch.Tensor, aggregated: torch.Tensor, state: State | None, factor: float
+) -> tuple[torch.Tensor, State]:
+    """The next global portion: the aggregate itself, or one optimiser step with gradient W − aggregate (Reddi et al. 2021)."""
+    if fed is None:
+        return aggregated, {}
+    parameter = torch.nn.Parameter(portion.clone())
+    optimizer = fed.optimizer.optimizer([parameter], fed.lr * factor)
+    load_optimizer_state(optimizer, state)
+    parameter.grad = portion - aggregated
+    optimizer.step()
+    return parameter.detach().clone(), optimizer_state(optimizer)

@@ -1,0 +1,214 @@
+"""The clients' half of a round, as one host plays it for the client groups that it was dealt.
+
+``train_unsplit`` is local training of the whole model (FedAvg, centralised). ``visit_server`` plays split clients against a main
+server behind a ``ServerLink``: in the same process, or across the wire with up to ``ahead`` steps under way, so that
+the server seldom waits. Both leave the same bits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+
+from raysplit.channels import Channel, Message, Tap, Traffic, pass_taps
+from raysplit.protocols.parties import ClientSeat, State
+from raysplit.protocols.plan import ClientRecord, Outcome, RoundPlan
+from raysplit.protocols.protocol import TrainingProtocol
+from raysplit.protocols.seating import Gathering, Seating
+from raysplit.protocols.server_side import Reply, ServerSide
+from raysplit.protocols.visits import Visit
+
+Batch = Callable[[int, int], tuple[torch.Tensor, torch.Tensor]]
+"""(cohort position, step) → x [B, C, H, W], y [B]"""
+
+LABEL_BYTES = 8
+
+
+class ServerLink(Protocol):
+    """A client host's end of the wire to the main server. Replies come in the order of sending."""
+
+    def send_smashed(self, visit: Visit, z: torch.Tensor, y: torch.Tensor | None) -> None: ...
+
+    def send_feature_gradients(self, visit: Visit, gradient: torch.Tensor) -> None: ...
+
+    def receive(self) -> Reply: ...
+
+
+class DirectLink:
+    """The main server in the same process (``placement="colocated"``)."""
+
+    def __init__(self, server: ServerSide) -> None:
+        self._server = server
+        self._replies: deque[Reply] = deque()
+
+    def send_smashed(self, visit: Visit, z: torch.Tensor, y: torch.Tensor | None) -> None:
+        self._replies.append(self._server.smashed(visit, z, y))
+
+    def send_feature_gradients(self, visit: Visit, gradient: torch.Tensor) -> None:
+        self._replies.append(self._server.feature_gradients(visit, gradient))
+
+    def receive(self) -> Reply:
+        return self._replies.popleft()
+
+
+class ClientStart(NamedTuple):
+    """With what clients begin: the global client portion [d] and kept optimiser states by client id."""
+
+    vector: torch.Tensor
+    states: dict[int, State]
+
+
+class ClientFailure(RuntimeError):
+    """An exception inside one client's training, with whose it was; the original is its cause."""
+
+    def __init__(self, round: int, client: int, why: str) -> None:
+        super().__init__(round, client, why)
+        self.round, self.client, self.why = round, client, why
+
+    def __str__(self) -> str:
+        return f"round {self.round}, client {self.client}: {self.why}"
+
+
+class HostShare:
+    """One host's share of a round under way: seats, gathering, records and traffic of the groups that it plays."""
+
+    def __init__(
+        self,
+        protocol: TrainingProtocol,
+        plan: RoundPlan,
+        groups: Sequence[int],
+        seats: list[ClientSeat],
+        start: ClientStart,
+        taps: tuple[Tap, ...] = (),
+    ) -> None:
+        self.protocol, self.plan, self.taps = protocol, plan, taps
+        self.positions = sorted(p for group in groups for p in plan.groups[group])
+        orders = plan.summing_orders(protocol)
+        self.handover = protocol.meeting == "handover"
+        self.seating = Seating(seats, self._start, plan.client_lr)
+        self.gathering = Gathering({g: orders[g] for g in groups}, torch.from_numpy(plan.weights), plan.rows)
+        self.traffic = Traffic()
+        self.outcome = Outcome.empty()
+        self._vector, self._states = start
+        self._travelling: State | None = None
+        self._portion_bytes = start.vector.numel() * start.vector.element_size()
+
+    def _start(self, position: int) -> tuple[torch.Tensor, State | None]:
+        plan = self.plan
+        if self.protocol.meeting == "averaging":
+            self.traffic.count(Channel.WEIGHTS, self._portion_bytes)
+        if plan.client_state == "travels":
+            return self._vector, self._travelling
+        if plan.client_state == "per_client":
+            return self._vector, self._states.get(int(plan.clients[position]))
+        return self._vector, None
+
+    def record(self, position: int) -> ClientRecord:
+        return self.outcome.records.setdefault(position, ClientRecord())
+
+    def finish(self, position: int) -> None:
+        """A client has taken its last step: its portion goes to the fed server, or on to the next client."""
+        seat = self.seating.leave(position)
+        if self.plan.client_state == "per_client":
+            self.outcome.client_states[int(self.plan.clients[position])] = seat.state()
+        if self.handover:
+            if self.plan.client_state == "travels":
+                self._travelling = seat.state()
+            hops = 2 if getattr(self.protocol, "handover", "central") == "central" else 1
+            self.traffic.count(Channel.HANDOVER, hops * self._portion_bytes, messages=hops)
+            self._vector = seat.flat.vector.clone()
+            return
+        if self.protocol.meeting == "averaging":
+            self.traffic.count(Channel.UPDATES, self._portion_bytes)
+        self.gathering.put(position, seat.flat.vector)
+
+    def close(self) -> Outcome:
+        """The share as an outcome, once all its clients have finished."""
+        self.outcome.client_sums = self.gathering.sums
+        self.outcome.client_rows = self.gathering.rows
+        if self.handover:
+            self.outcome.client_vector = self._vector
+        for channel in self.traffic.messages:
+            counts = (self.traffic.messages[channel], self.traffic.bytes[channel], self.traffic.label_bytes[channel])
+            self.outcome.traffic[channel.value] = counts
+        return self.outcome
+
+    def through(self, channel: Channel, visit: Visit, tensor: torch.Tensor, y: torch.Tensor | None = None) -> Message:
+        """Count a message between a client and the main server and let it through the taps."""
+        labels = 0 if y is None else y.numel() * LABEL_BYTES
+        self.traffic.count(channel, tensor.numel() * tensor.element_size(), labels)
+        client = int(self.plan.clients[visit.position])
+        return pass_taps(self.taps, Message(channel, self.plan.round, client, visit.step, tensor, y))
+
+
+def train_unsplit(share: HostShare, batch: Batch) -> None:
+    """Every client of the share trains the whole model, one after another."""
+    for position in share.positions:
+        try:
+            seat = share.seating.sit(position)
+            record = share.record(position)
+            for step in range(int(share.plan.steps[position])):
+                x, y = batch(position, step)
+                loss, correct = seat.whole_step(x, y)
+                record.add(loss, correct, len(y))
+            share.finish(position)
+        except Exception as error:
+            raise _failure(share, position, error) from error
+
+
+def visit_server(share: HostShare, visits: Sequence[Visit], batch: Batch, link: ServerLink, ahead: int) -> None:
+    """Play split clients through ``visits``; at most ``ahead`` of them wait for the server at any time."""
+    under_way: deque[Visit] = deque()
+    labels: dict[int, torch.Tensor] = {}
+    busy: set[int] = set()
+    u_shaped = share.protocol.u_shaped
+
+    def receive() -> None:
+        reply = link.receive()
+        visit = reply.visit
+        seat = share.seating.sit(visit.position)
+        message = share.through(reply.channel, visit, reply.tensor)
+        if reply.channel is Channel.FEATURES:
+            y = labels[visit.position]
+            gradient, score = seat.tail_step(message.tensor, y)
+            share.record(visit.position).add(score.loss, score.correct, len(y))
+            sent = share.through(Channel.FEATURE_GRADIENTS, visit, gradient)
+            link.send_feature_gradients(visit, sent.tensor)
+            return
+        seat.backward(message.tensor)
+        y = labels.pop(visit.position)
+        if reply.score is not None:
+            share.record(visit.position).add(reply.score.loss, reply.score.correct, len(y))
+        under_way.remove(visit)
+        busy.discard(visit.position)
+        if visit.step == share.plan.steps[visit.position] - 1:
+            share.finish(visit.position)
+
+    position = -1
+    try:
+        for visit in visits:
+            while len(under_way) >= ahead or visit.position in busy:
+                receive()
+            position = visit.position
+            x, y = batch(visit.position, visit.step)
+            seat = share.seating.sit(visit.position, busy.__contains__)
+            z = seat.forward(x)
+            message = share.through(Channel.SMASHED, visit, z, None if u_shaped else y)
+            link.send_smashed(visit, message.tensor, message.labels)
+            labels[visit.position] = y
+            busy.add(visit.position)
+            under_way.append(visit)
+        while under_way:
+            receive()
+    except (ConnectionError, EOFError):
+        raise
+    except Exception as error:
+        raise _failure(share, position, error) from error
+
+
+def _failure(share: HostShare, position: int, error: Exception) -> ClientFailure:
+    client = int(share.plan.clients[position]) if position >= 0 else -1
+    return ClientFailure(share.plan.round, client, f"{type(error).__name__}: {error}")

@@ -1,0 +1,119 @@
+"""What one round asks for: everything that every party must agree on, and nothing about where it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from raysplit.protocols.parties import State
+from raysplit.protocols.protocol import ClientState, ServerState, TrainingProtocol
+from raysplit.protocols.visits import Visit, completion_order, shared_visits
+
+
+@dataclass(frozen=True)
+class RoundPlan:
+    """``clients``, ``samples``, ``steps``: int64 [n], in cohort order; ``weights``: float64 [n], n_k / n. ``cohort``: the drawn
+    ids; the same as ``clients`` unless one party trains on all their data as client 0.
+
+    ``groups``: cohort positions of each client group, the unit of work and of partial sums. ``rows``: gather every client
+    portion instead of partial sums.
+    """
+
+    round: int
+    seed: int
+    clients: np.ndarray
+    cohort: np.ndarray
+    samples: np.ndarray
+    steps: np.ndarray
+    weights: np.ndarray
+    groups: tuple[tuple[int, ...], ...]
+    rows: bool
+    client_lr: float
+    server_lr: float
+    client_state: ClientState
+    server_state: ServerState
+
+    def visits(self, protocol: TrainingProtocol) -> list[Visit]:
+        """All visits to a shared server portion, in the order in which they are served."""
+        return shared_visits(protocol, self.seed, self.round, self.steps)
+
+    def summing_orders(self, protocol: TrainingProtocol) -> dict[int, list[int]]:
+        """Group → positions in the order in which their portions are summed: as clients finish at a shared server, else cohort order."""
+        if protocol.server != "shared":
+            return {group: list(positions) for group, positions in enumerate(self.groups)}
+        group_of = {position: group for group, positions in enumerate(self.groups) for position in positions}
+        orders: dict[int, list[int]] = {group: [] for group in range(len(self.groups))}
+        for position in completion_order(self.visits(protocol)):
+            orders[group_of[int(position)]].append(int(position))
+        return orders
+
+
+def cut_groups(samples: np.ndarray, count: int) -> tuple[tuple[int, ...], ...]:
+    """Deal a cohort into ``count`` groups of nearly equal work; members in cohort order. The cluster has no say in it.
+
+    Largest first to the lightest group, so that groups dealt evenly to hosts finish together.
+    """
+    count = max(1, min(count, len(samples)))
+    load = np.zeros(count)
+    groups: list[list[int]] = [[] for _ in range(count)]
+    for position in np.argsort(-samples, kind="stable"):
+        lightest = int(np.argmin(load))
+        load[lightest] += float(samples[position])
+        groups[lightest].append(int(position))
+    return tuple(tuple(sorted(group)) for group in groups)
+
+
+@dataclass
+class ClientRecord:
+    """What a client did in a round, for the metrics. ``loss`` is the sum over its steps of batch loss × batch size."""
+
+    samples_seen: int = 0
+    steps: int = 0
+    loss: float = 0.0
+    correct: int = 0
+
+    def add(self, loss: float, correct: int, batch: int) -> None:
+        self.samples_seen += batch
+        self.steps += 1
+        self.loss += loss * batch
+        self.correct += correct
+
+
+@dataclass
+class Outcome:
+    """What came back from a round or from one host's share of it.
+
+    Client and server portions come as ``sums`` (group → [d]) or ``rows`` (position → [d]) where they are averaged, or as the one
+    final ``vector`` (hand-over, shared server). ``states``: optimiser states by client id, where they are kept.
+    """
+
+    client_sums: dict[int, torch.Tensor]
+    client_rows: dict[int, torch.Tensor]
+    client_vector: torch.Tensor | None
+    client_states: dict[int, State]
+    server_sums: dict[int, torch.Tensor]
+    server_vector: torch.Tensor | None
+    server_state: State | None
+    records: dict[int, ClientRecord]
+    traffic: dict[str, tuple[int, int, int]]
+    """channel → messages, bytes, label bytes"""
+
+    @staticmethod
+    def empty() -> Outcome:
+        return Outcome({}, {}, None, {}, {}, None, None, {}, {})
+
+    def merge(self, other: Outcome) -> None:
+        """Take in another host's share."""
+        self.client_sums.update(other.client_sums)
+        self.client_rows.update(other.client_rows)
+        self.client_states.update(other.client_states)
+        self.server_sums.update(other.server_sums)
+        self.records.update(other.records)
+        self.client_vector = other.client_vector if other.client_vector is not None else self.client_vector
+        self.server_vector = other.server_vector if other.server_vector is not None else self.server_vector
+        self.server_state = other.server_state if other.server_state is not None else self.server_state
+        for channel, counts in other.traffic.items():
+            before = self.traffic.get(channel, (0, 0, 0))
+            self.traffic[channel] = (before[0] + counts[0], before[1] + counts[1], before[2] + counts[2])

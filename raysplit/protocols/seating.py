@@ -1,0 +1,89 @@
+"""Many clients, few seats: who sits where, and what they leave behind when they are done.
+
+A host keeps as many copies of the client portion as it has steps under way, not one a client. A client that must wait for its next turn
+while others need the seat is parked: its flat vector and optimiser state are kept and put back, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import torch
+
+from raysplit.protocols.parties import Seat, State
+
+S = TypeVar("S", bound=Seat)
+Start = Callable[[int], tuple[torch.Tensor, State | None]]
+
+
+class Seating(Generic[S]):
+    """``start(position)`` gives the portion and state with which a client begins; ``lr`` holds for all of them."""
+
+    def __init__(self, seats: list[S], start: Start, lr: float) -> None:
+        self._free = list(reversed(seats))
+        self._seated: dict[int, S] = {}  # insertion order = least recently used first
+        self._parked: dict[int, tuple[torch.Tensor, State]] = {}
+        self._start = start
+        self._lr = lr
+
+    def sit(self, position: int, busy: Callable[[int], bool] = lambda position: False) -> S:
+        """The seat of a client, taken now if need be from the longest idle other one; ``busy`` ones keep theirs."""
+        if position in self._seated:
+            seat = self._seated[position] = self._seated.pop(position)
+            return seat
+        if self._free:
+            seat = self._free.pop()
+        else:
+            idle = next(other for other in self._seated if not busy(other))
+            seat = self._seated.pop(idle)
+            self._parked[idle] = (seat.flat.vector.clone(), seat.state())
+        vector, state = self._parked.pop(position, None) or self._start(position)
+        seat.enter(vector, state, self._lr)
+        self._seated[position] = seat
+        return seat
+
+    def leave(self, position: int) -> S:
+        """Free a client's seat; what it holds stays valid until the next ``sit``."""
+        seat = self._seated.pop(position)
+        self._free.append(seat)
+        return seat
+
+
+class Gathering:
+    """What finished clients leave behind: one weighted partial sum a client group, or every portion as a row.
+
+    Sums are taken within a group in the plan's order, never in order of arrival: that is what makes a mean the same bits on any
+    number of hosts. A client that finishes before its turn waits here.
+    """
+
+    def __init__(self, orders: dict[int, list[int]], weights: torch.Tensor, rows: bool) -> None:
+        """``orders``: group → the positions of its clients in summing order; ``weights``: float64 [cohort]."""
+        self._group = {position: group for group, order in orders.items() for position in order}
+        self._queue = {group: list(reversed(order)) for group, order in orders.items()}
+        self._waiting: dict[int, torch.Tensor] = {}
+        self._weights = weights
+        self._rows = rows
+        self.sums: dict[int, torch.Tensor] = {}
+        self.rows: dict[int, torch.Tensor] = {}
+
+    def put(self, position: int, vector: torch.Tensor) -> None:
+        """Take a finished client's portion, [d]; it is copied or summed before this returns."""
+        if self._rows:
+            self.rows[position] = vector.clone()
+            return
+        group = self._group[position]
+        queue = self._queue[group]
+        if queue[-1] != position:
+            self._waiting[position] = vector.clone()
+            return
+        self._sum(group, vector)
+        while queue and queue[-1] in self._waiting:
+            self._sum(group, self._waiting.pop(queue[-1]))
+
+    def _sum(self, group: int, vector: torch.Tensor) -> None:
+        weight = float(self._weights[self._queue[group].pop()])
+        if group in self.sums:
+            self.sums[group].add_(vector, alpha=weight)
+        else:
+            self.sums[group] = vector * weight

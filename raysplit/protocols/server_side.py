@@ -1,0 +1,79 @@
+"""The main server's half of a round: one shared portion or one replica a client, served visit by visit."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from raysplit.channels import Channel
+from raysplit.protocols.parties import Score, ServerSeat, State
+from raysplit.protocols.plan import RoundPlan
+from raysplit.protocols.protocol import TrainingProtocol
+from raysplit.protocols.seating import Gathering, Seating
+from raysplit.protocols.visits import Visit
+
+
+class Reply(NamedTuple):
+    """What the server sends back: features (U-shaped, first) or cut gradients; the score where the server knows it."""
+
+    channel: Channel
+    visit: Visit
+    tensor: torch.Tensor
+    score: Score | None
+
+
+class ServerSide:
+    """Answers smashed data and feature gradients; ``positions`` are the clients that it will serve this round."""
+
+    def __init__(
+        self,
+        protocol: TrainingProtocol,
+        plan: RoundPlan,
+        seats: list[ServerSeat],
+        vector: torch.Tensor,
+        state: State | None,
+        groups: list[int],
+    ) -> None:
+        self._protocol = protocol
+        self._steps = plan.steps
+        self._shared = protocol.server == "shared"
+        self._busy: set[int] = set()
+        start_state = state if plan.server_state == "persistent" else None
+        self._seating = Seating(seats, lambda _: (vector, start_state), plan.server_lr)
+        weights = torch.from_numpy(plan.weights)
+        orders = {group: list(plan.groups[group]) for group in groups}
+        self.gathering = Gathering(orders, weights, rows=False)
+        if self._shared:
+            self._seating.sit(0)
+
+    def smashed(self, visit: Visit, z: torch.Tensor, y: torch.Tensor | None) -> Reply:
+        """One visit begins. Not U-shaped: the whole server step. U-shaped (``y`` is None): forward to the second cut."""
+        seat = self._seat(visit)
+        if y is None:
+            self._busy.add(visit.position)
+            return Reply(Channel.FEATURES, visit, seat.forward(z), None)
+        gradient, score = seat.step(z, y)
+        self._finish(visit, seat)
+        return Reply(Channel.CUT_GRADIENTS, visit, gradient, score)
+
+    def feature_gradients(self, visit: Visit, gradient: torch.Tensor) -> Reply:
+        """U-shaped: the second half of a visit."""
+        seat = self._seat(visit)
+        self._busy.discard(visit.position)
+        cut_gradient = seat.backward(gradient)
+        self._finish(visit, seat)
+        return Reply(Channel.CUT_GRADIENTS, visit, cut_gradient, None)
+
+    def shared_result(self) -> tuple[torch.Tensor, State]:
+        """After the last visit: the shared portion and its optimiser's state."""
+        seat = self._seating.leave(0)
+        return seat.flat.vector.clone(), seat.state()
+
+    def _seat(self, visit: Visit) -> ServerSeat:
+        return self._seating.sit(0 if self._shared else visit.position, self._busy.__contains__)
+
+    def _finish(self, visit: Visit, seat: ServerSeat) -> None:
+        if not self._shared and visit.step == self._steps[visit.position] - 1:
+            self.gathering.put(visit.position, seat.flat.vector)
+            self._seating.leave(visit.position)

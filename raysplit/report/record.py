@@ -1,0 +1,285 @@
+"""One run in the report: how it ended, who attacked what, what it cost, and its numbers round by round."""
+
+from __future__ import annotations
+
+import html
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from raysplit.metrics.run import Run
+from raysplit.report.markup import definitions, folded, json_block, paragraph, table
+from raysplit.report.numbers import NONE, count, percent, seconds, significant, size
+from raysplit.report.pairs import flatten, plain, type_name
+from raysplit.report.plots import first_attacked_round
+
+ROUNDS_SHOWN = 250
+"""Rows of a run's table of rounds in the page; longer runs are thinned evenly, and the page says so."""
+
+_STATUS = {
+    "finished": "finished",
+    "diverged": "diverged: the loss or the weights stopped being finite",
+    "interrupted": "unfinished: interrupted, can be resumed",
+    "running": "unfinished: still running, or killed and not yet resumed",
+}
+
+
+def run_section(run: Run, anchor: str) -> str:
+    """The whole section, HTML."""
+    parts = [
+        f'<h2 id="{html.escape(anchor)}">{html.escape(run.name)}</h2>\n',
+        _outcome(run),
+        "<h3>Threat model</h3>\n" + _threat(run),
+        "<h3>Aggregation</h3>\n" + _aggregation(run),
+        "<h3>Channels</h3>\n" + _channels(run),
+        "<h3>Record</h3>\n" + folded("Every round" if run.state.rounds <= ROUNDS_SHOWN else "Rounds", _rounds(run)),
+        folded("Scenario", json_block(run.scenario)),
+        folded("Environment", json_block(run.environment) if run.environment else paragraph("Not recorded.")),
+    ]
+    return "".join(parts)
+
+
+def is_synthetic(run: Run) -> bool | None:
+    """Whether the run's population is made up; None where the run does not say and its type's name does not show it."""
+    for source in (run.state.record, run.environment):
+        population = source.get("population")
+        if isinstance(population, Mapping) and isinstance(population.get("synthetic"), bool):
+            return bool(population["synthetic"])
+    return True if type_name(run.scenario.get("population")).startswith("Synthetic") else None
+
+
+def _outcome(run: Run) -> str:
+    summary = run.summary()
+    at = "" if summary.final_round is None else f"\u00a0% (round {count(summary.final_round)})"
+    best_at = (
+        "" if summary.best_round is None else f"\u00a0% (round {count(summary.best_round)}), chosen on the test set"
+    )
+    rounds = run.rounds.to_pydict()
+    last = run.evaluations.to_pylist()[-1:]
+    population = {None: "not recorded whether real or synthetic", True: "synthetic", False: "real"}[is_synthetic(run)]
+    facts = [
+        ("Status", f"{_STATUS.get(run.state.status, run.state.status)}; {count(run.state.rounds)} rounds done"),
+        ("Final accuracy", percent(summary.final) + at),
+        ("Best accuracy", percent(summary.best) + best_at),
+        ("Mean of last five", percent(summary.last5) + ("\u00a0%" if summary.last5 is not None else "")),
+        ("Diverged", "yes" if summary.diverged else "no"),
+        ("Test clients", _clients(last[0]) if last else ""),
+        ("Data", f"{type_name(run.scenario.get('population'))}, {population}"),
+        ("Model digest", run.state.digest or "not recorded"),
+        ("Clients a round", _range(rounds["clients"])),
+        ("Time", f"{seconds(sum(rounds['wall_s']))}, median {seconds(_median(rounds['wall_s']))} a round"),
+        ("Speed", f"{significant(_median(rounds['clients_per_s']))} clients/s, median of the rounds"),
+        ("Peak memory", size(max(rounds["peak_memory_bytes"], default=None))),
+        ("Retries", count(sum(rounds["retries"]))),
+        ("Folder", str(run.path)),
+    ]
+    return definitions(facts if run.state.rounds else facts[:8] + facts[-1:])
+
+
+def _clients(row: Mapping[str, Any]) -> str:
+    mean, sd, p10 = row["client_accuracy_mean"], row["client_accuracy_sd"], row["client_accuracy_p10"]
+    text = f"{count(row['clients'])} clients, {count(row['samples'])} samples at the last evaluation"
+    return (
+        text
+        if mean is None
+        else f"{text}; accuracy by client {percent(mean)} ± {percent(sd)}\u00a0%, worst tenth below {percent(p10)}\u00a0%"
+    )
+
+
+def _threat(run: Run) -> str:
+    attack = run.scenario.get("attack")
+    malicious = run.rounds.column("malicious").to_pylist()
+    cohort = run.scenario.get("cohort")
+    share = cohort.get("malicious") if isinstance(cohort, Mapping) else None
+    who = f"{_range(malicious)} a round" + (f"; share in the scenario {plain(share)}" if share is not None else "")
+    if attack is None:
+        return paragraph("No attack: clients that are counted as malicious behave as honest ones.") + definitions(
+            [("Malicious clients", who if any(malicious) else "")]
+        )
+    rows = run.attacks.to_pylist()
+    model = run.state.record.get("threat_model")
+    model = model if isinstance(model, Mapping) else {}
+    knowledge = sorted(
+        {row["knowledge"] for row in rows} | ({str(model["knowledge"])} if "knowledge" in model else set())
+    )
+    start = first_attacked_round(run)
+    lied = sum(run.rounds.column("attacked").to_pylist())
+    settings = ", ".join(f"{name}={plain(value)}" for name, value in flatten(attack).items() if name != "type")
+    facts = [
+        ("Attack", type_name(attack) + (f" ({settings})" if settings else "")),
+        ("Adversary sees", _listed(model.get("sees"))),
+        ("Adversary changes", _listed(model.get("changes"))),
+        ("Knowledge", ", ".join(knowledge) or "not recorded"),
+        ("Malicious clients", who),
+        ("Poisoned rounds", NONE if start is None else f"{count(lied)}, from round {count(start)} on"),
+        ("γ", _middle(row["gamma"] for row in rows)),
+        ("Objective", _middle(row["objective"] for row in rows)),
+        ("Upper bound", _middle(row["certificate"] for row in rows)),
+        ("Time of the attack", _middle((row["seconds"] for row in rows), seconds)),
+    ]
+    return definitions(facts)
+
+
+def _aggregation(run: Run) -> str:
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in run.aggregation.to_pylist():
+        groups.setdefault((row["portion"], row["rule"]), []).append(row)
+    if not groups:
+        return paragraph("Nothing was aggregated.")
+    lines = []
+    for (portion, rule), rows in groups.items():
+        broken = sum(row["broken"] for row in rows)
+        lines.append(
+            [
+                portion,
+                rule,
+                f"{_range(row['n'] for row in rows)} × {_range(row['d'] for row in rows)}",
+                _range(row["declared"] for row in rows),
+                _range(row["realised"] for row in rows),
+                _range(row["trim"] for row in rows),
+                f"{count(broken)} ({percent(broken / len(rows))} %)" if broken else "0",
+                _of(rows, "rejected_share", percent),
+                _of(rows, "relative_bias", significant),
+                _of(rows, "cosine", significant),
+                _of(rows, "seconds", seconds),
+            ]
+        )
+    head = [
+        ("Portion", ""),
+        ("Rule", ""),
+        ("Updates", "n × d"),
+        ("Declared", "malicious"),
+        ("Realised", "malicious"),
+        ("Trim", "a side"),
+        ("Broken", "rounds"),
+        ("Rejected", "%, median"),
+        ("Relative bias", "median"),
+        ("Cosine", "median"),
+        ("Time", "median"),
+    ]
+    note = (
+        "Relative bias: distance of the aggregate from the mean of the benign updates, over the norm of that mean. "
+        "Broken: more malicious rows than the rule can bear."
+    )
+    told = [place for place in range(len(head)) if any(line[place] != NONE for line in lines)]
+    rows_told = [[line[place] for place in told] for line in lines]
+    return table([head[place] for place in told], rows_told, texts=2) + paragraph(note, "note")
+
+
+def _channels(run: Run) -> str:
+    totals: dict[str, list[int]] = {}
+    for row in run.channels.to_pylist():
+        total = totals.setdefault(row["channel"], [0, 0, 0])
+        for place, name in enumerate(("messages", "bytes", "label_bytes")):
+            total[place] += row[name]
+    if not totals:
+        return paragraph("Nothing crossed a channel.")
+    everything = sum(total[1] for total in totals.values())
+    rounds = max(run.state.rounds, 1)
+    lines = [
+        [
+            name,
+            count(messages),
+            size(whole),
+            size(whole / rounds),
+            f"{percent(whole / everything)}" if everything else NONE,
+            size(label),
+        ]
+        for name, (messages, whole, label) in totals.items()
+    ]
+    lines.append(
+        ["all", count(sum(total[0] for total in totals.values())), size(everything), size(everything / rounds), "", ""]
+    )
+    head = [
+        ("Channel", ""),
+        ("Messages", ""),
+        ("Bytes", "whole run"),
+        ("Bytes", "a round"),
+        ("Share", "%"),
+        ("of it labels", "whole run"),
+    ]
+    return table(head, lines) + paragraph("1 MB = 10⁶ B; payloads, without the framing of a transport.", "note")
+
+
+def _rounds(run: Run) -> str:
+    rows = run.rounds.to_pylist()
+    shown = rows
+    note = ""
+    if len(rows) > ROUNDS_SHOWN:
+        step = math.ceil(len(rows) / ROUNDS_SHOWN)
+        shown = [row for place, row in enumerate(rows, 1) if place % step == 0 or place == len(rows)]
+        note = paragraph(f"Every {step}th round; all {count(len(rows))} are in metrics/rounds.arrow.", "note")
+    tests = {row["round"]: row for row in run.evaluations.to_pylist() if row["split"] == "test"}
+    lines = []
+    for row in shown:
+        test = tests.get(row["round"], {})
+        flags = [name for name in ("attacked", "diverged") if row[name]]
+        lines.append(
+            [
+                count(row["round"]),
+                significant(row["train_loss"], 4),
+                percent(row["train_accuracy"]),
+                significant(test.get("loss"), 4),
+                percent(test.get("accuracy")),
+                percent(test.get("client_accuracy_p10")),
+                count(row["clients"]),
+                count(row["malicious"]),
+                count(row["samples"]),
+                significant(row["update_norm"]),
+                seconds(row["wall_s"]),
+                ", ".join(flags),
+            ]
+        )
+    head = [
+        ("Round", ""),
+        ("Train loss", "nat"),
+        ("Train acc.", "%"),
+        ("Test loss", "nat"),
+        ("Test acc.", "%"),
+        ("Worst tenth", "%"),
+        ("Clients", ""),
+        ("Malicious", ""),
+        ("Samples", ""),
+        ("Update norm", ""),
+        ("Time", ""),
+        ("", ""),
+    ]
+    return note + table(head, lines, texts=0)
+
+
+def _listed(channels: Any) -> str:
+    if not isinstance(channels, Sequence) or isinstance(channels, str):
+        return "not recorded"
+    return ", ".join(str(channel) for channel in channels) or "no channel"
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = _known(values)
+    return statistics.median(known) if known else None
+
+
+def _of(rows: Sequence[Mapping[str, Any]], column: str, form: Callable[[float | None], str]) -> str:
+    return form(_median(row[column] for row in rows))
+
+
+def _middle(values: Iterable[float | None], form: Callable[[float | None], str] = significant) -> str:
+    """The median over rounds, and the extremes where they are not the same; an empty text where nothing is known."""
+    known = _known(values)
+    if not known:
+        return ""
+    low, middle, high = form(min(known)), form(statistics.median(known)), form(max(known))
+    return middle if low == high else f"{middle} (median; {low} to {high})"
+
+
+def _range(values: Iterable[int | None]) -> str:
+    """Whole numbers as one, or as least to greatest."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return NONE
+    low, high = min(known), max(known)
+    return count(low) if low == high else f"{count(low)} to {count(high)}"

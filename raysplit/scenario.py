@@ -1,0 +1,208 @@
+"""A scenario: one experiment as a value. Typed, validated when built, printable, hashable, with a canonical JSON form."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from raysplit.attacks.poisoning.poisoning import UpdateAttack
+from raysplit.channels import Channel
+from raysplit.defenses.aggregation.aggregation import AggregationRule
+from raysplit.defenses.aggregation.mean import Mean
+from raysplit.errors import ScenarioError, nearest
+from raysplit.models.network import ModelSpec, check_cut
+from raysplit.parts import part, to_json
+from raysplit.population.cohort import Cohort
+from raysplit.population.population import PopulationSpec
+from raysplit.protocols.protocol import ClientState, ServerState, TrainingProtocol
+from raysplit.training import Training
+
+FORMAT = 1
+"""Version of the canonical form; a change of meaning raises it, so old hashes never name new runs."""
+
+
+@part
+class Evaluation:
+    """Every ``every`` rounds and after the last, on the test sets of ``clients`` clients (None: all), the same ones each time."""
+
+    every: int = 1
+    clients: int | None = 500
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ScenarioError(f"Evaluation.every must be at least 1 round, but it is {self.every}")
+        if self.clients is not None and self.clients < 1:
+            raise ScenarioError(f"Evaluation.clients must be at least 1 or None for all, but it is {self.clients}")
+
+
+@part
+class Scenario:
+    """One experiment. ``name`` goes into the run folder; ``groups``: client groups a cohort is cut into (None: by its size).
+
+    ``groups`` is part of the scenario because sums are taken group by group: changing it changes last bits, the cluster never does.
+    Raises ``ScenarioError`` for any combination that cannot be run as meant.
+    """
+
+    name: str
+    population: PopulationSpec
+    model: ModelSpec
+    protocol: TrainingProtocol
+    cohort: Cohort
+    training: Training
+    attack: UpdateAttack | None = None
+    defense: AggregationRule = Mean()
+    evaluation: Evaluation = Evaluation()
+    checkpoint_every: int = 50
+    groups: int | None = None
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def client_state(self) -> ClientState:
+        """The client optimiser-state policy in force."""
+        return self.training.client_state or self.protocol.client_state
+
+    @property
+    def server_state(self) -> ServerState:
+        """The server optimiser-state policy in force."""
+        return self.training.server_state or self.protocol.server_state
+
+    @property
+    def group_count(self) -> int:
+        """Client groups of a cohort: by default 8, more for large cohorts (16 clients a group)."""
+        if self.groups is not None:
+            return min(self.groups, self.cohort.size)
+        return min(self.cohort.size, max(8, self.cohort.size // 16))
+
+    def to_json(self) -> dict[str, Any]:
+        """The canonical form: every field of every part, with its type."""
+        return {"format": FORMAT, **to_json(self)}
+
+    @property
+    def hash(self) -> str:
+        """Ten hex digits of the canonical form's sha256, without the name: what the run computes, not what it is called."""
+        form = {key: value for key, value in self.to_json().items() if key != "name"}
+        canonical = json.dumps(form, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+    def replace(self, **changes: Any) -> Scenario:
+        """A copy with some fields changed, checked again; dotted names reach into parts: ``replace(**{"training.lr": 0.01})``."""
+        return with_changes(self, changes)
+
+
+def _check(scenario: Scenario) -> None:
+    protocol, training = scenario.protocol, scenario.training
+    kind = type(protocol).__name__
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", scenario.name):
+        raise ScenarioError(
+            f"Scenario.name names the run's folder, so it may hold letters, digits, '.', '_' and '-' (at most 80), but it is {scenario.name!r}"
+        )
+    if scenario.checkpoint_every < 1:
+        raise ScenarioError(f"Scenario.checkpoint_every must be at least 1 round, but it is {scenario.checkpoint_every}")
+    if scenario.groups is not None and scenario.groups < 1:
+        raise ScenarioError(f"Scenario.groups must be at least 1, but it is {scenario.groups}")
+    check_cut(scenario.model, split=protocol.server != "none", u_shaped=protocol.u_shaped)
+    if scenario.client_state == "travels" and protocol.meeting != "handover":
+        raise ScenarioError(f"Training(client_state='travels') needs a protocol with hand-over, but {kind} has none; use 'fresh' or 'per_client'")
+    if scenario.server_state == "persistent" and protocol.server == "replicas":
+        raise ScenarioError(f"Training(server_state='persistent') needs one shared server portion, but {kind} has replicas that are averaged; use 'fresh'")
+    if protocol.meeting != "averaging":
+        if not isinstance(scenario.defense, Mean):
+            raise ScenarioError(f"{type(scenario.defense).__name__} aggregates updates at a fed server, but {kind} has no updates channel; leave defense out")
+        if training.aggregate is not None:
+            raise ScenarioError(f"Training.aggregate steps on aggregated portions, but {kind} aggregates nothing; leave it None")
+    if scenario.attack is not None:
+        _check_attack(scenario, scenario.attack)
+    trim = getattr(scenario.defense, "trim", None)
+    if trim is not None:
+        count = trim if isinstance(trim, int) else scenario.cohort.declared
+        if 2 * count >= scenario.cohort.size:
+            raise ScenarioError(
+                f"{type(scenario.defense).__name__} would cut {count} of {scenario.cohort.size} updates from each side and leave none; "
+                f"a cohort of {scenario.cohort.size} bears at most {(scenario.cohort.size - 1) // 2}"
+            )
+
+
+def _check_attack(scenario: Scenario, attack: UpdateAttack) -> None:
+    name, protocol = type(attack).__name__, scenario.protocol
+    for channel in sorted(attack.threat_model.changes | attack.threat_model.sees):
+        if channel not in channels_of(protocol):
+            raise ScenarioError(
+                f"{name}'s threat model names the channel '{channel.value}', which {type(protocol).__name__} does not have; "
+                f"its channels are {', '.join(c.value for c in channels_of(protocol)) or 'none'}"
+            )
+    if scenario.cohort.malicious == 0:
+        raise ScenarioError(f"{name} needs malicious clients, but Cohort.malicious is 0; give a share such as 0.2 or leave attack out")
+    if attack.start_round > scenario.training.rounds:
+        raise ScenarioError(f"{name} starts in round {attack.start_round}, but training ends after round {scenario.training.rounds}")
+
+
+def channels_of(protocol: TrainingProtocol) -> list[Channel]:
+    """The channels over which a protocol's parties talk, in the order of the table in docs/design.md."""
+    averaging, split = protocol.meeting == "averaging", protocol.server != "none"
+    present = {
+        Channel.WEIGHTS: averaging,
+        Channel.UPDATES: averaging,
+        Channel.SMASHED: split,
+        Channel.CUT_GRADIENTS: split,
+        Channel.FEATURES: split and protocol.u_shaped,
+        Channel.FEATURE_GRADIENTS: split and protocol.u_shaped,
+        Channel.HANDOVER: protocol.meeting == "handover",
+        Channel.SERVER_UPDATES: protocol.server == "replicas",
+    }
+    return [channel for channel in Channel if present[channel]]
+
+
+def with_changes(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario:
+    """``scenario`` with dotted fields replaced, each checked; raises ``ScenarioError`` naming the nearest valid field."""
+    for path, value in changes.items():
+        scenario = _replace_at(scenario, path.split("."), value, path)
+    return scenario
+
+
+def _replace_at(thing: Any, path: list[str], value: Any, full: str) -> Any:
+    if not dataclasses.is_dataclass(thing) or isinstance(thing, type):
+        raise ScenarioError(f"{full!r} cannot be set: {thing!r} has no parts; set the whole of it in the scenario file")
+    names = [field.name for field in dataclasses.fields(thing) if field.init]
+    if path[0] not in names:
+        raise ScenarioError(f"{full!r} cannot be set: {type(thing).__name__} has no {path[0]!r}; {nearest(path[0], names)}")
+    new = value if len(path) == 1 else _replace_at(getattr(thing, path[0]), path[1:], value, full)
+    return dataclasses.replace(thing, **{path[0]: new})
+
+
+def grid(base: Scenario, **axes: Sequence[Any] | Mapping[str, Any]) -> list[Scenario]:
+    """Every combination of the axes, named after its choices: ``grid(base, attack=[None, AgrTailored()], seed=[1, 2])``.
+
+    An axis is a field of the scenario, ``__`` standing for the dot (``training__lr=[0.1, 0.01]``), and its values; a mapping names
+    them itself (``attack={"clean": None, "attacked": AgrTailored()}``).
+    """
+    named: list[list[tuple[str, str, Any]]] = []
+    for axis, values in axes.items():
+        path = axis.replace("__", ".")
+        pairs = values.items() if isinstance(values, Mapping) else [(_label(path, value), value) for value in values]
+        named.append([(label, path, value) for label, value in pairs])
+        if not named[-1]:
+            raise ScenarioError(f"grid axis {axis!r} has no values")
+    scenarios = []
+    for choice in itertools.product(*named):
+        name = "-".join([base.name, *(label for label, _, _ in choice)])
+        scenarios.append(with_changes(base, {**{path: value for _, path, value in choice}, "name": name}))
+    if len({scenario.name for scenario in scenarios}) < len(scenarios):
+        raise ScenarioError("two scenarios of the grid would have the same name; name the values with a mapping")
+    return scenarios
+
+
+def _label(path: str, value: Any) -> str:
+    field = path.rsplit(".", 1)[-1]
+    if value is None:
+        return f"no_{field}"
+    if dataclasses.is_dataclass(value):
+        return type(value).__name__
+    return re.sub(r"[^A-Za-z0-9._-]", "_", f"{field}{value}")

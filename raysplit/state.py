@@ -1,0 +1,51 @@
+"""Everything that a simulation carries from one round to the next; a checkpoint is this, written down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from raysplit.models.flat import FlatPortion, digest
+from raysplit.models.network import build, cut
+from raysplit.protocols.parties import State
+from raysplit.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class GlobalState:
+    """After ``round`` rounds. ``client``, ``server``: the global portions, flat (server empty where nothing is cut).
+
+    ``server_state``: the shared server portion's optimiser; ``client_states``: kept client optimisers by client id;
+    ``fed_states``: the optimisers on the aggregated "client" and "server" portions.
+    """
+
+    round: int
+    client: torch.Tensor
+    server: torch.Tensor
+    server_state: State = field(default_factory=dict)
+    client_states: dict[int, State] = field(default_factory=dict)
+    fed_states: dict[str, State] = field(default_factory=dict)
+
+
+class Layout:
+    """How flat portions map to the named tensors of the network: for checkpoints, digests and rules' parameter boundary."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        network = build(scenario.model, scenario.seed, scenario.training.dtype)
+        split = scenario.protocol.server != "none"
+        portions = cut(network, scenario.model, split, scenario.protocol.u_shaped)
+        self.client = FlatPortion(portions.client)
+        self.server = FlatPortion(portions.server)
+
+    def initial(self) -> GlobalState:
+        """The untrained portions."""
+        return GlobalState(0, self.client.vector.clone(), self.server.vector.clone())
+
+    def named(self, state: GlobalState) -> dict[str, torch.Tensor]:
+        """The whole model as ``state_dict`` names it, in whichever portion a tensor lives."""
+        return {**self.client.named_tensors(state.client), **self.server.named_tensors(state.server)}
+
+    def digest(self, state: GlobalState) -> str:
+        """The identity of the global model: equal for equal bits, whatever the protocol's cut."""
+        return digest(self.named(state))

@@ -28,7 +28,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from data_prep.partial import Remote, forget_remote, length_of, load_remote, locked, put, save_remote
 from raysplit.errors import UserError
 
-CHUNK = 1 << 18
+#: Bytes taken from the connection at a time: the most that a broken connection costs.
+CHUNK = 1 << 14
 LONGEST_WAIT_S = 120.0
 #: Answers that may be better in a moment.
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})

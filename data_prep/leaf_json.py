@@ -169,6 +169,7 @@ def _pixels(where: str, rows: Any) -> np.ndarray:
     if values.dtype.kind not in "fiu" or values.shape != (len(rows), size):
         raise PopulationError(f"{where} has pixels that are not numbers")
     scaled = values.astype(np.float64) * 255.0
+    scaled[~np.isfinite(scaled)] = -1.0
     whole = np.rint(scaled)
     # k/255 in float64 comes back to k within 1e-13; the room is for files that were written with fewer digits.
     wrong = ~((whole >= 0) & (whole <= 255) & (np.abs(scaled - whole) < 1e-3))

@@ -40,11 +40,12 @@ class Remote:
         return bool(self.modified and known.modified and self.modified != known.modified)
 
     def is_certainly(self, known: Remote) -> bool:
-        """True when the server gives the same name to both, or at least the same length."""
+        """True when the server names its version as in ``known``, or never named one and the length is the same."""
         if self.is_another_than(known):
             return False
-        named = (self.etag and self.etag == known.etag) or (self.modified and self.modified == known.modified)
-        return bool(named) or (self.length is not None and self.length == known.length)
+        if self.etag or self.modified or known.etag or known.modified:
+            return bool((self.etag and known.etag) or (self.modified and known.modified))
+        return self.length is not None and self.length == known.length
 
 
 def load_remote(part: Path) -> Remote:

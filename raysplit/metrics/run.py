@@ -51,7 +51,7 @@ class Summary:
     diverged: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """Everything that a run has left behind so far; ``.rounds.to_pandas()`` and the like give data frames."""
 

@@ -1,4 +1,4 @@
-"""FEMNIST: handwritten digits and letters, one client a writer (Caldas et al. 2018, "LEAF"; NIST Special Database 19)."""
+"""FEMNIST: handwritten digits and letters of NIST SD 19, one client a writer (Caldas et al. 2018, "LEAF")."""
 
 from __future__ import annotations
 

@@ -43,8 +43,8 @@ def draw(x: np.ndarray, y: np.ndarray, drop: np.ndarray, darkness: np.ndarray) -
     across, down = _spline(column - left), _spline(row - top) * drop
     corner = ((top - 1) * SIDE + (left - 1)).astype(np.int64) + (np.arange(n) * (SIDE * SIDE))[:, None]
     cells = (corner + _FOOTPRINT).ravel()
-    ink = np.bincount(cells, weights=(down[:, None] * across).ravel(), minlength=n * SIDE * SIDE)
-    ink = ink.reshape(n, SIDE * SIDE)
+    drops = (down[:, None] * across).ravel()
+    ink: np.ndarray = np.bincount(cells, weights=drops, minlength=n * SIDE * SIDE).reshape(n, SIDE * SIDE)
     np.minimum(ink, 1.0, out=ink)
     ink *= (-255.0 * darkness)[:, None]
     ink += 255.5  # the half rounds

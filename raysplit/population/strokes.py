@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def _trace(stroke: str) -> np.ndarray:
     nodes = np.array([[float(part) for part in token.rstrip("!").split(",")] for token in tokens])
     inner = range(1, len(tokens) - 1)
     corners = [0, *(i for i in inner if straight or tokens[i].endswith("!")), len(tokens) - 1]
-    runs = [_curve(nodes[start : stop + 1]) for start, stop in zip(corners, corners[1:], strict=False)]
+    runs = [_curve(nodes[start : stop + 1]) for start, stop in pairwise(corners)]
     return np.concatenate([runs[0], *(run[1:] for run in runs[1:])])
 
 

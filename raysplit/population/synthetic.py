@@ -60,6 +60,7 @@ class SyntheticWriters:
         _within("test_share", self.test_share, 0, 0.9)
         _within("variation", self.variation, 0, 4)
         _within("skew", self.skew, 0, 4)
+        _size_quantiles(self)  # raises where no such sizes exist
 
     def open(self) -> SyntheticPopulation:
         """The population; immediate, whatever the number of writers."""

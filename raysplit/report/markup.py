@@ -55,9 +55,11 @@ def paragraph(text: str, kind: str = "") -> str:
     return f"<p{f' class={kind}' if kind else ''}>{html.escape(text)}</p>\n"
 
 
-def folded(title: str, inside: str) -> str:
-    """HTML that opens on a click."""
-    return f"<details><summary>{html.escape(title)}</summary>\n{inside}</details>\n"
+def folded(title: str, inside: str, printed: bool = False) -> str:
+    """HTML that opens on a click and, where ``printed``, on paper."""
+    return (
+        f"<details{' class=printed' if printed else ''}><summary>{html.escape(title)}</summary>\n{inside}</details>\n"
+    )
 
 
 def json_block(value: Mapping[str, Any]) -> str:

@@ -34,8 +34,12 @@ def run_section(run: Run, anchor: str) -> str:
         "<h3>Aggregation</h3>\n" + _aggregation(run),
         "<h3>Channels</h3>\n" + _channels(run),
         "<h3>Record</h3>\n" + folded("Every round" if run.state.rounds <= ROUNDS_SHOWN else "Rounds", _rounds(run)),
-        folded("Scenario", json_block(run.scenario)),
-        folded("Environment", json_block(run.environment) if run.environment else paragraph("Not recorded.")),
+        folded("Scenario", json_block(run.scenario), printed=True),
+        folded(
+            "Environment",
+            json_block(run.environment) if run.environment else paragraph("Not recorded."),
+            printed=True,
+        ),
     ]
     return "".join(parts)
 
@@ -209,43 +213,46 @@ def _rounds(run: Run) -> str:
     if len(rows) > ROUNDS_SHOWN:
         step = math.ceil(len(rows) / ROUNDS_SHOWN)
         shown = [row for place, row in enumerate(rows, 1) if place % step == 0 or place == len(rows)]
-        note = paragraph(f"Every {step}th round; all {count(len(rows))} are in metrics/rounds.arrow.", "note")
+        note = paragraph(f"One round in {step}; all {count(len(rows))} are in metrics/rounds.arrow.", "note")
     tests = {row["round"]: row for row in run.evaluations.to_pylist() if row["split"] == "test"}
     lines = []
     for row in shown:
         test = tests.get(row["round"], {})
-        flags = [name for name in ("attacked", "diverged") if row[name]]
+        flags = ["attacked"] * row["attacked"] + ["‡"] * row["diverged"]
         lines.append(
             [
+                " ".join(flags),
                 count(row["round"]),
                 significant(row["train_loss"], 4),
                 percent(row["train_accuracy"]),
                 significant(test.get("loss"), 4),
                 percent(test.get("accuracy")),
                 percent(test.get("client_accuracy_p10")),
-                count(row["clients"]),
-                count(row["malicious"]),
+                f"{count(row['malicious'])} of {count(row['clients'])}",
                 count(row["samples"]),
                 significant(row["update_norm"]),
                 seconds(row["wall_s"]),
-                ", ".join(flags),
             ]
         )
     head = [
+        ("", ""),
         ("Round", ""),
         ("Train loss", "nat"),
         ("Train acc.", "%"),
         ("Test loss", "nat"),
         ("Test acc.", "%"),
         ("Worst tenth", "%"),
-        ("Clients", ""),
-        ("Malicious", ""),
+        ("Malicious", "clients"),
         ("Samples", ""),
         ("Update norm", ""),
         ("Time", ""),
-        ("", ""),
     ]
-    return note + table(head, lines, texts=0)
+    mark = (
+        paragraph("‡ diverged: loss or weights are not finite.", "note")
+        if any(row["diverged"] for row in shown)
+        else ""
+    )
+    return note + table(head, lines) + mark
 
 
 def _listed(channels: Any) -> str:

@@ -52,5 +52,6 @@ nav li { overflow-wrap: anywhere; }
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .4rem; } }
 @media print { :root { color-scheme: light; } html { font-size: 10pt; } body { max-width: none; padding: 0; } h2, h3 { break-after: avoid; }
   figure, tr, .banner, table.paper { break-inside: avoid; } .wide { overflow: visible; } pre { white-space: pre-wrap; }
+  details.printed::details-content { content-visibility: visible; block-size: auto; }
   thead { display: table-header-group; } nav { display: none; } }
 """

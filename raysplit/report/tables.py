@@ -61,7 +61,10 @@ def accuracy_table(trials: Sequence[Trial], measure: Measure) -> AccuracyTable:
         "†": "† unfinished: some run in this cell has not reached its last round",
         "‡": "‡ diverged: loss or weights of some run in this cell stopped being finite",
     }
-    rules = labels([rule_parts[rule] for rule in rule_keys])
+    names = labels([rule_parts[rule] for rule in rule_keys])
+    rules = [
+        name if rule_parts[rule] is not None else "no defence" for name, rule in zip(names, rule_keys, strict=True)
+    ]
     return AccuracyTable(measure, stubs, rules, rows, [text for mark, text in notes.items() if mark in marks])
 
 

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import math
 import os
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +140,8 @@ def test_unequal_columns_are_an_error(tmp_path: Path) -> None:
         tables.channels.append_columns({"round": [1], "channel": ["smashed", "updates"]})
 
 
-def test_cut_at_any_byte_a_table_keeps_its_complete_batches(tmp_path: Path) -> None:
+def test_cut_at_any_byte_a_table_keeps_its_complete_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # thousands of them would wait for the disk
     path = tmp_path / "channels.arrow"
     sizes = []
     with open_tables(tmp_path) as tables:
@@ -316,3 +320,29 @@ def test_a_table_with_other_columns_is_read_but_not_appended_to(tmp_path: Path) 
     assert read_table(tmp_path / "rounds.arrow").schema == older
     with pytest.raises(RunError, match="has other columns than this RaySplit writes"):
         open_tables(tmp_path)
+
+
+def test_a_killed_writer_leaves_a_readable_table_that_goes_on(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from raysplit.metrics import open_tables\n"
+        "from tests.metrics.rows import client_rows, round_row\n"
+        "tables = open_tables(sys.argv[1])\n"
+        "for number in range(1, 10**6):\n"
+        "    tables.clients.append(client_rows(number, 50))\n"
+        "    tables.rounds.append(round_row(number))\n"
+    )
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=root)
+    rounds = tmp_path / "rounds.arrow"
+    while not rounds.exists() or read_table(rounds).num_rows < 20:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    done = read_table(rounds).num_rows
+    assert read_table(tmp_path / "clients.arrow").num_rows in (50 * done, 50 * (done + 1))
+    rewind(tmp_path, 10)
+    write(tmp_path, 11, first=11)
+    assert read_table(rounds).column("round").to_pylist() == list(range(1, 12))
+    assert read_table(tmp_path / "clients.arrow").num_rows == 50 * 10 + 4

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import resource
 import shutil
-import stat
-import subprocess
-import sys
-from collections.abc import Iterator
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
@@ -18,58 +13,11 @@ import pyarrow as pa
 import pytest
 
 from raysplit.errors import PopulationError
-from raysplit.population.arrow import ArrowFile, OpenArrow, clients_file
+from raysplit.population.arrow import ArrowFile, clients_file
 from raysplit.population.arrow_writer import ClientData, write_population
 from raysplit.population.femnist import femnist
 from raysplit.population.population import Population, PopulationInfo, PopulationSpec
-
-SHAPE = (2, 3, 4)
-CLASSES = 5
-
-
-def make_clients(count: int = 40, seed: int = 0) -> list[ClientData]:
-    rng = np.random.default_rng(seed)
-
-    def rows(n: int) -> tuple[np.ndarray, np.ndarray]:
-        return rng.integers(0, 256, (n, *SHAPE), dtype=np.uint8), rng.integers(0, CLASSES, n)
-
-    return [ClientData(f"writer-{k}", *rows(1 + k % 7), *rows(k % 3)) for k in range(count)]
-
-
-def write(path: Path, clients: list[ClientData], batch_bytes: int = 400) -> PopulationInfo:
-    return write_population(
-        path, clients, name="tiny", shape=SHAPE, classes=CLASSES, description="made up", batch_bytes=batch_bytes
-    )
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> Path:
-    write(tmp_path / "tiny.arrow", make_clients())
-    return tmp_path / "tiny.arrow"
-
-
-def opened(path: Path) -> OpenArrow:
-    return ArrowFile(str(path)).open()
-
-
-def refuses(path: Path, *words: str) -> None:
-    with pytest.raises(PopulationError) as caught:
-        opened(path)
-    sentence = str(caught.value)
-    assert "\n" not in sentence and len(sentence) < 600
-    for word in words:
-        assert word in sentence
-
-
-def rewrite(file: Path, metadata: dict[bytes, bytes] | None = None, columns: dict[str, pa.Array] | None = None) -> None:
-    """Write an Arrow file again with other metadata or columns, in the same batches: a well-formed lie."""
-    with pa.ipc.open_file(pa.py_buffer(file.read_bytes())) as reader:
-        batches = [reader.get_batch_with_custom_metadata(i) for i in range(reader.num_record_batches)]
-        schema = reader.schema.with_metadata((reader.schema.metadata or {}) | (metadata or {}))
-    with pa.ipc.new_file(str(file), schema) as writer:
-        for batch, custom in batches:
-            arrays = [(columns or {}).get(name, batch.column(name)) for name in schema.names]
-            writer.write_batch(pa.record_batch(arrays, schema=schema), custom_metadata=custom)
+from tests.population.tiny_population import CLASSES, SHAPE, make_clients, opened, refuses, rewrite, write
 
 
 def test_what_is_written_is_served(tiny: Path) -> None:
@@ -86,9 +34,7 @@ def test_what_is_written_is_served(tiny: Path) -> None:
     assert population.train_sizes(ids).tolist() == [len(clients[k].train_y) for k in ids]
     assert population.test_sizes(ids).tolist() == [len(clients[k].test_y) for k in ids]
     assert population.train_sizes(ids).dtype == np.int64
-    assert population.info == PopulationInfo(
-        "tiny", 40, CLASSES, SHAPE, False, write(tiny, clients).digest, "made up"
-    )
+    assert population.info == PopulationInfo("tiny", 40, CLASSES, SHAPE, False, write(tiny, clients).digest, "made up")
     population.verify()
 
 
@@ -99,25 +45,6 @@ def test_the_spec_and_the_open_population_keep_their_contracts(tiny: Path) -> No
     assert spec == ArrowFile(str(tiny)) and hash(spec) == hash(ArrowFile(str(tiny)))
     with pytest.raises(FrozenInstanceError):
         spec.path = "other"  # type: ignore[misc]
-
-
-def test_the_digest_names_the_content_and_not_its_batches_or_its_place(tmp_path: Path) -> None:
-    digests = [write(tmp_path / f"{size}.arrow", make_clients(), size).digest for size in (1, 400, 1 << 20)]
-    assert len(set(digests)) == 1
-    other = make_clients()
-    other[7].train_x[0, 0, 0, 0] ^= 1
-    assert write(tmp_path / "pixel.arrow", other).digest != digests[0]
-    relabelled = make_clients()
-    relabelled[39].train_y[-1] = (relabelled[39].train_y[-1] + 1) % CLASSES
-    assert write(tmp_path / "label.arrow", relabelled).digest != digests[0]
-    renamed = [client._replace(name=client.name + "!") for client in make_clients()]
-    assert write(tmp_path / "name.arrow", renamed).digest != digests[0]
-
-
-def test_writing_twice_gives_the_same_bytes(tiny: Path, tmp_path: Path) -> None:
-    write(tmp_path / "again.arrow", make_clients())
-    assert (tmp_path / "again.arrow").read_bytes() == tiny.read_bytes()
-    assert clients_file(tmp_path / "again.arrow").read_bytes() == clients_file(tiny).read_bytes()
 
 
 def test_a_client_larger_than_a_batch_and_a_single_client_are_served(tmp_path: Path) -> None:
@@ -170,104 +97,6 @@ def test_opening_a_hundred_thousand_clients_takes_well_under_a_second_and_reads_
     population = opened(tmp_path / "many.arrow")
     assert population.train_sizes(np.arange(100_000)).sum() == 100_000
     assert resource.getrusage(resource.RUSAGE_SELF).ru_utime - before < 0.5
-
-
-def test_samples_stream_to_disk_without_gathering_in_memory(tmp_path: Path) -> None:
-    alive: list[int] = []
-
-    def stream() -> Iterator[ClientData]:
-        import weakref
-
-        for k in range(64):
-            x = np.full((10, 1, 100, 100), k, np.uint8)
-            alive.append(k)
-            weakref.finalize(x, alive.remove, k)
-            yield ClientData(str(k), x, np.zeros(10, np.int64), x[:0], np.zeros(0, np.int64))
-            assert len(alive) < 12, "clients pile up"
-
-    write_population(tmp_path / "s.arrow", stream(), name="s", shape=(1, 100, 100), classes=1, batch_bytes=500_000)
-    assert opened(tmp_path / "s.arrow").info.clients == 64
-
-
-@pytest.mark.parametrize(
-    ("spoil", "words"),
-    [
-        (lambda c: c._replace(name="writer-0"), ("two clients are called 'writer-0'",)),
-        (lambda c: c._replace(name="\ud800"), ("not valid text",)),
-        (lambda c: c._replace(train_x=c.train_x.astype(np.float32)), ("writer-3", "float32", "uint8")),
-        (lambda c: c._replace(train_x=c.train_x[:, :1]), ("writer-3", "[n, 2, 3, 4]")),
-        (lambda c: c._replace(test_y=np.zeros(9, np.int64)), ("writer-3", "test")),
-        (lambda c: c._replace(train_y=c.train_y * 0 + CLASSES), ("writer-3", "0..4")),
-        (lambda c: c._replace(train_y=c.train_y * 0 - 1), ("writer-3", "0..4")),
-        (lambda c: c._replace(train_y=c.train_y * 0.5), ("writer-3", "0..4")),
-        (lambda c: c._replace(train_x=c.train_x[:0], train_y=c.train_y[:0]), ("writer-3", "no training samples")),
-    ],
-)
-def test_a_client_that_does_not_fit_is_named_and_replaces_nothing(tiny: Path, spoil, words) -> None:  # type: ignore[no-untyped-def]
-    before = tiny.read_bytes()
-    clients = make_clients()
-    clients[3] = spoil(clients[3])
-    with pytest.raises(PopulationError) as caught:
-        write(tiny, clients)
-    assert all(word in str(caught.value) for word in words)
-    assert tiny.read_bytes() == before
-    assert sorted(file.name for file in tiny.parent.iterdir()) == ["tiny.arrow", "tiny.clients.arrow"]
-
-
-def test_a_source_that_fails_midway_leaves_what_was_there(tiny: Path) -> None:
-    def broken() -> Iterator[ClientData]:
-        yield from make_clients()[:20]
-        raise RuntimeError("the source broke")
-
-    with pytest.raises(RuntimeError, match="the source broke"):
-        write_population(tiny, broken(), name="tiny", shape=SHAPE, classes=CLASSES)
-    opened(tiny).verify()
-    assert len(list(tiny.parent.iterdir())) == 2
-
-
-def test_a_writer_that_is_killed_leaves_what_was_there(tiny: Path) -> None:
-    program = (
-        "import os, sys; from tests.population.test_arrow import make_clients, write_population, SHAPE, CLASSES\n"
-        "def stream():\n"
-        "    yield from make_clients(30, seed=1)\n"
-        "    os.kill(os.getpid(), 9)\n"
-        "write_population(sys.argv[1], stream(), name='tiny', shape=SHAPE, classes=CLASSES, batch_bytes=100)\n"
-    )
-    root = Path(__file__).parents[2]
-    killed = subprocess.run([sys.executable, "-c", program, str(tiny)], cwd=root, env=os.environ | {"PYTHONPATH": str(root)})
-    assert killed.returncode == -9
-    opened(tiny).verify()
-
-
-def test_a_full_disk_is_one_sentence_and_replaces_nothing(tiny: Path) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
-    try:
-        with pytest.raises(PopulationError, match="cannot be written"):
-            write(tiny, make_clients(seed=1))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    opened(tiny).verify()
-    assert len(list(tiny.parent.iterdir())) == 2
-
-
-def test_a_population_is_as_readable_as_any_file_of_its_owner(tiny: Path) -> None:
-    (tiny.parent / "plain").write_text("")
-    assert stat.S_IMODE(tiny.stat().st_mode) == stat.S_IMODE((tiny.parent / "plain").stat().st_mode)
-
-
-@pytest.mark.parametrize("name", ["tiny.bin", "tiny.clients.arrow"])
-def test_a_name_that_is_not_a_population_files_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(PopulationError, match=r"NAME\.arrow"):
-        write(tmp_path / name, make_clients())
-
-
-def test_no_clients_no_classes_and_no_pixels_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(PopulationError, match="no clients"):
-        write(tmp_path / "a.arrow", [])
-    for shape, classes in (((0, 1, 1), 2), ((1, 1, 1), 0), ((1, 1, 1), 40_000)):
-        with pytest.raises(PopulationError, match="cannot be written"):
-            write_population(tmp_path / "a.arrow", make_clients(), name="a", shape=shape, classes=classes)
 
 
 def test_femnist_unprepared_names_the_command_and_the_alternative(

@@ -178,7 +178,7 @@ def test_a_million_writers_cost_nothing() -> None:
         ({"mean_samples": -3}, "mean_samples must lie in"),
         ({"mean_samples": float("nan")}, "mean_samples must be a number"),
         ({"sd_samples": 1000}, "sd_samples must lie in 0"),
-        ({"mean_samples": 2, "sd_samples": 2}, "too large for mean_samples=2"),
+        ({"mean_samples": 1.2, "sd_samples": 1.2}, "too large for mean_samples=1.2"),
         ({"test_share": 1}, "test_share must lie in 0"),
         ({"variation": -1}, "variation must lie in"),
         ({"skew": "much"}, "skew must be a number"),

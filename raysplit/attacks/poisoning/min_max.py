@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-
 from raysplit.attacks.poisoning.perturbation import Perturbation, perturb
 from raysplit.attacks.poisoning.poisoning import Poison, UpdateView, check_start_round, updates_threat, visible_honest
 from raysplit.channels import ThreatModel

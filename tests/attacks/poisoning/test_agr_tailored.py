@@ -143,7 +143,7 @@ def test_gamma_zero_sends_the_benign_mean(perturbation):
 
 @pytest.mark.parametrize("perturbation", PERTURBATIONS)
 def test_only_std_is_the_same_for_updates_and_for_weights(perturbation):
-    """Under TrimmedMean(trim=0) with a fixed γ, so that no plateau hides the difference."""
+    """With a fixed γ, so that no plateau hides the difference."""
     updates, weights = (
         gaussian(30, 100),
         torch.randn(100, generator=torch.Generator().manual_seed(9), dtype=torch.float64),

@@ -1,0 +1,223 @@
+"""The two kinds of Ray actors: client hosts and main servers. Thin: they unpack, call plain Python, and pack."""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+
+from raysplit.channels import Channel
+from raysplit.engine.engine import ClientScores, RoundStart
+from raysplit.engine.host import Host, count_replicas, peak_memory_bytes
+from raysplit.engine.wire import Parcel, PeerLost, Wire, WireLink, accept
+from raysplit.protocols.plan import Outcome, RoundPlan
+from raysplit.protocols.server_side import ServerSide
+from raysplit.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class Packed:
+    """An outcome whose tensors are numpy arrays, which Ray moves without a copy."""
+
+    outcome: Any
+    peak_memory_bytes: int
+
+
+def to_arrays(thing: Any) -> Any:
+    """Tensors inside dicts and records → numpy arrays."""
+    if torch.is_tensor(thing):
+        return _Array(thing.detach().cpu().numpy())
+    if isinstance(thing, dict):
+        return {key: to_arrays(value) for key, value in thing.items()}
+    if isinstance(thing, Outcome | RoundStart):
+        return replace(thing, **{name: to_arrays(value) for name, value in vars(thing).items()})
+    return thing
+
+
+def to_tensors(thing: Any) -> Any:
+    """The inverse of ``to_arrays``. The tensors are read-only views of Ray's store: whoever steps on them copies first."""
+    if isinstance(thing, _Array):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # "not writable": nobody writes
+            return torch.from_numpy(thing.array)
+    if isinstance(thing, dict):
+        return {key: to_tensors(value) for key, value in thing.items()}
+    if isinstance(thing, Outcome | RoundStart):
+        return replace(thing, **{name: to_tensors(value) for name, value in vars(thing).items()})
+    return thing
+
+
+@dataclass(frozen=True)
+class _Array:
+    """Marks what was a tensor, so that arrays which were arrays stay so."""
+
+    array: np.ndarray
+
+
+def _limit_gpu(share: float) -> str:
+    """A share of a GPU is a share of its memory too; returns the device."""
+    if share <= 0:
+        return "cpu"
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.cuda.set_per_process_memory_fraction(min(share, 1.0))
+    return "cuda"
+
+
+@ray.remote
+class ClientHost:
+    """A shard of the virtual clients on one core or a share of a GPU."""
+
+    def __init__(self, scenario: Scenario, index: int, gpus: float) -> None:
+        self._index = index
+        self._host = Host(scenario, _limit_gpu(gpus))
+
+    def ready(self) -> int:
+        """The process id, once the population is open, the model built and the kernels are warm."""
+        self._host.initial()
+        return os.getpid()
+
+    def train(self, plan: RoundPlan, groups: Sequence[int], start: Any) -> Packed:
+        outcome = self._host.train(plan, groups, to_tensors(start))
+        return Packed(to_arrays(outcome), peak_memory_bytes())
+
+    def visit(self, plan: RoundPlan, groups: Sequence[int], start: Any, address: Any, token: bytes, ahead: int) -> Packed:
+        """Play groups against the main server at ``address``."""
+        link = WireLink(address, token, self._index)
+        try:
+            outcome = self._host.visit(plan, groups, to_tensors(start), link, ahead)
+        finally:
+            link.close()
+        return Packed(to_arrays(outcome), peak_memory_bytes())
+
+    def evaluate(self, chunks: Sequence[np.ndarray], start: Any) -> list[ClientScores]:
+        begin = to_tensors(start)
+        return [self._host.evaluate(chunk, begin.client, begin.server) for chunk in chunks]
+
+
+@ray.remote(max_concurrency=2)
+class MainServer:
+    """One member of the server pool: the shared portion, or the replicas of the hosts that it is given."""
+
+    def __init__(self, scenario: Scenario, token: bytes, gpus: float) -> None:
+        self._host = Host(scenario, _limit_gpu(gpus))
+        self._protocol = scenario.protocol
+        self._token = token
+        self._listener = socket.create_server((ray.util.get_node_ip_address(), 0), backlog=256)
+        self._wires: dict[int, Wire] = {}
+
+    def ready(self) -> tuple[int, tuple[str, int]]:
+        """Process id and the address on which hosts reach this server."""
+        self._host.initial()
+        address, port = self._listener.getsockname()[:2]
+        return os.getpid(), (address, port)
+
+    def serve(self, plan: RoundPlan, start: Any, groups: dict[int, list[int]], ahead: int) -> Packed:
+        """Serve one round to the hosts in ``groups`` (host → its client groups)."""
+        begin: RoundStart = to_tensors(start)
+        mine = [group for theirs in groups.values() for group in theirs]
+        inbox: queue.SimpleQueue[tuple[int, Parcel | None]] = queue.SimpleQueue()
+        shared = self._protocol.server == "shared"
+        seats = self._host.server_seats(1 if shared else len(groups) * ahead)
+        server = ServerSide(self._protocol, plan, seats, begin.server.to(self._host.device), begin.server_state, mine)
+        try:
+            self._connect(set(groups), inbox)
+            if shared:
+                self._serve_in_order(plan, groups, server, inbox)
+            else:
+                self._serve_as_they_come(plan, groups, server, inbox)
+        finally:
+            self.abort()
+        outcome = Outcome.empty()
+        if shared:
+            outcome.server_vector, outcome.server_state = server.shared_result()
+        else:
+            outcome.server_sums = server.gathering.sums
+            count_replicas(outcome, sum(len(plan.groups[group]) for group in mine), begin.server)
+        return Packed(to_arrays(outcome), peak_memory_bytes())
+
+    def abort(self) -> None:
+        """Hang up: whoever waits for this server, and this server if it waits for a lost host, stops waiting."""
+        for wire in list(self._wires.values()):
+            wire.close()
+        self._wires.clear()
+
+    def _connect(self, hosts: set[int], inbox: queue.SimpleQueue[tuple[int, Parcel | None]]) -> None:
+        missing = set(hosts)
+        self._listener.settimeout(60)
+        while missing:
+            try:
+                greeted = accept(self._listener, self._token)
+            except OSError as error:
+                raise PeerLost(f"hosts {sorted(missing)} did not call") from error
+            if greeted is None or greeted[0] not in missing:
+                continue
+            host, connection = greeted
+            self._wires[host] = Wire(connection, lambda parcel, host=host: inbox.put((host, parcel)))  # type: ignore[misc]
+            missing.discard(host)
+
+    def _serve_in_order(
+        self, plan: RoundPlan, groups: dict[int, list[int]], server: ServerSide, inbox: queue.SimpleQueue[Any]
+    ) -> None:
+        host_of = {p: host for host, theirs in groups.items() for group in theirs for p in plan.groups[group]}
+        early: dict[tuple[int, Channel], list[Parcel]] = {}
+        owed = _visits_owed(plan, groups)
+
+        def next_parcel(host: int, channel: Channel) -> Parcel:
+            waiting = early.setdefault((host, channel), [])
+            while not waiting:
+                sender, parcel = inbox.get()
+                if parcel is None:
+                    if owed[sender]:
+                        raise PeerLost(f"host {sender} is gone")
+                    continue
+                early.setdefault((sender, parcel.channel), []).append(parcel)
+            return waiting.pop(0)
+
+        for visit in plan.visits(self._protocol):
+            host = host_of[visit.position]
+            parcel = next_parcel(host, Channel.SMASHED)
+            self._answer(server, host, parcel)
+            if self._protocol.u_shaped:
+                self._answer(server, host, next_parcel(host, Channel.FEATURE_GRADIENTS))
+            owed[host] -= 1
+
+    def _serve_as_they_come(
+        self, plan: RoundPlan, groups: dict[int, list[int]], server: ServerSide, inbox: queue.SimpleQueue[Any]
+    ) -> None:
+        owed = _visits_owed(plan, groups)
+        while any(owed.values()):
+            host, parcel = inbox.get()
+            if parcel is None:
+                if owed[host]:
+                    raise PeerLost(f"host {host} is gone")
+                continue
+            if self._answer(server, host, parcel) is Channel.CUT_GRADIENTS:
+                owed[host] -= 1
+
+    def _answer(self, server: ServerSide, host: int, parcel: Parcel) -> Channel:
+        tensor = parcel.tensor.to(self._host.device)
+        if parcel.channel is Channel.SMASHED:
+            labels = None if parcel.labels is None else parcel.labels.to(self._host.device)
+            reply = server.smashed(parcel.visit, tensor, labels)
+        else:
+            reply = server.feature_gradients(parcel.visit, tensor)
+        wire = self._wires.get(host)
+        if wire is None:
+            raise PeerLost("this server was told to hang up")
+        wire.send(Parcel(reply.channel, reply.visit, reply.tensor, None, reply.score))
+        return reply.channel
+
+
+def _visits_owed(plan: RoundPlan, groups: dict[int, list[int]]) -> dict[int, int]:
+    """Visits that each host has still to make; once it owes none it may hang up."""
+    return {host: sum(int(plan.steps[p]) for g in theirs for p in plan.groups[g]) for host, theirs in groups.items()}

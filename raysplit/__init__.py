@@ -1,0 +1,46 @@
+"""RaySplit: split, federated and split-federated learning with thousands of virtual clients, attacked and defended, on Ray.
+
+The names a scenario file needs. Nothing heavy is imported until it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "raysplit.attacks.poisoning.agr_tailored": ["AgrTailored"],
+    "raysplit.attacks.poisoning.lie": ["LittleIsEnough"],
+    "raysplit.defenses.aggregation.mean": ["Mean"],
+    "raysplit.defenses.aggregation.median": ["Median"],
+    "raysplit.defenses.aggregation.trimmed_mean": ["TrimmedMean"],
+    "raysplit.errors": ["UserError"],
+    "raysplit.metrics.run": ["open_run"],
+    "raysplit.models.femnist_cnn": ["FemnistCnn", "LeafCnn", "femnist_cnn", "leaf_cnn"],
+    "raysplit.parts": ["part"],
+    "raysplit.population.arrow": ["ArrowFile"],
+    "raysplit.population.cohort": ["Cohort"],
+    "raysplit.population.femnist": ["femnist"],
+    "raysplit.population.synthetic": ["SyntheticWriters", "synthetic_writers"],
+    "raysplit.protocols.centralized": ["Centralized"],
+    "raysplit.protocols.fedavg": ["FedAvg"],
+    "raysplit.protocols.split_learning": ["SplitLearning"],
+    "raysplit.protocols.splitfed_v1": ["SplitFedV1"],
+    "raysplit.protocols.splitfed_v2": ["SplitFedV2"],
+    "raysplit.scenario": ["Evaluation", "Scenario", "grid"],
+    "raysplit.training": ["Adam", "CosineDecay", "FedOpt", "Sgd", "StepDecay", "Training"],
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__version__ = "0.1.0"
+__all__ = sorted(_HOME_OF)  # pyright: ignore
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'raysplit' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -14,7 +14,9 @@ import math
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar, Union, dataclass_transform
+from typing import Any, Literal, TypeVar, Union
+
+from typing_extensions import dataclass_transform
 
 from raysplit.errors import ScenarioError
 

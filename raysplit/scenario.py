@@ -8,7 +8,7 @@ import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from raysplit.attacks.poisoning.poisoning import UpdateAttack
 from raysplit.channels import Channel
@@ -44,6 +44,7 @@ class Evaluation:
 class Scenario:
     """One experiment. ``name`` goes into the run folder; ``groups``: client groups a cohort is cut into (None: by its size).
 
+    ``pixels``: what the network sees of a byte b: b/255, 1 − b/255 (ink 1 on background 0), or b/127.5 − 1.
     ``groups`` is part of the scenario because sums are taken group by group: changing it changes last bits, the cluster never does.
     Raises ``ScenarioError`` for any combination that cannot be run as meant.
     """
@@ -58,6 +59,7 @@ class Scenario:
     defense: AggregationRule = Mean()
     evaluation: Evaluation = Evaluation()
     checkpoint_every: int = 50
+    pixels: Literal["unit", "inverted", "centred"] = "unit"
     groups: int | None = None
     seed: int = 42
 

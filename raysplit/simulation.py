@@ -70,8 +70,12 @@ def simulate(
     tables: Tables,
     checkpoints: Path,
     watch: Callable[[RoundReport], None] = lambda report: None,
+    keep: frozenset[int] = frozenset(),
 ) -> Finish:
-    """Run a scenario from ``progress.state`` to its last round; ``progress`` follows it round by round."""
+    """Run a scenario from ``progress.state`` to its last round; ``progress`` follows it round by round.
+
+    Checkpoints are written every ``scenario.checkpoint_every`` rounds, after the last, and after those in ``keep``, which stay.
+    """
     check_population(scenario, population.info)
     ranks = malicious_ranks(scenario.seed, population.info.clients)
     judges = evaluation_clients(scenario, population.info.clients)
@@ -118,9 +122,9 @@ def simulate(
         if evaluated is not None:
             record_evaluation(tables, round, evaluated, diverged)
         progress.state = state
-        if round % scenario.checkpoint_every == 0 or round == rounds or diverged:
+        if round % scenario.checkpoint_every == 0 or round == rounds or round in keep or diverged:
             tables.sync()
-            write_checkpoint(checkpoints, state, layout, scenario.hash)
+            write_checkpoint(checkpoints, state, layout, scenario.hash, keep)
         loss, accuracy = row["train_loss"], row["train_accuracy"]
         watch(RoundReport(round, rounds, seconds, len(plan.clients), loss, accuracy, attacked, evaluated, diverged))
         if diverged:

@@ -26,8 +26,8 @@ KEEP = 2
 """Checkpoints kept: the newest, and one before it in case the newest was damaged."""
 
 
-def write_checkpoint(folder: Path, state: GlobalState, layout: Layout, scenario_hash: str) -> Path:
-    """Write ``state`` under ``folder`` (a run's ``checkpoints``), atomically; older checkpoints beyond ``KEEP`` go.
+def write_checkpoint(folder: Path, state: GlobalState, layout: Layout, scenario_hash: str, keep: frozenset[int] = frozenset()) -> Path:
+    """Write ``state`` under ``folder`` (a run's ``checkpoints``), atomically; older ones beyond ``KEEP`` go, but for rounds in ``keep``.
 
     Raises ``RunError`` where the disk is full or not writable; what was there before stays.
     """
@@ -62,6 +62,8 @@ def write_checkpoint(folder: Path, state: GlobalState, layout: Layout, scenario_
             f"checkpoint {final} cannot be written ({error.strerror}); free some space, then resume the run"
         ) from error
     for old in sorted(folder.glob("round-*"))[:-KEEP]:
+        if int(old.name.rsplit("-", 1)[1]) in keep:
+            continue
         shutil.rmtree(old, ignore_errors=True)
     return final
 

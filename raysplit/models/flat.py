@@ -64,10 +64,15 @@ class FlatPortion:
 
 
 def _like(flat: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
-    """``flat`` seen with the shape of ``tensor``, in its memory order."""
-    if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous():
+    """``flat`` seen with the shape of ``tensor``, in its memory order.
+
+    By strides, not ``is_contiguous``: a kernel of one input channel is contiguous in both orders, yet decides by its strides
+    which one its convolution runs in.
+    """
+    if tensor.dim() == 4:
         out, channels, height, width = tensor.shape
-        return flat.view(out, height, width, channels).permute(0, 3, 1, 2)
+        if tensor.stride() == (height * width * channels, 1, width * channels, channels):
+            return flat.view(out, height, width, channels).permute(0, 3, 1, 2)
     return flat.view(tensor.shape)
 
 

@@ -148,7 +148,7 @@ class SyntheticPopulation:
 
     def _sizes(self, clients: np.ndarray) -> np.ndarray:
         ids = np.asarray(clients, dtype=np.int64)
-        if len(ids) and not (0 <= ids.min() and ids.max() < self._spec.writers):
+        if len(ids) and not (ids.min() >= 0 and ids.max() < self._spec.writers):
             wrong = ids[(ids < 0) | (ids >= self._spec.writers)][0]
             raise PopulationError(f"Client {wrong} does not exist: the population has {self._spec.writers} clients.")
         draw = uniforms(self._spec.seed, "synthetic sizes", ids)

@@ -38,7 +38,7 @@ def significant(value: float | None, digits: int = 3) -> str:
     if value is None:
         return NONE
     if not math.isfinite(value):
-        return "not a number" if math.isnan(value) else ("∞" if value > 0 else "−∞")
+        return "NaN" if math.isnan(value) else ("∞" if value > 0 else "−∞")
     if value == 0:
         return "0"
     mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
@@ -77,7 +77,7 @@ def seconds(value: float | None) -> str:
 
 def _decimal(value: float) -> str:
     if not math.isfinite(value):
-        return "not a number" if math.isnan(value) else ("∞" if value > 0 else "−∞")
+        return "NaN" if math.isnan(value) else ("∞" if value > 0 else "−∞")
     # A float such as 63.05 lies just beside the half; the nudge makes it round as a reader would.
     rounded = math.floor(abs(value) * 10 + 0.5 + 1e-9) / 10
     return f"−{rounded:.1f}" if value < 0 and rounded else f"{rounded:.1f}"

@@ -46,6 +46,13 @@ def test_an_image_that_lies_in_two_classes_has_the_first_as_in_leaf(sd19: Path, 
     assert opened(tmp_path / "f.arrow").train(0).y.tolist() == [10]
 
 
+def test_only_the_hsf_folders_of_a_class_count_as_in_leaf(sd19: Path, tmp_path: Path, quiet: Console) -> None:
+    by_class = {"by_class/30/hsf_0/a.png": png(1), "by_class/30/train_30/b.png": png(2)}
+    (sd19 / "by_class.zip").write_bytes(archive(by_class))
+    (sd19 / "by_write.zip").write_bytes(archive({"by_write/hsf_0/f0000_14/d0000_14/x.png": png(2)}))
+    refuses(tmp_path, sd19, quiet, "no class")
+
+
 def spoiled(members: dict[str, bytes]) -> bytes:
     """An archive whose compressed bytes are damaged, while its directory is whole."""
     content = bytearray(archive(members))

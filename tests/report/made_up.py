@@ -102,7 +102,7 @@ def make_run(
                     {
                         "round": number, "split": "test", "clients": 3550, "samples": 81_708, "loss": loss, "accuracy": accuracy,
                         "client_accuracy_mean": accuracy - 0.004, "client_accuracy_sd": 0.081,
-                        "client_accuracy_p10": accuracy - 0.11, "diverged": gone,
+                        "client_accuracy_p10": max(accuracy - 0.11, 0.0), "diverged": gone,
                     }
                 )  # fmt: skip
     write_json(folder / "scenario.json", of)

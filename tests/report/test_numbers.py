@@ -9,7 +9,7 @@ from raysplit.report.numbers import count, percent, seconds, significant, size, 
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.6305, "63.1"), (0.0905, "9.1"), (0, "0.0"), (1, "100.0"), (-0.0123, "−1.2"), (-0.0001, "0.0"), (None, "–"), (math.nan, "not a number")],
+    [(0.6305, "63.1"), (0.0905, "9.1"), (0, "0.0"), (1, "100.0"), (-0.0123, "−1.2"), (-0.0001, "0.0"), (None, "–"), (math.nan, "NaN")],
 )  # fmt: skip
 def test_percentages_have_one_decimal(value: float | None, text: str) -> None:
     assert percent(value) == text

@@ -1,0 +1,196 @@
+"""The command line: raysplit run | resume | report | doctor | data. A user's mistake is one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from raysplit.errors import UserError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+data_app = typer.Typer(no_args_is_help=True, help="Prepare and inspect populations.")
+app.add_typer(data_app, name="data")
+
+File = Annotated[Path, typer.Argument(help="A scenario file, such as scenarios/quickstart.py.")]
+Out = Annotated[Path, typer.Option("--out", help="Where run folders go.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="Override a field: --set training.lr=0.01 (repeatable).")]
+EngineName = Annotated[Literal["local", "ray"], typer.Option("--engine", help="One process, or Ray actors. Same bits.")]
+Hosts = Annotated[int | None, typer.Option("--hosts", help="Client-host actors; default: what the cluster has.")]
+Servers = Annotated[int | None, typer.Option("--servers", help="Main-server actors (SplitFedV1, pooled).")]
+PlacementName = Annotated[
+    Literal["auto", "pooled", "colocated"],
+    typer.Option("--placement", help="Server portion in actors of its own, or beside the clients. Same bits."),
+]
+Gpus = Annotated[float | None, typer.Option("--gpus-per-host", help="Share of a GPU (and of its memory) a host.")]
+Address = Annotated[str | None, typer.Option("--address", help="A running Ray cluster; 'auto' finds the local one.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a round on standard output, nothing else.")]
+
+
+@app.command()
+def run(
+    file: File,
+    out: Out = Path("runs"),
+    sets: Sets = None,
+    only: Annotated[list[str] | None, typer.Option("--only", help="Run just this scenario of the file.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace runs that already stand.")] = False,
+    engine: EngineName = "ray",
+    hosts: Hosts = None,
+    servers: Servers = None,
+    placement: PlacementName = "auto",
+    gpus_per_host: Gpus = None,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run every scenario of a file and write a report."""
+    from raysplit.errors import ScenarioError, nearest
+    from raysplit.live import Live
+    from raysplit.runner import EngineChoice, jobs_from
+    from raysplit.runner import run as run_job
+
+    jobs = jobs_from(file, out, sets or [])
+    for name in only or []:
+        names = [job.origin["scenario"] for job in jobs]
+        if name not in names:
+            raise ScenarioError(f"{file} has no scenario {name!r}; {nearest(name, names)}")
+    chosen = [job for job in jobs if not only or job.origin["scenario"] in only]
+    choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address)
+    live = Live(as_json, len(chosen))
+    ended = []
+    for job in chosen:
+        with live.following(job.scenario) as watch:
+            ended.append(run_job(job, choice, watch, overwrite))
+        live.ended(ended[-1])
+    _report([result.folder.path for result in ended], out / f"report-{file.stem}.html", live.say)
+
+
+@app.command()
+def resume(
+    folder: Annotated[Path, typer.Argument(help="The folder of an unfinished run.")],
+    engine: EngineName = "ray",
+    hosts: Hosts = None,
+    servers: Servers = None,
+    placement: PlacementName = "auto",
+    gpus_per_host: Gpus = None,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with an unfinished run from its newest checkpoint; the result is the same bits as without the break."""
+    from raysplit.live import Live
+    from raysplit.runner import EngineChoice
+    from raysplit.runner import resume as resume_run
+
+    choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address)
+    live = Live(as_json, 1)
+    with live.following(None) as watch:
+        ended = resume_run(folder, choice, watch)
+    live.ended(ended)
+    _report([ended.folder.path], folder / "report.html", live.say)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, clean and attacked.")],
+    out: Annotated[Path | None, typer.Option("--out", help="The page to write; default: report.html in the first run.")] = None,
+) -> None:
+    """A table in the paper's layout (Acc, Acc under attack, Acc_drop), a PNG of accuracy over rounds, one page."""
+    console = Console()
+    _report(runs, out or runs[0] / "report.html", console.print)
+
+
+def _report(folders: list[Path], page: Path, say: Callable[[str], None]) -> None:
+    from raysplit.metrics.atomic import write_bytes
+    from raysplit.metrics.run import open_run
+    from raysplit.report import accuracy_table, to_markdown, trials, write_report
+    from raysplit.report.canvas import png
+    from raysplit.report.plots import accuracy_over_rounds
+
+    opened = [open_run(folder) for folder in folders]
+    found = trials(opened)
+    written = write_report(opened, page)
+    for index, trial in enumerate(found, 1):
+        suffix = "" if len(found) == 1 else f"-{index}"
+        write_bytes(written.with_name(f"{written.stem}-accuracy{suffix}.png"), png(accuracy_over_rounds(trial)))
+    say("")
+    say(to_markdown(accuracy_table(found, "final")))
+    for trial in found:
+        clean, attacked = trial.clean, trial.attacked
+        if clean is not None and attacked is not None:
+            before, after = clean.summary().final, attacked.summary().final
+            if before is not None and after is not None:
+                say(f"Measured drop: {100 * (before - after):.1f} percentage points ({100 * before:.1f} % clean, {100 * after:.1f} % under attack).")
+    say(f"Report: {written.resolve()}")
+
+
+@app.command()
+def doctor(
+    file: Annotated[Path | None, typer.Argument(help="A scenario file to lay out on the cluster.")] = None,
+    address: Address = None,
+    hosts: Hosts = None,
+    servers: Servers = None,
+    placement: PlacementName = "auto",
+    gpus_per_host: Gpus = None,
+) -> None:
+    """What the cluster has, and how a scenario would be laid out on it."""
+    from raysplit.doctor import examine
+
+    examine(file, address, (hosts, servers, placement, gpus_per_host), Console())
+
+
+@data_app.command("prepare")
+def data_prepare(
+    name: Annotated[str, typer.Argument(help="The data set: femnist.")],
+    source: Annotated[Path | None, typer.Option("--from", help="LEAF json or archives already on disk.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The population file to write; default: where femnist() looks.")] = None,
+    mirror: Annotated[str | None, typer.Option("--mirror", help="Another place to download from.")] = None,
+) -> None:
+    """Download, verify and convert a data set into a population."""
+    from raysplit.doctor import prepare
+
+    prepare(name, source, out, mirror, Console())
+
+
+@data_app.command("info")
+def data_info(path: Annotated[Path, typer.Argument(help="A population file.")]) -> None:
+    """Users, samples, mean and sd of a population, beside the paper's figures."""
+    from raysplit.doctor import describe
+
+    describe(path, Console())
+
+
+def main() -> None:
+    """Entry point: maps errors to exit codes (2: the user's, 130: Ctrl-C, 1: ours, with a traceback)."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        app(standalone_mode=False)
+    except UserError as error:
+        _stop(str(error), 2)
+    except KeyboardInterrupt:
+        _stop("interrupted; 'raysplit resume RUN' goes on from the last complete round", 130)
+    except typer.Exit as leave:
+        sys.exit(leave.exit_code)
+    except Exception as error:
+        usage = _usage(error)
+        if usage is None:
+            raise
+        _stop(usage, 2)
+
+
+def _usage(error: Exception) -> str | None:
+    """The sentence of a command-line mistake that Typer found, or None."""
+    form = getattr(error, "format_message", None)
+    return f"{form()} See 'raysplit --help'." if callable(form) else None
+
+
+def _stop(sentence: str, code: int) -> None:
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"raysplit: {' '.join(sentence.split())}", markup=False)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""From a scenario to a finished run folder: open the engine, go on from a checkpoint if there is one, mark how it ended."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from raysplit.engine.checkpoints import newest_checkpoint, read_checkpoint
+from raysplit.engine.engine import Engine
+from raysplit.errors import RunError, ScenarioError
+from raysplit.metrics.run import open_run
+from raysplit.metrics.tables import open_tables, rewind
+from raysplit.population.population import PopulationInfo
+from raysplit.run_folder import RunFolder, create, folder_for, locked, origin_of
+from raysplit.scenario import Scenario
+from raysplit.scenario_file import apply_sets, load_scenarios
+from raysplit.simulation import Progress, RoundReport, check_population, simulate
+from raysplit.state import Layout
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """Where to run; the defaults are what the command line's are. None of it can change a result."""
+
+    engine: Literal["local", "ray"] = "ray"
+    hosts: int | None = None
+    servers: int | None = None
+    placement: Literal["auto", "pooled", "colocated"] = "auto"
+    gpus_per_host: float | None = None
+    address: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scenario to run: where it came from, where it goes, and the clean run whose first rounds it shares, if any."""
+
+    scenario: Scenario
+    module: ModuleType
+    source: Path
+    origin: dict[str, Any]
+    folder: RunFolder
+    fork: RunFolder | None = None
+    keep: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a job ended."""
+
+    folder: RunFolder
+    status: Literal["finished", "diverged"]
+    digest: str
+    accuracy: float | None
+
+
+@dataclass
+class Watch:
+    """What a front end wants to hear."""
+
+    begin: Callable[[Job, PopulationInfo, dict[str, Any], int], None] = lambda job, info, layout, done: None
+    round: Callable[[RoundReport], None] = lambda report: None
+
+
+def jobs_from(file: Path, out: Path, sets: list[str]) -> list[Job]:
+    """The jobs of a scenario file. An attacked scenario whose clean twin stands before it forks from that one's rounds."""
+    scenarios, module = load_scenarios(file)
+    changed = [apply_sets(scenario, sets) for scenario in scenarios]
+    jobs: list[Job] = []
+    for original, scenario in zip(scenarios, changed, strict=True):
+        twin = next((job for job in jobs if shares_prefix(job.scenario, scenario)), None)
+        origin = {"file": file.name, "scenario": original.name, "set": sets}
+        jobs.append(Job(scenario, module, file, origin, folder_for(scenario, out), twin.folder if twin else None))
+    forks = {job.fork.path: set() for job in jobs if job.fork}  # type: ignore[var-annotated]
+    for job in jobs:
+        if job.fork and job.scenario.attack:
+            forks[job.fork.path].add(job.scenario.attack.start_round - 1)
+    return [
+        Job(j.scenario, j.module, j.source, j.origin, j.folder, j.fork, frozenset(forks.get(j.folder.path, ())))
+        for j in jobs
+    ]
+
+
+def shares_prefix(clean: Scenario, attacked: Scenario) -> bool:
+    """Whether ``attacked`` is ``clean`` until its attack starts, so that those rounds need no second training."""
+    if clean.attack is not None or attacked.attack is None or attacked.attack.start_round <= 1:
+        return False
+    forms = [{k: v for k, v in s.to_json().items() if k not in ("name", "attack")} for s in (clean, attacked)]
+    return forms[0] == forms[1]
+
+
+def run(job: Job, choice: EngineChoice, watch: Watch, overwrite: bool = False) -> Ended:
+    """Run a job in a fresh folder. An error before training starts leaves no folder behind."""
+    population = job.scenario.population.open()
+    check_population(job.scenario, population.info)
+    create(job.folder, job.scenario, job.source, job.origin, overwrite)
+    with locked(job.folder):
+        try:
+            if job.fork is not None and job.scenario.attack is not None:
+                _fork(job, job.fork, job.scenario.attack.start_round - 1)
+            return _go_on(job, choice, watch, fresh=True)
+        except BaseException:
+            if not job.folder.checkpoints.exists() and not job.folder.state():
+                shutil.rmtree(job.folder.path, ignore_errors=True)
+            raise
+
+
+def resume(path: Path, choice: EngineChoice, watch: Watch) -> Ended:
+    """Go on with an unfinished run from its newest checkpoint, or from the start if it has none."""
+    folder = RunFolder(path)
+    if not path.is_dir():
+        raise RunError(f"there is no run folder {path}")
+    origin = origin_of(folder)
+    if folder.state().get("status") in ("finished", "diverged"):
+        raise RunError(f"{path} is already {folder.state()['status']}; see it with 'raysplit report {path}'")
+    scenarios, module = load_scenarios(folder.source)
+    original = next((s for s in scenarios if s.name == origin.get("scenario")), None)
+    if original is None:
+        raise RunError(f"{folder.source} no longer defines the scenario {origin.get('scenario')!r} of this run; restore the file")
+    scenario = apply_sets(original, list(origin.get("set", [])))
+    if scenario.hash != origin["hash"]:
+        raise RunError(
+            f"{folder.source} now gives scenario {scenario.hash}, but this run began as {origin['hash']}; restore the file or run it anew"
+        )
+    job = Job(scenario, module, folder.source, origin, folder)
+    with locked(folder):
+        return _go_on(job, choice, watch, fresh=False)
+
+
+def _go_on(job: Job, choice: EngineChoice, watch: Watch, fresh: bool) -> Ended:
+    scenario, folder = job.scenario, job.folder
+    layout = Layout(scenario)
+    checkpoint = newest_checkpoint(folder.checkpoints)
+    state = layout.initial() if checkpoint is None else read_checkpoint(checkpoint, layout, scenario.hash)
+    if folder.metrics.exists():
+        rewind(folder.metrics, state.round)
+    population = scenario.population.open()
+    progress = Progress(state)
+    portion = max(state.client.numel(), state.server.numel()) * state.client.element_size()
+    with ExitStack() as stack:
+        engine = stack.enter_context(open_engine(scenario, choice, portion, job.module))
+        tables = stack.enter_context(open_tables(folder.metrics))
+        about = engine.describe()
+        watch.begin(job, population.info, about, state.round)
+        facts = {"engine": about, "population": _facts(population.info), "of": scenario.training.rounds}
+        if job.fork is not None:
+            facts["forked_from"] = job.fork.path.name
+        folder.mark("running", rounds=state.round, **facts)
+        try:
+            finish = simulate(
+                scenario, population, engine, layout, progress, tables, folder.checkpoints, watch.round, job.keep
+            )
+        except BaseException as error:
+            _interrupted(job, layout, progress, facts, error)
+            raise
+    status: Literal["finished", "diverged"] = "diverged" if finish.diverged else "finished"
+    digest = layout.digest(finish.state)
+    accuracy = open_run(folder.path).summary().final
+    folder.mark(status, rounds=finish.state.round, digest=digest, final_accuracy=accuracy, **facts)
+    return Ended(folder, status, digest, accuracy)
+
+
+def _interrupted(job: Job, layout: Layout, progress: Progress, facts: dict[str, Any], error: BaseException) -> None:
+    """Leave a resumable run behind: checkpoint the last complete round before passing the error on."""
+    from raysplit.engine.checkpoints import write_checkpoint
+
+    newest = newest_checkpoint(job.folder.checkpoints)
+    written = 0 if newest is None else int(newest.name.rsplit("-", 1)[1])
+    why = "Ctrl-C" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}".splitlines()[0]
+    try:
+        if progress.state.round > written:
+            write_checkpoint(job.folder.checkpoints, progress.state, layout, job.scenario.hash, job.keep)
+        job.folder.mark("interrupted", rounds=progress.state.round, why=why, **facts)
+    except (RunError, OSError):
+        return  # the disk that failed the run fails this too; the checkpoint before stands
+
+
+def _fork(job: Job, clean: RunFolder, round: int) -> None:
+    """Take over the clean twin's first rounds: its checkpoint after ``round`` and its tables up to there."""
+    source = clean.checkpoints / f"round-{round:06d}"
+    if not source.exists():
+        return  # the twin was not run in this call with this round kept: train from the start, same bits
+    layout = Layout(job.scenario)
+    twin_hash = origin_of(clean)["hash"]
+    state = read_checkpoint(source, layout, twin_hash)
+    from raysplit.engine.checkpoints import write_checkpoint
+
+    shutil.copytree(clean.metrics, job.folder.metrics)
+    rewind(job.folder.metrics, round)
+    write_checkpoint(job.folder.checkpoints, state, layout, job.scenario.hash)
+
+
+@contextmanager
+def open_engine(scenario: Scenario, choice: EngineChoice, portion: int, module: ModuleType | None) -> Iterator[Engine]:
+    """The engine that was chosen, closed at the end; Ray is imported only if it is used."""
+    if choice.engine == "local":
+        from raysplit.engine.local import LocalEngine
+
+        if any((choice.hosts, choice.servers, choice.address, choice.gpus_per_host)):
+            raise ScenarioError("--hosts, --servers, --address and --gpus-per-host belong to --engine ray; leave them out with --engine local")
+        with LocalEngine(scenario) as local:
+            yield local
+        return
+    from raysplit.engine.cluster import by_value, connect, object_store_bytes
+    from raysplit.engine.placement import Wanted, lay_out
+    from raysplit.engine.ray_engine import RayEngine
+
+    wanted = Wanted(choice.hosts, choice.servers, choice.placement, choice.gpus_per_host)
+    cpus = None if choice.hosts is None else choice.hosts + (choice.servers or 1)
+    with connect(choice.address, object_store_bytes(scenario, portion), cpus) as resources:
+        if module is not None:
+            by_value(module)
+        with RayEngine(scenario, lay_out(scenario, resources, wanted)) as engine:
+            yield engine
+
+
+def _facts(info: PopulationInfo) -> dict[str, Any]:
+    return {
+        "name": info.name,
+        "clients": info.clients,
+        "synthetic": info.synthetic,
+        "digest": info.digest,
+        "description": info.description,
+    }

@@ -10,6 +10,12 @@ from typing import Any
 
 _HOMES = {
     "raysplit.attacks.poisoning.agr_tailored": ["AgrTailored"],
+    "raysplit.attacks.poisoning.fang": ["Fang"],
+    "raysplit.attacks.poisoning.gaussian": ["GaussianNoise"],
+    "raysplit.attacks.poisoning.ipm": ["InnerProductManipulation"],
+    "raysplit.attacks.poisoning.min_max": ["MinMax"],
+    "raysplit.attacks.poisoning.min_sum": ["MinSum"],
+    "raysplit.attacks.poisoning.sign_flip": ["SignFlip"],
     "raysplit.attacks.poisoning.lie": ["LittleIsEnough"],
     "raysplit.defenses.aggregation.mean": ["Mean"],
     "raysplit.defenses.aggregation.median": ["Median"],
@@ -33,7 +39,7 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __version__ = "0.1.0"
-__all__ = sorted(_HOME_OF)  # pyright: ignore
+__all__ = sorted(_HOME_OF)
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -96,7 +98,9 @@ def resume(
 @app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, clean and attacked.")],
-    out: Annotated[Path | None, typer.Option("--out", help="The page to write; default: report.html in the first run.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The page to write; default: report.html in the first run.")
+    ] = None,
 ) -> None:
     """A table in the paper's layout (Acc, Acc under attack, Acc_drop), a PNG of accuracy over rounds, one page."""
     console = Console()
@@ -123,7 +127,9 @@ def _report(folders: list[Path], page: Path, say: Callable[[str], None]) -> None
         if clean is not None and attacked is not None:
             before, after = clean.summary().final, attacked.summary().final
             if before is not None and after is not None:
-                say(f"Measured drop: {100 * (before - after):.1f} percentage points ({100 * before:.1f} % clean, {100 * after:.1f} % under attack).")
+                say(
+                    f"Measured drop: {100 * (before - after):.1f} percentage points ({100 * before:.1f} % clean, {100 * after:.1f} % under attack)."
+                )
     say(f"Report: {written.resolve()}")
 
 
@@ -146,7 +152,9 @@ def doctor(
 def data_prepare(
     name: Annotated[str, typer.Argument(help="The data set: femnist.")],
     source: Annotated[Path | None, typer.Option("--from", help="LEAF json or archives already on disk.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="The population file to write; default: where femnist() looks.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The population file to write; default: where femnist() looks.")
+    ] = None,
     mirror: Annotated[str | None, typer.Option("--mirror", help="Another place to download from.")] = None,
 ) -> None:
     """Download, verify and convert a data set into a population."""
@@ -163,9 +171,14 @@ def data_info(path: Annotated[Path, typer.Argument(help="A population file.")]) 
     describe(path, Console())
 
 
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+"""What becomes of a disk under a running program; nobody's mistake in here."""
+
+
 def main() -> None:
     """Entry point: maps errors to exit codes (2: the user's, 130: Ctrl-C, 1: ours, with a traceback)."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         app(standalone_mode=False)
     except UserError as error:
@@ -174,11 +187,29 @@ def main() -> None:
         _stop("interrupted; 'raysplit resume RUN' goes on from the last complete round", 130)
     except typer.Exit as leave:
         sys.exit(leave.exit_code)
+    except typer.Abort:
+        _stop("interrupted", 130)
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        _stop(
+            f"{error.filename or 'a file'} cannot be written ({error.strerror}); free some space, then resume the run",
+            2,
+        )
     except Exception as error:
         usage = _usage(error)
-        if usage is None:
+        if usage is not None:
+            _stop(usage, 2)
+        trace = getattr(error, "trace", "")  # a client's failure brings its host's traceback along
+        if not trace:
             raise
-        _stop(usage, 2)
+        sys.stderr.write(trace)
+        _stop(f"{error}; 'raysplit resume RUN --engine local' reproduces it in one process, under a debugger", 1)
+
+
+def _terminated(number: int, frame: object) -> None:
+    """A batch system that ends a job is a Ctrl-C: checkpoint, then leave."""
+    raise KeyboardInterrupt
 
 
 def _usage(error: Exception) -> str | None:

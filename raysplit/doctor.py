@@ -14,6 +14,7 @@ from raysplit.engine.cluster import connect
 from raysplit.engine.placement import Placement, Wanted, lay_out
 from raysplit.errors import PopulationError, nearest
 from raysplit.population.arrow import ArrowFile, data_directory
+from raysplit.runner import EngineChoice, check_choice
 from raysplit.scenario import Scenario
 from raysplit.scenario_file import load_scenarios
 from raysplit.simulation import check_population
@@ -30,6 +31,7 @@ def examine(file: Path | None, address: str | None, wanted: WantedOptions, conso
     import torch
 
     scenarios = load_scenarios(file)[0] if file is not None else []
+    check_choice(EngineChoice("ray", *wanted, address))
     with connect(address, 1 << 28) as have:
         table = Table("", "here", title="Cluster", title_justify="left")
         table.add_row("nodes", str(have.nodes))
@@ -53,11 +55,16 @@ def _lay_out(scenario: Scenario, layout: object, console: Console) -> None:
     width = portions.client.vector.element_size()
     table = Table("", "", title=f"{scenario.name} ({scenario.hash})", title_justify="left", show_header=False)
     synthetic = ", synthetic" if population.info.synthetic else ""
-    table.add_row("population", f"{population.info.name}{synthetic}: {population.info.clients:,} clients, cohort {scenario.cohort.size}")
+    table.add_row(
+        "population",
+        f"{population.info.name}{synthetic}: {population.info.clients:,} clients, cohort {scenario.cohort.size}",
+    )
     table.add_row("client portion", f"{client:,} parameters ({100 * client / (client + server):.1f} % of the model)")
     table.add_row("server portion", f"{server:,} parameters, {scenario.protocol.server}")
     table.add_row("client groups", str(scenario.group_count))
-    table.add_row("actors", f"{layout.hosts} client hosts, {layout.servers} main servers; {layout.placement} ({layout.why})")
+    table.add_row(
+        "actors", f"{layout.hosts} client hosts, {layout.servers} main servers; {layout.placement} ({layout.why})"
+    )
     table.add_row("GPU a host", f"{layout.gpus_per_host:g}" if layout.gpus_per_host else "none")
     table.add_row("gathered updates", f"up to {scenario.cohort.size * client * width / 2**20:.1f} MiB a round")
     console.print(table)
@@ -82,7 +89,10 @@ def describe(path: Path, console: Console) -> None:
     opened.verify()
     clients = np.arange(info.clients)
     sizes = opened.train_sizes(clients) + opened.test_sizes(clients)
-    console.print(f"{path}: {info.name}, {info.clients:,} clients, {int(sizes.sum()):,} samples, {sizes.mean():.2f} ± {sizes.std():.2f} a client", highlight=False)
+    console.print(
+        f"{path}: {info.name}, {info.clients:,} clients, {int(sizes.sum()):,} samples, {sizes.mean():.2f} ± {sizes.std():.2f} a client",
+        highlight=False,
+    )
 
 
 def _data_set(name: str) -> ModuleType:

@@ -126,7 +126,9 @@ def _poison(
     )
     poison = attack.poison(view)
     updates[malicious] = poison.rows.to(updates.dtype)
-    known = {name: float(poison.record[name]) for name in ("gamma", "objective", "certificate") if name in poison.record}
+    known = {
+        name: float(poison.record[name]) for name in ("gamma", "objective", "certificate") if name in poison.record
+    }
     return {
         "round": context.round,
         "attack": type(attack).__name__,
@@ -154,14 +156,22 @@ def _bias(update: torch.Tensor, benign: torch.Tensor) -> dict[str, float | None]
 
 
 def step_on_aggregate(
-    fed: FedOpt | None, portion: torch.Tensor, aggregated: torch.Tensor, state: State | None, factor: float
+    fed: FedOpt | None,
+    portion: torch.Tensor,
+    aggregated: torch.Tensor,
+    parameters: int,
+    state: State | None,
+    factor: float,
 ) -> tuple[torch.Tensor, State]:
-    """The next global portion: the aggregate itself, or one optimiser step with gradient W − aggregate (Reddi et al. 2021)."""
+    """The next global portion: the aggregate itself, or one optimiser step with gradient W − aggregate (Reddi et al. 2021).
+
+    ``parameters``: how many of the portion's floats are no buffers; buffers have no gradient and are taken as aggregated.
+    """
     if fed is None:
         return aggregated, {}
-    parameter = torch.nn.Parameter(portion.clone())
+    parameter = torch.nn.Parameter(portion[:parameters].clone())
     optimizer = fed.optimizer.optimizer([parameter], fed.lr * factor)
     load_optimizer_state(optimizer, state)
-    parameter.grad = portion - aggregated
+    parameter.grad = portion[:parameters] - aggregated[:parameters]
     optimizer.step()
-    return parameter.detach().clone(), optimizer_state(optimizer)
+    return torch.cat([parameter.detach(), aggregated[parameters:]]), optimizer_state(optimizer)

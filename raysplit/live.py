@@ -61,18 +61,40 @@ class Live:
 
     def ended(self, ended: Ended) -> None:
         if self._json:
-            self._print({"event": "end", "run": str(ended.folder.path), "status": ended.status, "digest": ended.digest, "accuracy": ended.accuracy})
+            self._print(
+                {
+                    "event": "end",
+                    "run": str(ended.folder.path),
+                    "status": ended.status,
+                    "digest": ended.digest,
+                    "accuracy": ended.accuracy,
+                }
+            )
             return
         accuracy = "" if ended.accuracy is None else f", test accuracy {100 * ended.accuracy:.1f} %"
         self.say(f"  {ended.status}{accuracy}; model digest {ended.digest[:16]}; {ended.folder.path}")
 
     def _begin(self, job: Job, info: PopulationInfo, layout: dict[str, Any], done: int, seconds: float) -> None:
         if self._json:
-            self._print({"event": "begin", "run": str(job.folder.path), "scenario": job.scenario.hash, "rounds_done": done, "population": info.name, "synthetic": info.synthetic, **layout})
+            self._print(
+                {
+                    "event": "begin",
+                    "run": str(job.folder.path),
+                    "scenario": job.scenario.hash,
+                    "rounds_done": done,
+                    "population": info.name,
+                    "synthetic": info.synthetic,
+                    **layout,
+                }
+            )
             return
         kind = "SYNTHETIC, not real data: " if info.synthetic else ""
         self.say(f"  population: {kind}{info.name}, {info.clients:,} clients; cohort {job.scenario.cohort.size}")
-        where = ", ".join(f"{value} {key}" if key in ("hosts", "servers") else str(value) for key, value in layout.items() if key != "gpus_per_host")
+        where = ", ".join(
+            f"{value} {key}" if key in ("hosts", "servers") else str(value)
+            for key, value in layout.items()
+            if key != "gpus_per_host"
+        )
         self.say(f"  on {where}; ready after {seconds:.1f} s" + (f"; rounds 1-{done} are done" if done else ""))
 
     def _round(self, report: RoundReport, bar: Progress, task: TaskID, spoken: list[float]) -> None:

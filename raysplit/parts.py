@@ -142,7 +142,11 @@ def to_json(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Callable):  # type: ignore[arg-type]
-        return {"type": "function", "name": getattr(value, "__qualname__", repr(value)), "source_sha256": source_digest(value)}
+        return {
+            "type": "function",
+            "name": getattr(value, "__qualname__", repr(value)),
+            "source_sha256": source_digest(value),
+        }
     raise ScenarioError(
         f"a scenario can hold numbers, texts, tuples and parts, but {value!r} is of type {type(value).__name__}: "
         "make it a frozen dataclass"
@@ -154,4 +158,6 @@ def source_digest(thing: Any) -> str:
     try:
         return hashlib.sha256(inspect.getsource(thing).encode()).hexdigest()
     except (OSError, TypeError):
-        raise ScenarioError(f"the source of {thing!r} cannot be read, so its scenario cannot be named; put it in the scenario file") from None
+        raise ScenarioError(
+            f"the source of {thing!r} cannot be read, so its scenario cannot be named; put it in the scenario file"
+        ) from None

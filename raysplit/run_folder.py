@@ -55,17 +55,8 @@ def folder_for(scenario: Scenario, out: Path) -> RunFolder:
 
 def create(folder: RunFolder, scenario: Scenario, source: Path, origin: dict[str, Any], overwrite: bool) -> None:
     """Make a fresh run folder with its scenario in it. Raises ``RunError`` where a run of the scenario already stands."""
+    check_free(folder, scenario, overwrite)
     if folder.path.exists():
-        if not overwrite:
-            state = folder.state()
-            if state.get("status") in ("finished", "diverged"):
-                raise RunError(
-                    f"{folder.path} already holds this run, {state['status']}; see it with 'raysplit report {folder.path}' or repeat it with --overwrite"
-                )
-            raise RunError(
-                f"{folder.path} holds this run unfinished (round {state.get('rounds', 0)} of {scenario.training.rounds}); "
-                f"go on with 'raysplit resume {folder.path}' or start again with --overwrite"
-            )
         with locked(folder):
             for name in ("metrics", "checkpoints", "artifacts"):
                 shutil.rmtree(folder.path / name, ignore_errors=True)
@@ -78,7 +69,9 @@ def create(folder: RunFolder, scenario: Scenario, source: Path, origin: dict[str
         write_json(folder.path / "origin.json", {"hash": scenario.hash, **origin})
         write_json(folder.path / "environment.json", environment())
     except OSError as error:
-        raise RunError(f"{folder.path} cannot be written ({error.strerror}); choose another folder with --out") from error
+        raise RunError(
+            f"{folder.path} cannot be written ({error.strerror}); choose another folder with --out"
+        ) from error
 
 
 def environment() -> dict[str, Any]:
@@ -113,15 +106,35 @@ def origin_of(folder: RunFolder) -> dict[str, Any]:
     """How a run's scenario came about: which of the file's scenarios, and which overrides. Raises ``RunError``."""
     form = _json(folder.path / "origin.json")
     if not all(isinstance(form.get(key), kind) for key, kind in (("hash", str), ("scenario", str), ("set", list))):
-        raise RunError(f"{folder.path}/origin.json is damaged (it lacks hash, scenario or set); start the run again with --overwrite")
+        raise RunError(
+            f"{folder.path}/origin.json is damaged (it lacks hash, scenario or set); start the run again with --overwrite"
+        )
     return form
+
+
+def check_free(folder: RunFolder, scenario: Scenario, overwrite: bool) -> None:
+    """Raise ``RunError`` where a run of the scenario already stands and is not to be overwritten."""
+    if folder.path.exists() and not overwrite:
+        state = folder.state()
+        if state.get("status") in ("finished", "diverged"):
+            raise RunError(
+                f"{folder.path} already holds this run, {state['status']}; see it with 'raysplit report {folder.path}' or repeat it with --overwrite"
+            )
+        raise RunError(
+            f"{folder.path} holds this run unfinished (round {state.get('rounds', 0)} of {scenario.training.rounds}); "
+            f"go on with 'raysplit resume {folder.path}' or start again with --overwrite"
+        )
 
 
 @contextmanager
 def locked(folder: RunFolder) -> Iterator[None]:
     """Hold a run folder for this process. Raises ``RunError`` where another process holds it; a killed one does not."""
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with open(folder.path / ".lock", "w") as file:
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        file = open(folder.path / ".lock", "w")  # noqa: SIM115 - opening it may fail in another way than locking it
+    except OSError as error:
+        raise RunError(f"{folder.path} cannot be written ({error.strerror}); check its disk and permissions") from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

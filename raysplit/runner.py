@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -12,15 +13,15 @@ from typing import Any, Literal
 
 from raysplit.engine.checkpoints import newest_checkpoint, read_checkpoint
 from raysplit.engine.engine import Engine
-from raysplit.errors import RunError, ScenarioError
+from raysplit.errors import ClusterError, RunError, ScenarioError
 from raysplit.metrics.run import open_run
 from raysplit.metrics.tables import open_tables, rewind
 from raysplit.population.population import PopulationInfo
-from raysplit.run_folder import RunFolder, create, folder_for, locked, origin_of
+from raysplit.run_folder import RunFolder, check_free, create, folder_for, locked, origin_of
 from raysplit.scenario import Scenario
 from raysplit.scenario_file import apply_sets, load_scenarios
 from raysplit.simulation import Progress, RoundReport, check_population, simulate
-from raysplit.state import Layout
+from raysplit.state import GlobalState, Layout
 
 
 @dataclass(frozen=True)
@@ -94,24 +95,29 @@ def shares_prefix(clean: Scenario, attacked: Scenario) -> bool:
 
 
 def run(job: Job, choice: EngineChoice, watch: Watch, overwrite: bool = False) -> Ended:
-    """Run a job in a fresh folder. An error before training starts leaves no folder behind."""
+    """Run a job in a fresh folder. An error before training starts leaves no new folder behind and an old one as it was."""
     population = job.scenario.population.open()
     check_population(job.scenario, population.info)
-    create(job.folder, job.scenario, job.source, job.origin, overwrite)
-    with locked(job.folder):
-        try:
-            if job.fork is not None and job.scenario.attack is not None:
-                _fork(job, job.fork, job.scenario.attack.start_round - 1)
-            return _go_on(job, choice, watch, fresh=True)
-        except BaseException:
-            if not job.folder.checkpoints.exists() and not job.folder.state():
-                shutil.rmtree(job.folder.path, ignore_errors=True)
-            raise
+    check_choice(choice)
+    check_free(job.folder, job.scenario, overwrite)
+    layout = Layout(job.scenario)
+    with open_engine(job.scenario, choice, _portion_bytes(layout.initial()), job.module) as engine:
+        create(job.folder, job.scenario, job.source, job.origin, overwrite)
+        with locked(job.folder):
+            try:
+                if job.fork is not None and job.scenario.attack is not None:
+                    _fork(job, job.fork, job.scenario.attack.start_round - 1)
+                return _go_on(job, engine, watch, layout, _reached(job, layout))
+            except BaseException:
+                if not job.folder.checkpoints.exists() and not job.folder.state():
+                    shutil.rmtree(job.folder.path, ignore_errors=True)
+                raise
 
 
 def resume(path: Path, choice: EngineChoice, watch: Watch) -> Ended:
     """Go on with an unfinished run from its newest checkpoint, or from the start if it has none."""
     folder = RunFolder(path)
+    check_choice(choice)
     if not path.is_dir():
         raise RunError(f"there is no run folder {path}")
     origin = origin_of(folder)
@@ -120,7 +126,9 @@ def resume(path: Path, choice: EngineChoice, watch: Watch) -> Ended:
     scenarios, module = load_scenarios(folder.source)
     original = next((s for s in scenarios if s.name == origin.get("scenario")), None)
     if original is None:
-        raise RunError(f"{folder.source} no longer defines the scenario {origin.get('scenario')!r} of this run; restore the file")
+        raise RunError(
+            f"{folder.source} no longer defines the scenario {origin.get('scenario')!r} of this run; restore the file"
+        )
     scenario = apply_sets(original, list(origin.get("set", [])))
     if scenario.hash != origin["hash"]:
         raise RunError(
@@ -128,22 +136,29 @@ def resume(path: Path, choice: EngineChoice, watch: Watch) -> Ended:
         )
     job = Job(scenario, module, folder.source, origin, folder)
     with locked(folder):
-        return _go_on(job, choice, watch, fresh=False)
+        layout = Layout(scenario)
+        state = _reached(job, layout)
+        with open_engine(scenario, choice, _portion_bytes(state), module) as engine:
+            return _go_on(job, engine, watch, layout, state)
 
 
-def _go_on(job: Job, choice: EngineChoice, watch: Watch, fresh: bool) -> Ended:
+def _reached(job: Job, layout: Layout) -> GlobalState:
+    """Where to go on from: the newest checkpoint, or the start."""
+    checkpoint = newest_checkpoint(job.folder.checkpoints)
+    return layout.initial() if checkpoint is None else read_checkpoint(checkpoint, layout, job.scenario.hash)
+
+
+def _portion_bytes(state: GlobalState) -> int:
+    return max(state.client.numel(), state.server.numel()) * state.client.element_size()
+
+
+def _go_on(job: Job, engine: Engine, watch: Watch, layout: Layout, state: GlobalState) -> Ended:
     scenario, folder = job.scenario, job.folder
-    layout = Layout(scenario)
-    checkpoint = newest_checkpoint(folder.checkpoints)
-    state = layout.initial() if checkpoint is None else read_checkpoint(checkpoint, layout, scenario.hash)
     if folder.metrics.exists():
         rewind(folder.metrics, state.round)
     population = scenario.population.open()
     progress = Progress(state)
-    portion = max(state.client.numel(), state.server.numel()) * state.client.element_size()
-    with ExitStack() as stack:
-        engine = stack.enter_context(open_engine(scenario, choice, portion, job.module))
-        tables = stack.enter_context(open_tables(folder.metrics))
+    with open_tables(folder.metrics) as tables:
         about = engine.describe()
         watch.begin(job, population.info, about, state.round)
         facts = {"engine": about, "population": _facts(population.info), "of": scenario.training.rounds}
@@ -194,14 +209,45 @@ def _fork(job: Job, clean: RunFolder, round: int) -> None:
     write_checkpoint(job.folder.checkpoints, state, layout, job.scenario.hash)
 
 
+def check_choice(choice: EngineChoice) -> None:
+    """Raise for what no cluster can give, before anything is started or written."""
+    given = (choice.hosts, choice.servers, choice.address, choice.gpus_per_host)
+    if choice.engine == "local" and any(value is not None for value in given):
+        raise ScenarioError(
+            "--hosts, --servers, --address and --gpus-per-host belong to --engine ray; leave them out with --engine local"
+        )
+    for option, count in (("--hosts", choice.hosts), ("--servers", choice.servers)):
+        if count is not None and count < 1:
+            raise ClusterError(f"{option} must be at least 1, but it is {count}")
+    if choice.gpus_per_host is not None and not 0 <= choice.gpus_per_host < float("inf"):
+        raise ClusterError(
+            f"--gpus-per-host must be 0 or a share of a GPU such as 0.25, but it is {choice.gpus_per_host:g}"
+        )
+    if choice.address is not None:
+        check_address(choice.address)
+
+
+def check_address(address: str) -> None:
+    """Raise ``ClusterError`` where nobody listens at ``HOST:PORT``; Ray itself would try for minutes, noisily."""
+    if address in ("auto", "local"):
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise ClusterError(f"--address {address!r} is not of the form HOST:PORT, such as 10.0.0.1:6379, nor 'auto'")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise ClusterError(
+            f"no Ray cluster at {address!r} ({error.strerror or error}); start one with 'ray start --head' or leave --address out"
+        ) from error
+
+
 @contextmanager
 def open_engine(scenario: Scenario, choice: EngineChoice, portion: int, module: ModuleType | None) -> Iterator[Engine]:
     """The engine that was chosen, closed at the end; Ray is imported only if it is used."""
     if choice.engine == "local":
         from raysplit.engine.local import LocalEngine
 
-        if any((choice.hosts, choice.servers, choice.address, choice.gpus_per_host)):
-            raise ScenarioError("--hosts, --servers, --address and --gpus-per-host belong to --engine ray; leave them out with --engine local")
         with LocalEngine(scenario) as local:
             yield local
         return

@@ -107,19 +107,29 @@ def _check(scenario: Scenario) -> None:
             f"Scenario.name names the run's folder, so it may hold letters, digits, '.', '_' and '-' (at most 80), but it is {scenario.name!r}"
         )
     if scenario.checkpoint_every < 1:
-        raise ScenarioError(f"Scenario.checkpoint_every must be at least 1 round, but it is {scenario.checkpoint_every}")
+        raise ScenarioError(
+            f"Scenario.checkpoint_every must be at least 1 round, but it is {scenario.checkpoint_every}"
+        )
     if scenario.groups is not None and scenario.groups < 1:
         raise ScenarioError(f"Scenario.groups must be at least 1, but it is {scenario.groups}")
     check_cut(scenario.model, split=protocol.server != "none", u_shaped=protocol.u_shaped)
     if scenario.client_state == "travels" and protocol.meeting != "handover":
-        raise ScenarioError(f"Training(client_state='travels') needs a protocol with hand-over, but {kind} has none; use 'fresh' or 'per_client'")
+        raise ScenarioError(
+            f"Training(client_state='travels') needs a protocol with hand-over, but {kind} has none; use 'fresh' or 'per_client'"
+        )
     if scenario.server_state == "persistent" and protocol.server == "replicas":
-        raise ScenarioError(f"Training(server_state='persistent') needs one shared server portion, but {kind} has replicas that are averaged; use 'fresh'")
+        raise ScenarioError(
+            f"Training(server_state='persistent') needs one shared server portion, but {kind} has replicas that are averaged; use 'fresh'"
+        )
     if protocol.meeting != "averaging":
         if not isinstance(scenario.defense, Mean):
-            raise ScenarioError(f"{type(scenario.defense).__name__} aggregates updates at a fed server, but {kind} has no updates channel; leave defense out")
+            raise ScenarioError(
+                f"{type(scenario.defense).__name__} aggregates updates at a fed server, but {kind} has no updates channel; leave defense out"
+            )
         if training.aggregate is not None:
-            raise ScenarioError(f"Training.aggregate steps on aggregated portions, but {kind} aggregates nothing; leave it None")
+            raise ScenarioError(
+                f"Training.aggregate steps on aggregated portions, but {kind} aggregates nothing; leave it None"
+            )
     if scenario.attack is not None:
         _check_attack(scenario, scenario.attack)
     trim = getattr(scenario.defense, "trim", None)
@@ -141,9 +151,13 @@ def _check_attack(scenario: Scenario, attack: UpdateAttack) -> None:
                 f"its channels are {', '.join(c.value for c in channels_of(protocol)) or 'none'}"
             )
     if scenario.cohort.malicious == 0:
-        raise ScenarioError(f"{name} needs malicious clients, but Cohort.malicious is 0; give a share such as 0.2 or leave attack out")
+        raise ScenarioError(
+            f"{name} needs malicious clients, but Cohort.malicious is 0; give a share such as 0.2 or leave attack out"
+        )
     if attack.start_round > scenario.training.rounds:
-        raise ScenarioError(f"{name} starts in round {attack.start_round}, but training ends after round {scenario.training.rounds}")
+        raise ScenarioError(
+            f"{name} starts in round {attack.start_round}, but training ends after round {scenario.training.rounds}"
+        )
 
 
 def channels_of(protocol: TrainingProtocol) -> list[Channel]:
@@ -174,7 +188,9 @@ def _replace_at(thing: Any, path: list[str], value: Any, full: str) -> Any:
         raise ScenarioError(f"{full!r} cannot be set: {thing!r} has no parts; set the whole of it in the scenario file")
     names = [field.name for field in dataclasses.fields(thing) if field.init]
     if path[0] not in names:
-        raise ScenarioError(f"{full!r} cannot be set: {type(thing).__name__} has no {path[0]!r}; {nearest(path[0], names)}")
+        raise ScenarioError(
+            f"{full!r} cannot be set: {type(thing).__name__} has no {path[0]!r}; {nearest(path[0], names)}"
+        )
     new = value if len(path) == 1 else _replace_at(getattr(thing, path[0]), path[1:], value, full)
     return dataclasses.replace(thing, **{path[0]: new})
 

@@ -35,10 +35,14 @@ def load_scenarios(path: Path) -> tuple[list[Scenario], ModuleType]:
     if found is None:
         found = getattr(module, "scenario", None)
         if found is None:
-            raise ScenarioError(f"{path} defines neither 'scenario' nor 'scenarios'; end it with scenario = Scenario(...)")
+            raise ScenarioError(
+                f"{path} defines neither 'scenario' nor 'scenarios'; end it with scenario = Scenario(...)"
+            )
     scenarios = [found] if isinstance(found, Scenario) else found
     if not isinstance(scenarios, Sequence) or not scenarios or not all(isinstance(s, Scenario) for s in scenarios):
-        raise ScenarioError(f"{path}: 'scenario' must be a Scenario and 'scenarios' a list of them, but it is {found!r:.80}")
+        raise ScenarioError(
+            f"{path}: 'scenario' must be a Scenario and 'scenarios' a list of them, but it is {found!r:.80}"
+        )
     names = [scenario.name for scenario in scenarios]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -73,11 +77,16 @@ def _execute(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and inspect look their module up here
     try:
-        spec.loader.exec_module(module)
+        # Not exec_module(): it would keep bytecode beside the file, and take stale bytecode for a file changed within a second.
+        exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
     except UserError as error:
         raise type(error)(f"{path}:{_line(error, path)}: {error}") from error
     except SyntaxError as error:
         raise ScenarioError(f"{path}:{error.lineno} is not valid Python: {error.msg}") from error
+    except SystemExit as error:
+        raise ScenarioError(
+            f"{path}:{_line(error, path)} ends the program; a scenario file only defines scenarios"
+        ) from error
     except Exception as error:
         raise ScenarioError(f"{path}:{_line(error, path)}: {_plainly(error)}") from error
     return module
@@ -100,13 +109,17 @@ def _plainly(error: Exception) -> str:
     if isinstance(error, NameError) and (named := re.search(r"name '(\w+)' is not defined", text)):
         import raysplit
 
-        return f"{named.group(1)!r} is not defined here; {nearest_of(named.group(1), [*raysplit.__all__, *dir(builtins)])}"
+        return (
+            f"{named.group(1)!r} is not defined here; {nearest_of(named.group(1), [*raysplit.__all__, *dir(builtins)])}"
+        )
     if isinstance(error, TypeError):
         unexpected = re.search(r"(\w+?)(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)'", text)
         if unexpected:
             owner, option = unexpected.groups()
             return f"{owner} has no option {option!r}; {nearest_of(option, _options(owner))}"
-        missing = re.search(r"(\w+?)(?:\.__init__)?\(\) missing \d+ required (?:positional |keyword-only )?arguments?: (.+)", text)
+        missing = re.search(
+            r"(\w+?)(?:\.__init__)?\(\) missing \d+ required (?:positional |keyword-only )?arguments?: (.+)", text
+        )
         if missing:
             return f"{missing.group(1)} needs {missing.group(2)}"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -128,5 +141,3 @@ def nearest_of(name: str, valid: Sequence[str]) -> str:
     if len(valid) > 20 and not difflib.get_close_matches(name, valid, n=1, cutoff=0.5):
         return "see the README for the names there are"
     return nearest(name, valid) if valid else "see its documentation"
-
-

@@ -96,7 +96,7 @@ def simulate(
         if client is None:
             meeting = meet(scenario, plan, drawn, outcome, before.client, layout.client.parameters)
             client, fed_states["client"] = step_on_aggregate(
-                fed, before.client, meeting.portion, before.fed_states.get("client"), factor
+                fed, before.client, meeting.portion, layout.client.parameters, before.fed_states.get("client"), factor
             )
         server, server_state = before.server, before.server_state
         if outcome.server_vector is not None:
@@ -104,12 +104,14 @@ def simulate(
         elif outcome.server_sums:
             averaged = sum_groups(outcome.server_sums)
             server, fed_states["server"] = step_on_aggregate(
-                fed, before.server, averaged, before.fed_states.get("server"), factor
+                fed, before.server, averaged, layout.server.parameters, before.fed_states.get("server"), factor
             )
         kept = {**before.client_states, **outcome.client_states}
         state = GlobalState(round, client.cpu(), server.cpu(), server_state, kept, fed_states)
         trained = sum(record.loss for record in outcome.records.values())
-        diverged = not (math.isfinite(trained) and bool(state.client.isfinite().all() and state.server.isfinite().all()))
+        diverged = not (
+            math.isfinite(trained) and bool(state.client.isfinite().all() and state.server.isfinite().all())
+        )
         evaluated = None
         if round % scenario.evaluation.every == 0 or round == rounds or diverged:
             evaluated = Evaluated.of(engine.evaluate(judges, state.client, state.server))
@@ -117,7 +119,16 @@ def simulate(
         attacked = attacks_in(scenario, round, drawn) is not None
         norm = float((state.client - before.client).norm())
         row = record_round(
-            tables, plan, drawn, outcome, meeting, engine.counts(), norm=norm, seconds=seconds, attacked=attacked, diverged=diverged
+            tables,
+            plan,
+            drawn,
+            outcome,
+            meeting,
+            engine.counts(),
+            norm=norm,
+            seconds=seconds,
+            attacked=attacked,
+            diverged=diverged,
         )
         if evaluated is not None:
             record_evaluation(tables, round, evaluated, diverged)
@@ -175,7 +186,8 @@ def check_population(scenario: Scenario, info: PopulationInfo) -> None:
         )
     if info.shape != model.input_shape:
         raise PopulationError(
-            f"{type(model).__name__} takes samples of shape {model.input_shape}, but population {info.name!r} has {info.shape}; choose a model for that shape"
+            f"{type(model).__name__} takes samples of shape {model.input_shape}, but population {info.name!r} has {info.shape}; "
+            "choose a model for that shape"
         )
     if info.classes > model.classes:
         raise PopulationError(

@@ -109,11 +109,14 @@ SGD = Sgd(momentum=0.9, weight_decay=1e-3)
 def toy(
     protocol: TrainingProtocol, cut: str | None = "V2", tail: str | None = None, clients: int = 6, **changes: Any
 ) -> Scenario:
-    """A toy scenario in which everybody takes part; ``changes`` are dotted as in ``Scenario.replace``, ``__`` for the dot."""
+    """A toy scenario in which everybody takes part; ``changes`` as in ``Scenario.replace``, with ``__`` for the dot.
+
+    A ``model`` among the changes replaces the network that ``cut`` and ``tail`` describe.
+    """
     scenario = Scenario(
         name="toy",
         population=ToyClients(clients),
-        model=ToyCnn(cut, tail),
+        model=changes.pop("model", ToyCnn(cut, tail)),
         protocol=protocol,
         cohort=Cohort(clients),
         training=Training(rounds=2, lr=0.05, batch_size=4, optimizer=SGD),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
+import select
 import socket
+import threading
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,9 +22,13 @@ from raysplit.channels import Channel
 from raysplit.engine.engine import ClientScores, RoundStart
 from raysplit.engine.host import Host, count_replicas, peak_memory_bytes
 from raysplit.engine.wire import Parcel, PeerLost, Wire, WireLink, accept
+from raysplit.protocols.client_side import ClientFailure
 from raysplit.protocols.plan import Outcome, RoundPlan
 from raysplit.protocols.server_side import ServerSide
 from raysplit.scenario import Scenario
+
+CALL_TIMEOUT_S = 60
+"""How long a server waits for the hosts of a round to call."""
 
 
 @dataclass(frozen=True)
@@ -87,17 +95,27 @@ class ClientHost:
         return os.getpid()
 
     def train(self, plan: RoundPlan, groups: Sequence[int], start: Any) -> Packed:
-        outcome = self._host.train(plan, groups, to_tensors(start))
+        try:
+            outcome = self._host.train(plan, groups, to_tensors(start))
+        except ClientFailure as failure:
+            raise failure.on(self._name()) from None
         return Packed(to_arrays(outcome), peak_memory_bytes())
 
-    def visit(self, plan: RoundPlan, groups: Sequence[int], start: Any, address: Any, token: bytes, ahead: int) -> Packed:
+    def visit(
+        self, plan: RoundPlan, groups: Sequence[int], start: Any, address: Any, token: bytes, ahead: int
+    ) -> Packed:
         """Play groups against the main server at ``address``."""
         link = WireLink(address, token, self._index)
         try:
             outcome = self._host.visit(plan, groups, to_tensors(start), link, ahead)
+        except ClientFailure as failure:
+            raise failure.on(self._name()) from None
         finally:
             link.close()
         return Packed(to_arrays(outcome), peak_memory_bytes())
+
+    def _name(self) -> str:
+        return f"host {self._index} (pid {os.getpid()}, node {ray.util.get_node_ip_address()})"
 
     def evaluate(self, chunks: Sequence[np.ndarray], start: Any) -> list[ClientScores]:
         begin = to_tensors(start)
@@ -113,6 +131,8 @@ class MainServer:
         self._protocol = scenario.protocol
         self._token = token
         self._listener = socket.create_server((ray.util.get_node_ip_address(), 0), backlog=256)
+        self._listener.settimeout(0.5)
+        self._hung_up = threading.Event()
         self._wires: dict[int, Wire] = {}
 
     def ready(self) -> tuple[int, tuple[str, int]]:
@@ -124,6 +144,7 @@ class MainServer:
     def serve(self, plan: RoundPlan, start: Any, groups: dict[int, list[int]], ahead: int) -> Packed:
         """Serve one round to the hosts in ``groups`` (host → its client groups)."""
         begin: RoundStart = to_tensors(start)
+        self._hung_up.clear()
         mine = [group for theirs in groups.values() for group in theirs]
         inbox: queue.SimpleQueue[tuple[int, Parcel | None]] = queue.SimpleQueue()
         shared = self._protocol.server == "shared"
@@ -147,18 +168,24 @@ class MainServer:
 
     def abort(self) -> None:
         """Hang up: whoever waits for this server, and this server if it waits for a lost host, stops waiting."""
+        self._hung_up.set()
         for wire in list(self._wires.values()):
             wire.close()
         self._wires.clear()
+        while select.select([self._listener], [], [], 0)[0]:
+            with contextlib.suppress(OSError):
+                self._listener.accept()[0].close()
 
     def _connect(self, hosts: set[int], inbox: queue.SimpleQueue[tuple[int, Parcel | None]]) -> None:
         missing = set(hosts)
-        self._listener.settimeout(60)
+        deadline = time.monotonic() + CALL_TIMEOUT_S
         while missing:
             try:
                 greeted = accept(self._listener, self._token)
-            except OSError as error:
-                raise PeerLost(f"hosts {sorted(missing)} did not call") from error
+            except TimeoutError as error:
+                if self._hung_up.is_set() or time.monotonic() > deadline:
+                    raise PeerLost(f"hosts {sorted(missing)} did not call") from error
+                continue
             if greeted is None or greeted[0] not in missing:
                 continue
             host, connection = greeted

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -26,7 +27,9 @@ KEEP = 2
 """Checkpoints kept: the newest, and one before it in case the newest was damaged."""
 
 
-def write_checkpoint(folder: Path, state: GlobalState, layout: Layout, scenario_hash: str, keep: frozenset[int] = frozenset()) -> Path:
+def write_checkpoint(
+    folder: Path, state: GlobalState, layout: Layout, scenario_hash: str, keep: frozenset[int] = frozenset()
+) -> Path:
     """Write ``state`` under ``folder`` (a run's ``checkpoints``), atomically; older ones beyond ``KEEP`` go, but for rounds in ``keep``.
 
     Raises ``RunError`` where the disk is full or not writable; what was there before stays.
@@ -77,7 +80,9 @@ def read_checkpoint(path: Path, layout: Layout, scenario_hash: str) -> GlobalSta
     """The state in one checkpoint. Raises ``RunError`` if it is damaged, of another scenario, or of a newer RaySplit."""
     record = _record(path)
     if record["scenario"] != scenario_hash:
-        raise RunError(f"checkpoint {path} belongs to scenario {record['scenario']}, not {scenario_hash}; resume the run that wrote it")
+        raise RunError(
+            f"checkpoint {path} belongs to scenario {record['scenario']}, not {scenario_hash}; resume the run that wrote it"
+        )
     try:
         data = {name: (path / name).read_bytes() for name in ("model.safetensors", "optimizers.safetensors")}
         for name, content in data.items():
@@ -87,19 +92,25 @@ def read_checkpoint(path: Path, layout: Layout, scenario_hash: str) -> GlobalSta
         client, server = layout.client.from_named(model), layout.server.from_named(model)
         states = load(data["optimizers.safetensors"])
     except (OSError, KeyError, ValueError, SafetensorError) as error:
-        raise RunError(f"checkpoint {path} is damaged ({error}); remove that folder to resume from the one before it") from error
+        raise RunError(
+            f"checkpoint {path} is damaged ({error}); remove that folder to resume from the one before it"
+        ) from error
     return _unflatten(int(record["round"]), client, server, states)
 
 
-def _record(path: Path) -> dict[str, object] | dict[str, dict[str, str]]:
+def _record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads((path / "state.json").read_text())
         if not isinstance(record, dict) or not {"format", "round", "scenario", "sha256"} <= record.keys():
             raise ValueError("state.json lacks its fields")
     except (OSError, ValueError) as error:
-        raise RunError(f"checkpoint {path} is damaged ({error}); remove that folder to resume from the one before it") from error
+        raise RunError(
+            f"checkpoint {path} is damaged ({error}); remove that folder to resume from the one before it"
+        ) from error
     if record["format"] > FORMAT:
-        raise RunError(f"checkpoint {path} was written by a newer RaySplit (format {record['format']}); update RaySplit to resume it")
+        raise RunError(
+            f"checkpoint {path} was written by a newer RaySplit (format {record['format']}); update RaySplit to resume it"
+        )
     return record
 
 

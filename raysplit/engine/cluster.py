@@ -67,9 +67,11 @@ def ready_within(calls: Sequence[Any], what: str) -> list[Any]:
     """Wait for actors to start. Raises ``ClusterError`` where the cluster has no room for them."""
     if not calls:
         return []
-    done, waiting = ray.wait(list(calls), num_returns=len(calls), timeout=START_TIMEOUT_S)
+    _, waiting = ray.wait(list(calls), num_returns=len(calls), timeout=START_TIMEOUT_S)
     if waiting:
-        free = ", ".join(f"{count:g} {name}" for name, count in sorted(ray.available_resources().items()) if name in ("CPU", "GPU"))
+        free = ", ".join(
+            f"{count:g} {name}" for name, count in sorted(ray.available_resources().items()) if name in ("CPU", "GPU")
+        )
         raise ClusterError(
             f"{len(waiting)} of {len(calls)} {what} found no room within {START_TIMEOUT_S} s (free: {free or 'nothing'}); use fewer --hosts"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,6 +40,12 @@ class ClientScores:
     loss: np.ndarray
     correct: np.ndarray
     samples: np.ndarray
+
+    @staticmethod
+    def joined(parts: Sequence[ClientScores]) -> ClientScores:
+        """The scores of several sets of clients, one after another."""
+        columns = ((part.clients, part.loss, part.correct, part.samples) for part in parts)
+        return ClientScores(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
 
 class Engine(Protocol):

@@ -29,6 +29,8 @@ from raysplit.protocols.visits import Visit, batch_indices, parallel_visits
 from raysplit.scenario import Scenario
 
 EVALUATION_BATCH = 1024
+EVALUATION_CHUNK = 50
+"""Clients evaluated together; fixed, so that batches depend neither on the engine nor on the number of hosts."""
 
 
 class Host:
@@ -115,9 +117,7 @@ class Host:
             self._cache[position] = self._samples(plan, position)
         x, y = self._cache[position]
         samples, size = int(plan.samples[position]), self.scenario.training.batch_size
-        chosen = batch_indices(
-            plan.seed, plan.round, int(plan.clients[position]), step, samples, size
-        )
+        chosen = batch_indices(plan.seed, plan.round, int(plan.clients[position]), step, samples, size)
         if step == plan.steps[position] - 1:
             del self._cache[position]
         if chosen is not None:
@@ -167,9 +167,18 @@ class Host:
             for stage in stages:
                 stage.train()
         owner = np.repeat(np.arange(len(clients)), sizes)
-        loss = np.bincount(owner, torch.cat(losses).numpy(), minlength=len(clients)) if losses else np.zeros(len(clients))
-        correct = np.bincount(owner, torch.cat(hits).numpy(), minlength=len(clients)) if hits else np.zeros(len(clients))
+        loss = (
+            np.bincount(owner, torch.cat(losses).numpy(), minlength=len(clients)) if losses else np.zeros(len(clients))
+        )
+        correct = (
+            np.bincount(owner, torch.cat(hits).numpy(), minlength=len(clients)) if hits else np.zeros(len(clients))
+        )
         return ClientScores(clients, loss, correct.astype(np.int64), sizes)
+
+
+def evaluation_chunks(clients: np.ndarray) -> list[np.ndarray]:
+    """Client ids cut into the chunks that ``Host.evaluate`` takes."""
+    return [clients[begin : begin + EVALUATION_CHUNK] for begin in range(0, len(clients), EVALUATION_CHUNK)]
 
 
 def count_replicas(outcome: Outcome, replicas: int, server: torch.Tensor) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from raysplit.channels import Tap
 from raysplit.engine.engine import ClientScores, EngineCounts, RoundStart
-from raysplit.engine.host import Host, peak_memory_bytes
+from raysplit.engine.host import Host, evaluation_chunks, peak_memory_bytes
 from raysplit.protocols.plan import Outcome, RoundPlan
 from raysplit.scenario import Scenario
 
@@ -26,7 +26,7 @@ class LocalEngine:
         return self._host.train(plan, range(len(plan.groups)), start)
 
     def evaluate(self, clients: np.ndarray, client: torch.Tensor, server: torch.Tensor) -> ClientScores:
-        return self._host.evaluate(clients, client, server)
+        return ClientScores.joined([self._host.evaluate(chunk, client, server) for chunk in evaluation_chunks(clients)])
 
     def counts(self) -> EngineCounts:
         return EngineCounts(ray_calls=0, retries=0, peak_memory_bytes=peak_memory_bytes())

@@ -39,6 +39,7 @@ class Layout:
     placement: Literal["pooled", "colocated"]
     gpus_per_host: float
     why: str
+    cpus_per_server: int = 1
 
 
 def lay_out(scenario: Scenario, have: Resources, want: Wanted) -> Layout:
@@ -51,7 +52,9 @@ def lay_out(scenario: Scenario, have: Resources, want: Wanted) -> Layout:
     if gpus > 0 and have.gpus == 0:
         raise ClusterError(f"{gpus:g} GPU a host was asked for, but the cluster has no GPU; use --gpus-per-host 0")
     if gpus > have.gpus:
-        raise ClusterError(f"{gpus:g} GPUs a host were asked for, but the cluster has {have.gpus:g}; ask for at most that")
+        raise ClusterError(
+            f"{gpus:g} GPUs a host were asked for, but the cluster has {have.gpus:g}; ask for at most that"
+        )
     servers = 0
     if placement == "pooled":
         servers = 1 if protocol.server == "shared" else (want.servers or max(1, have.cpus // 4))
@@ -61,13 +64,15 @@ def lay_out(scenario: Scenario, have: Resources, want: Wanted) -> Layout:
         most, reason = 1, "a shared server portion lives in one process"
     else:
         most, reason = scenario.group_count, f"a cohort has {scenario.group_count} client groups"
-    room = int(have.gpus / gpus + 1e-9) - servers if gpus > 0 else have.cpus - servers
+    # On a few cores a server that reserved one would idle while clients wait, or the reverse: let the system share them.
+    reserved = servers if have.cpus >= 8 else 0
+    room = int(have.gpus / gpus + 1e-9) - servers if gpus > 0 else have.cpus - reserved
     hosts = want.hosts if want.hosts is not None else max(1, min(room, most))
     if hosts < 1:
         raise ClusterError(f"--hosts must be at least 1, but it is {hosts}")
     if want.hosts is not None and hosts > most:
         hosts, why = most, f"{why}; {want.hosts} hosts were asked for, but {reason}"
-    return Layout(hosts, servers, placement, gpus, why)
+    return Layout(hosts, servers, placement, gpus, why, cpus_per_server=int(have.cpus >= 8))
 
 
 def _placement(scenario: Scenario, want: Wanted) -> tuple[Literal["pooled", "colocated"], str]:

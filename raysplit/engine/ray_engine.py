@@ -19,7 +19,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError,
 from raysplit.engine.actors import ClientHost, MainServer, Packed, to_arrays, to_tensors
 from raysplit.engine.cluster import ready_within
 from raysplit.engine.engine import ClientScores, EngineCounts, RoundStart
-from raysplit.engine.host import peak_memory_bytes
+from raysplit.engine.host import evaluation_chunks, peak_memory_bytes
 from raysplit.engine.placement import Layout
 from raysplit.engine.wire import TOKEN_BYTES, PeerLost
 from raysplit.errors import ClusterError
@@ -30,8 +30,7 @@ from raysplit.scenario import Scenario
 AHEAD = 3
 """Steps that a host keeps under way with a main server in another process; each holds one batch's activations."""
 RETRIES = 5
-EVALUATION_CHUNK = 50
-"""Clients evaluated together; fixed, so that batches do not depend on the number of hosts."""
+HANG_UP_EVERY_S = 1.0
 
 log = logging.getLogger("raysplit")
 
@@ -85,7 +84,7 @@ class RayEngine:
 
     def evaluate(self, clients: np.ndarray, client: torch.Tensor, server: torch.Tensor) -> ClientScores:
         """Chunks of clients dealt over the hosts in turn."""
-        chunks = [clients[i : i + EVALUATION_CHUNK] for i in range(0, len(clients), EVALUATION_CHUNK)]
+        chunks = evaluation_chunks(clients)
         for attempt in range(RETRIES + 1):
             try:
                 start = ray.put(to_arrays(RoundStart(client, server, None, {})))
@@ -94,7 +93,7 @@ class RayEngine:
                 scores: list[Any] = [None] * len(chunks)
                 for h, part in enumerate(self._gather(calls)):
                     scores[h::count] = part
-                return ClientScores(*(np.concatenate(column) for column in zip(*map(_columns, scores), strict=True)))
+                return ClientScores.joined(scores)
             except RayActorError:
                 if attempt == RETRIES:
                     raise
@@ -136,11 +135,11 @@ class RayEngine:
 
     def _new_host(self, index: int) -> Any:
         options = {"num_cpus": 1, "num_gpus": self._layout.gpus_per_host, "max_restarts": 0}
-        return ClientHost.options(**options).remote(self._reference, index, self._layout.gpus_per_host)
+        return ClientHost.options(**options).remote(self._reference, index, self._layout.gpus_per_host)  # type: ignore[attr-defined]
 
     def _new_server(self) -> Any:
-        options = {"num_cpus": 1, "num_gpus": self._layout.gpus_per_host, "max_restarts": 0}
-        return MainServer.options(**options).remote(self._reference, self._token, self._layout.gpus_per_host)
+        options = {"num_cpus": self._layout.cpus_per_server, "num_gpus": self._layout.gpus_per_host, "max_restarts": 0}
+        return MainServer.options(**options).remote(self._reference, self._token, self._layout.gpus_per_host)  # type: ignore[attr-defined]
 
     def _replace_dead(self) -> None:
         for actors, new in ((self._hosts, self._new_host), (self._servers, lambda _: self._new_server())):
@@ -203,7 +202,9 @@ class RayEngine:
         failures: list[Exception] = []
         pending = {call: index for index, call in enumerate(calls)}
         while pending:
-            done, _ = ray.wait(list(pending), num_returns=1)
+            done, _ = ray.wait(list(pending), num_returns=1, timeout=HANG_UP_EVERY_S if failures else None)
+            if not done:
+                on_loss()  # a host that called after the last hang-up still waits for an answer
             for call in done:
                 index = pending.pop(call)
                 try:
@@ -223,6 +224,9 @@ class RayEngine:
         outcome = Outcome.empty()
         for packed in parts:
             outcome.merge(to_tensors(packed.outcome))
+            # Kept for many rounds; views would hold this round's whole outcome in Ray's store.
+            for client, kept in outcome.client_states.items():
+                outcome.client_states[client] = {name: tensor.clone() for name, tensor in kept.items()}
             self._peak = max(self._peak, packed.peak_memory_bytes)
         return outcome
 
@@ -231,10 +235,6 @@ def _urgency(error: Exception) -> int:
     if isinstance(error, ClientFailure):
         return 0
     return 2 if isinstance(error, PeerLost) else 1 if isinstance(error, RayActorError) else 0
-
-
-def _columns(scores: ClientScores) -> tuple[np.ndarray, ...]:
-    return scores.clients, scores.loss, scores.correct, scores.samples
 
 
 def _first_line(error: BaseException) -> str:

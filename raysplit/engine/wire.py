@@ -7,6 +7,7 @@ strides with which it left, because kernels choose their order of summation by t
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import queue
 import socket
@@ -79,10 +80,8 @@ class Wire:
             raise PeerLost(f"the wire broke while sending ({error.strerror})") from error
 
     def close(self) -> None:
-        try:
+        with contextlib.suppress(OSError):  # the other end may have hung up first
             self._connection.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         self._connection.close()
 
     def _read(self) -> None:
@@ -166,9 +165,7 @@ def accept(listener: socket.socket, token: bytes) -> tuple[int, socket.socket] |
 def _dense(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor itself if its elements fill one block of memory in some order; else a contiguous copy."""
     span = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    distinct = sorted(
-        (stride, size) for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if size > 1
-    )
+    distinct = sorted((stride, size) for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if size > 1)
     expected = 1
     for stride, size in distinct:
         if stride != expected:
@@ -178,4 +175,4 @@ def _dense(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _bytes(flat: torch.Tensor) -> memoryview:
-    return memoryview(flat.view(torch.uint8).numpy())
+    return memoryview(flat.view(torch.uint8).numpy())  # type: ignore[arg-type]

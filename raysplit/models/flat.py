@@ -22,9 +22,7 @@ class FlatPortion:
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         named = [(name, p) for module in modules for name, p in module.named_parameters()]
-        buffers = [
-            (name, b) for module in modules for name, b in module.named_buffers() if torch.is_floating_point(b)
-        ]
+        buffers = [(name, b) for module in modules for name, b in module.named_buffers() if torch.is_floating_point(b)]
         self.parameters = sum(p.numel() for _, p in named)
         everything: list[tuple[str, torch.Tensor]] = [*named, *buffers]
         first = everything[0][1] if everything else torch.zeros(0)

@@ -52,7 +52,7 @@ def build(spec: ModelSpec, seed: int, dtype: torch.dtype = torch.float32) -> nn.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.key(seed, "model") & ((1 << 63) - 1))
         network = nn.Sequential(OrderedDict(spec.stages()))
-    return network.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return network.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,9 @@ def check_cut(spec: ModelSpec, split: bool, u_shaped: bool) -> tuple[int, int]:
         count = len(stage_names(spec))
         return count, count
     if spec.cut is None:
-        raise ScenarioError(f"this protocol splits the model, so {kind} needs cut=…: {', '.join(spec.cuts)} or a stage name")
+        raise ScenarioError(
+            f"this protocol splits the model, so {kind} needs cut=…: {', '.join(spec.cuts)} or a stage name"
+        )
     first = _stages_up_to(spec, spec.cut, "cut")
     last = len(stage_names(spec))
     if u_shaped:

@@ -7,6 +7,7 @@ the server seldom waits. Both leave the same bits.
 
 from __future__ import annotations
 
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
@@ -62,14 +63,18 @@ class ClientStart(NamedTuple):
 
 
 class ClientFailure(RuntimeError):
-    """An exception inside one client's training, with whose it was; the original is its cause."""
+    """An exception inside one client's training: whose, where, and the original traceback, which survives the way from a host."""
 
-    def __init__(self, round: int, client: int, why: str) -> None:
-        super().__init__(round, client, why)
-        self.round, self.client, self.why = round, client, why
+    def __init__(self, round: int, client: int, why: str, trace: str = "", host: str = "this process") -> None:
+        super().__init__(round, client, why, trace, host)
+        self.round, self.client, self.why, self.trace, self.host = round, client, why, trace, host
 
     def __str__(self) -> str:
-        return f"round {self.round}, client {self.client}: {self.why}"
+        return f"round {self.round}, client {self.client}, on {self.host}: {self.why}"
+
+    def on(self, host: str) -> ClientFailure:
+        """The same failure, saying on which host it happened."""
+        return ClientFailure(self.round, self.client, self.why, self.trace, host)
 
 
 class HostShare:
@@ -115,10 +120,12 @@ class HostShare:
         if self.plan.client_state == "per_client":
             self.outcome.client_states[int(self.plan.clients[position])] = seat.state()
         if self.handover:
+            load = self._portion_bytes
             if self.plan.client_state == "travels":
                 self._travelling = seat.state()
+                load += sum(tensor.numel() * tensor.element_size() for tensor in self._travelling.values())
             hops = 2 if getattr(self.protocol, "handover", "central") == "central" else 1
-            self.traffic.count(Channel.HANDOVER, hops * self._portion_bytes, messages=hops)
+            self.traffic.count(Channel.HANDOVER, hops * load, messages=hops)
             self._vector = seat.flat.vector.clone()
             return
         if self.protocol.meeting == "averaging":
@@ -167,8 +174,10 @@ def visit_server(share: HostShare, visits: Sequence[Visit], batch: Batch, link: 
     u_shaped = share.protocol.u_shaped
 
     def receive() -> None:
+        nonlocal position
         reply = link.receive()
         visit = reply.visit
+        position = visit.position
         seat = share.seating.sit(visit.position)
         message = share.through(reply.channel, visit, reply.tensor)
         if reply.channel is Channel.FEATURES:
@@ -187,7 +196,6 @@ def visit_server(share: HostShare, visits: Sequence[Visit], batch: Batch, link: 
         if visit.step == share.plan.steps[visit.position] - 1:
             share.finish(visit.position)
 
-    position = -1
     try:
         for visit in visits:
             while len(under_way) >= ahead or visit.position in busy:
@@ -211,4 +219,5 @@ def visit_server(share: HostShare, visits: Sequence[Visit], batch: Batch, link: 
 
 def _failure(share: HostShare, position: int, error: Exception) -> ClientFailure:
     client = int(share.plan.clients[position]) if position >= 0 else -1
-    return ClientFailure(share.plan.round, client, f"{type(error).__name__}: {error}")
+    why = f"{type(error).__name__}: {error}"
+    return ClientFailure(share.plan.round, client, why, traceback.format_exc())

@@ -38,7 +38,7 @@ class Seating(Generic[S]):
             idle = next(other for other in self._seated if not busy(other))
             seat = self._seated.pop(idle)
             self._parked[idle] = (seat.flat.vector.clone(), seat.state())
-        vector, state = self._parked.pop(position, None) or self._start(position)
+        vector, state = self._parked.pop(position) if position in self._parked else self._start(position)
         seat.enter(vector, state, self._lr)
         self._seated[position] = seat
         return seat

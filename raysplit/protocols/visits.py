@@ -53,7 +53,7 @@ def shared_visits(protocol: TrainingProtocol, seed: int, round: int, steps: np.n
     if protocol.order == "client_major":
         order = handover_order(protocol, seed, round, len(steps))
         return [Visit(int(p), s) for p in order for s in range(int(steps[p]))]
-    visits = []
+    visits: list[Visit] = []
     for step in range(int(steps.max())):
         order = rng.stream(seed, "server_order", round, step).permutation(len(steps))
         visits.extend(Visit(int(p), step) for p in order if step < steps[p])
@@ -68,7 +68,7 @@ def completion_order(visits: list[Visit]) -> np.ndarray:
 
 def parallel_visits(positions: list[int], steps: np.ndarray, ahead: int) -> list[Visit]:
     """Visits of independent clients to their own replicas, ``ahead`` clients at a time so that a host need not wait."""
-    visits = []
+    visits: list[Visit] = []
     for begin in range(0, len(positions), ahead):
         window = positions[begin : begin + ahead]
         for step in range(max(int(steps[p]) for p in window)):

@@ -85,7 +85,8 @@ def _banner(runs: Sequence[Run]) -> str:
     if synthetic:
         who = "All runs here train" if len(synthetic) == len(runs) else _names(synthetic, "trains", "train")
         lines.append(
-            f"<strong>Synthetic data.</strong> {who} on a made-up population: the numbers test the simulator and show trends, but do not compare with published accuracies."
+            f"<strong>Synthetic data.</strong> {who} on a made-up population: "
+            "the numbers test the simulator and show trends, but do not compare with published accuracies."
         )
     unfinished = [run for run in runs if not run.state.finished]
     if unfinished:
@@ -116,7 +117,8 @@ def _results(found: Sequence[Trial]) -> str:
     parts.append(
         "<p>Test accuracy in %: <em>Acc</em> without the attack, <em>Acc<sub>attack</sub></em> with it, and their difference "
         "<em>Acc<sub>drop</sub></em> in percentage points. A pair is two runs of one scenario that differ by the attack alone. "
-        "<strong>Read final and best together</strong>: a run that diverges late keeps a good best accuracy, and the drop can differ by 10 to 20 points.</p>\n"
+        "<strong>Read final and best together</strong>: a run that diverges late keeps a good best accuracy, "
+        "and the drop can differ by 10 to 20 points.</p>\n"
     )
     for measure in MEASURES:
         parts.append(f"<h3>{html.escape(_heading[measure])}</h3>\n{to_html(accuracy_table(found, measure))}")

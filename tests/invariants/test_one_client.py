@@ -47,13 +47,21 @@ def test_with_one_client_every_protocol_is_a_plain_loop(protocol, cut, tail, pre
     played = play(one_client(protocol, cut, tail, precision, optimizer, **fresh))
     central = play(one_client(Centralized(), None, None, precision, optimizer, training__client_state="fresh"))
     assert played.digest == central.digest
-    assert distance(played.named, alone(one_client(Centralized(), None, None, precision, optimizer), OPTIMIZERS[optimizer][1], True)) == 0
+    assert (
+        distance(
+            played.named,
+            alone(one_client(Centralized(), None, None, precision, optimizer), OPTIMIZERS[optimizer][1], True),
+        )
+        == 0
+    )
 
 
 @pytest.mark.parametrize("optimizer", ["momentum", "adam"])
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("protocol,cut,tail", [p for p in PROTOCOLS if not isinstance(p[0], SplitFedV1)])
-def test_with_one_client_whose_optimisers_are_kept_every_protocol_is_a_plain_loop(protocol, cut, tail, precision, optimizer):
+def test_with_one_client_whose_optimisers_are_kept_every_protocol_is_a_plain_loop(
+    protocol, cut, tail, precision, optimizer
+):
     kept = {"training__client_state": "per_client", "training__server_state": "persistent"}
     played = play(one_client(protocol, cut, tail, precision, optimizer, **kept))
     central = one_client(Centralized(), None, None, precision, optimizer)
@@ -68,5 +76,9 @@ def test_centralised_training_on_many_clients_is_one_client_that_owns_all_sample
     assert many.tables["clients"].column("client").to_pylist() == [0, 0, 0]
     assert many.tables["clients"].column("samples").to_pylist() == [sum(3 + 7 * k % 11 for k in range(6))] * 3
     # one full-batch step on the union = the n_k/n-weighted mean of the clients' steps: FedAvg with E = 1
-    plain = {"training__batch_size": None, "training__precision": "float64", "training__optimizer": OPTIMIZERS["sgd"][0]}
+    plain = {
+        "training__batch_size": None,
+        "training__precision": "float64",
+        "training__optimizer": OPTIMIZERS["sgd"][0],
+    }
     assert distance(play(toy(Centralized(), None, **plain)).named, play(toy(FedAvg(), **plain)).named) < 1e-15

@@ -81,7 +81,9 @@ def test_sflv1_equals_fedavg_on_the_femnist_network(precision, cut):
     assert distance(split.named, plain) <= TOLERANCE[precision]
 
 
-@pytest.mark.parametrize("aggregate", [FedOpt(Sgd(momentum=0.9), lr=0.7), FedOpt(Adam(), lr=0.01)], ids=["avgm", "adam"])
+@pytest.mark.parametrize(
+    "aggregate", [FedOpt(Sgd(momentum=0.9), lr=0.7), FedOpt(Adam(), lr=0.01)], ids=["avgm", "adam"]
+)
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_sflv1_equals_fedavg_when_an_optimiser_steps_on_the_aggregate(precision, cut, aggregate):

@@ -1,0 +1,43 @@
+# Everything happens in .venv; nothing listens on a port and nothing but pip uses the network.
+PYTHON ?= python3
+SCENARIO := scenarios/quickstart.py
+BYZFL := byzfl==0.0.11
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: demo setup test fast lint clean
+
+## make demo: train clean and attacked on the embedded population, and print where the report is
+demo: setup
+	$(BIN)/raysplit run $(SCENARIO) --overwrite
+
+setup: $(READY)
+
+# torch and torchvision come as a pair, so everything is one command. ByzFL is an oracle of some tests, which skip without it; it goes
+# without its dependencies, which would bring plotting libraries and pin numpy.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14) and "RaySplit needs Python 3.10 to 3.13: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	$(PIP) install --no-deps '$(BYZFL)' || echo 'byzfl is not available here: its tests will be skipped'
+	touch $@
+
+## make test: style, types and all tests; RAYSPLIT_TEST_DATA=DIR adds those on real data
+test: lint
+	$(BIN)/python -m pytest
+
+## make fast: the tests that take seconds
+fast: setup
+	$(BIN)/python -m pytest -m 'not slow'
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist raysplit.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

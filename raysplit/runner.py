@@ -161,7 +161,14 @@ def _go_on(job: Job, engine: Engine, watch: Watch, layout: Layout, state: Global
     with open_tables(folder.metrics) as tables:
         about = engine.describe()
         watch.begin(job, population.info, about, state.round)
-        facts = {"engine": about, "population": _facts(population.info), "of": scenario.training.rounds}
+        facts: dict[str, Any] = {"engine": about, "population": _facts(population.info), "of": scenario.training.rounds}
+        if scenario.attack is not None:
+            model = scenario.attack.threat_model
+            facts["threat_model"] = {
+                "sees": sorted(channel.value for channel in model.sees),
+                "changes": sorted(channel.value for channel in model.changes),
+                "knowledge": model.knowledge,
+            }
         if job.fork is not None:
             facts["forked_from"] = job.fork.path.name
         folder.mark("running", rounds=state.round, **facts)

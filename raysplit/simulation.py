@@ -20,7 +20,7 @@ from raysplit.engine.checkpoints import write_checkpoint
 from raysplit.engine.engine import Engine, RoundStart
 from raysplit.errors import PopulationError, ScenarioError
 from raysplit.fed_server import attacks_in, meet, step_on_aggregate, sum_groups
-from raysplit.metrics.record import Evaluated, record_evaluation, record_round
+from raysplit.round_record import Evaluated, record_evaluation, record_round
 from raysplit.metrics.tables import Tables
 from raysplit.population.cohort import Drawn, draw, malicious_ranks
 from raysplit.population.population import Population, PopulationInfo

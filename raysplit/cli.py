@@ -180,15 +180,17 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # Typer hands an exit code back, also for a Ctrl-C that it caught
+        if code == 130:
+            raise KeyboardInterrupt
+        if code:
+            sys.exit(code)
     except UserError as error:
         _stop(str(error), 2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         _stop("interrupted; 'raysplit resume RUN' goes on from the last complete round", 130)
     except typer.Exit as leave:
         sys.exit(leave.exit_code)
-    except typer.Abort:
-        _stop("interrupted", 130)
     except OSError as error:
         if error.errno not in _DISK:
             raise
@@ -215,7 +217,7 @@ def _terminated(number: int, frame: object) -> None:
 def _usage(error: Exception) -> str | None:
     """The sentence of a command-line mistake that Typer found, or None."""
     form = getattr(error, "format_message", None)
-    return f"{form()} See 'raysplit --help'." if callable(form) else None
+    return f"{form().rstrip('.')}. See 'raysplit --help'." if callable(form) else None
 
 
 def _stop(sentence: str, code: int) -> None:

@@ -56,7 +56,8 @@ def folder_for(scenario: Scenario, out: Path) -> RunFolder:
 def create(folder: RunFolder, scenario: Scenario, source: Path, origin: dict[str, Any], overwrite: bool) -> None:
     """Make a fresh run folder with its scenario in it. Raises ``RunError`` where a run of the scenario already stands."""
     check_free(folder, scenario, overwrite)
-    if folder.path.exists():
+    fresh = not folder.path.exists()
+    if not fresh:
         with locked(folder):
             for name in ("metrics", "checkpoints", "artifacts"):
                 shutil.rmtree(folder.path / name, ignore_errors=True)
@@ -69,6 +70,8 @@ def create(folder: RunFolder, scenario: Scenario, source: Path, origin: dict[str
         write_json(folder.path / "origin.json", {"hash": scenario.hash, **origin})
         write_json(folder.path / "environment.json", environment())
     except OSError as error:
+        if fresh:
+            shutil.rmtree(folder.path, ignore_errors=True)
         raise RunError(
             f"{folder.path} cannot be written ({error.strerror}); choose another folder with --out"
         ) from error

@@ -6,7 +6,7 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -105,8 +105,8 @@ def run(job: Job, choice: EngineChoice, watch: Watch, overwrite: bool = False) -
         create(job.folder, job.scenario, job.source, job.origin, overwrite)
         with locked(job.folder):
             try:
-                if job.fork is not None and job.scenario.attack is not None:
-                    _fork(job, job.fork, job.scenario.attack.start_round - 1)
+                if job.fork is not None and not _fork(job, job.fork):
+                    job = replace(job, fork=None)
                 return _go_on(job, engine, watch, layout, _reached(job, layout))
             except BaseException:
                 if not job.folder.checkpoints.exists() and not job.folder.state():
@@ -169,8 +169,9 @@ def _go_on(job: Job, engine: Engine, watch: Watch, layout: Layout, state: Global
                 "changes": sorted(channel.value for channel in model.changes),
                 "knowledge": model.knowledge,
             }
-        if job.fork is not None:
-            facts["forked_from"] = job.fork.path.name
+        forked = folder.state().get("forked_from") if job.fork is None else job.fork.path.name
+        if forked is not None:
+            facts["forked_from"] = forked
         folder.mark("running", rounds=state.round, **facts)
         try:
             finish = simulate(
@@ -201,11 +202,13 @@ def _interrupted(job: Job, layout: Layout, progress: Progress, facts: dict[str, 
         return  # the disk that failed the run fails this too; the checkpoint before stands
 
 
-def _fork(job: Job, clean: RunFolder, round: int) -> None:
-    """Take over the clean twin's first rounds: its checkpoint after ``round`` and its tables up to there."""
+def _fork(job: Job, clean: RunFolder) -> bool:
+    """Take over the clean twin's rounds before the attack: its checkpoint and its tables up to there. False if it has none."""
+    assert job.scenario.attack is not None
+    round = job.scenario.attack.start_round - 1
     source = clean.checkpoints / f"round-{round:06d}"
     if not source.exists():
-        return  # the twin was not run in this call with this round kept: train from the start, same bits
+        return False  # the twin was not run in this call with this round kept: train from the start, same bits
     layout = Layout(job.scenario)
     twin_hash = origin_of(clean)["hash"]
     state = read_checkpoint(source, layout, twin_hash)
@@ -214,6 +217,7 @@ def _fork(job: Job, clean: RunFolder, round: int) -> None:
     shutil.copytree(clean.metrics, job.folder.metrics)
     rewind(job.folder.metrics, round)
     write_checkpoint(job.folder.checkpoints, state, layout, job.scenario.hash)
+    return True
 
 
 def check_choice(choice: EngineChoice) -> None:

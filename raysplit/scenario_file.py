@@ -82,7 +82,8 @@ def _execute(path: Path) -> ModuleType:
     except UserError as error:
         raise type(error)(f"{path}:{_line(error, path)}: {error}") from error
     except SyntaxError as error:
-        raise ScenarioError(f"{path}:{error.lineno} is not valid Python: {error.msg}") from error
+        where = f"{path}:{error.lineno}" if error.lineno else str(path)
+        raise ScenarioError(f"{where} is not valid Python: {error.msg}") from error
     except SystemExit as error:
         raise ScenarioError(
             f"{path}:{_line(error, path)} ends the program; a scenario file only defines scenarios"

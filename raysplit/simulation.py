@@ -147,6 +147,11 @@ def make_plan(scenario: Scenario, population: Population, round: int, drawn: Dra
     """What every party must agree on for this round; depends on the scenario and the round alone."""
     training = scenario.training
     samples = population.train_sizes(drawn.clients)
+    if not samples.all():
+        raise PopulationError(
+            f"client {int(drawn.clients[samples == 0][0])} of population {population.info.name!r} has no training samples "
+            f"but was drawn in round {round}; leave such clients out when the population is prepared"
+        )
     clients = drawn.clients
     if scenario.protocol.meeting == "one_party":
         clients, samples = np.zeros(1, dtype=np.int64), samples.sum(keepdims=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copyreg
+import importlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -10,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import ray
+import torch
 
 from raysplit.engine.placement import Resources
 from raysplit.errors import ClusterError
@@ -60,7 +63,14 @@ def connect(address: str | None, object_store: int, cpus: int | None = None) -> 
 
 def by_value(module: ModuleType) -> None:
     """Send the classes of a user's scenario file to hosts by value: the file need not exist there."""
+    # Where code names ``torch`` and an attribute ``classes`` or ``ops``, cloudpickle takes torch's pseudo-modules along.
+    for pseudo in (torch.classes, torch.ops):
+        copyreg.pickle(type(pseudo), _by_name)  # type: ignore[arg-type]
     ray.cloudpickle.register_pickle_by_value(module)
+
+
+def _by_name(module: ModuleType) -> tuple[Any, tuple[str]]:
+    return importlib.import_module, (module.__name__,)
 
 
 def ready_within(calls: Sequence[Any], what: str) -> list[Any]:

@@ -172,6 +172,7 @@ def visit_server(share: HostShare, visits: Sequence[Visit], batch: Batch, link: 
     labels: dict[int, torch.Tensor] = {}
     busy: set[int] = set()
     u_shaped = share.protocol.u_shaped
+    position = -1
 
     def receive() -> None:
         nonlocal position

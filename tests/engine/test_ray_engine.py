@@ -1,0 +1,167 @@
+"""On real Ray: the same bits as the local engine, whatever the layout and whoever dies."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from raysplit.engine.placement import Wanted, lay_out
+from raysplit.engine.ray_engine import RayEngine
+from raysplit.protocols.client_side import ClientFailure
+from raysplit.protocols.fedavg import FedAvg
+from raysplit.protocols.split_learning import SplitLearning
+from raysplit.protocols.splitfed_v1 import SplitFedV1
+from raysplit.protocols.splitfed_v2 import SplitFedV2
+from raysplit.training import Adam
+from tests.engine.faults import Assassin, FaultyClients, alive, arm_after
+from tests.toys import play, toy
+
+DETERMINISTIC = {
+    "rounds": ["round", "train_loss", "train_accuracy", "samples", "update_norm"],
+    "clients": ["round", "client", "samples", "steps", "train_loss", "train_accuracy"],
+    "channels": ["round", "channel", "messages", "bytes", "label_bytes"],
+    "evaluations": ["round", "clients", "samples", "loss", "accuracy", "client_accuracy_p10"],
+}
+
+
+@contextmanager
+def ray_engine(scenario, cluster, hosts, placement="auto", servers=None) -> Iterator[RayEngine]:
+    """A Ray engine for a ``with``, after which none of its processes may run."""
+    layout = lay_out(scenario, cluster, Wanted(hosts=hosts, servers=servers, placement=placement))
+    engine = RayEngine(scenario, layout)
+    pids: set[int] = set()
+    try:
+        pids.update(engine.pids.values())
+        assert len(pids) == layout.hosts + layout.servers and all(alive(pid) for pid in pids)
+        yield engine
+        pids.update(engine.pids.values())
+    finally:
+        engine.close()
+    assert not [pid for pid in pids if alive(pid)]
+
+
+def assert_same(played, reference):
+    assert played.digest == reference.digest
+    for table, columns in DETERMINISTIC.items():
+        assert played.tables[table].select(columns) == reference.tables[table].select(columns), table
+    for client, kept in reference.state.client_states.items():
+        assert all(played.state.client_states[client][name].equal(tensor) for name, tensor in kept.items())
+
+
+@pytest.mark.parametrize(
+    "protocol,cut,tail,hosts,placement,servers",
+    [
+        (FedAvg(), None, None, 2, "colocated", None),
+        (SplitFedV1(), "V2", None, 1, "colocated", None),
+        (SplitFedV1(), "V2", None, 2, "colocated", None),
+        (SplitFedV1(), "V2", None, 4, "colocated", None),
+        (SplitFedV1(), "V1", None, 3, "pooled", 2),
+        (SplitFedV1(u_shaped=True), "V1", "fc1", 2, "pooled", 1),
+        (SplitFedV2(), "V2", None, 1, "colocated", None),
+        (SplitFedV2(), "V2", None, 3, "pooled", None),
+        (SplitFedV2("client_major"), "V1", None, 2, "pooled", None),
+        (SplitFedV2(u_shaped=True), "V1", "fc1", 2, "pooled", None),
+        (SplitLearning(), "V2", None, 1, "pooled", None),
+    ],
+)
+def test_ray_gives_the_bits_of_the_local_engine(cluster, protocol, cut, tail, hosts, placement, servers):
+    scenario = toy(protocol, cut, tail, training__optimizer=Adam(), training__lr=0.01)
+    with ray_engine(scenario, cluster, hosts, placement, servers) as engine:
+        described = engine.describe()
+        played = play(scenario, engine)
+    assert described["hosts"] == hosts and described["placement"] == placement
+    assert_same(played, play(scenario))
+
+
+def test_kept_client_states_come_back_and_hold_no_room_in_rays_store(cluster):
+    """Views into the store would pin a round's whole outcome for as long as any of its clients' states is kept."""
+    scenario = toy(SplitFedV1(), training__client_state="per_client", training__rounds=3)
+    with ray_engine(scenario, cluster, 2) as engine:
+        played = play(scenario, engine)
+    assert_same(played, play(scenario))
+    kept = [tensor for state in played.state.client_states.values() for tensor in state.values()]
+    assert len(kept) == 6 * 4
+    assert all(tensor.numpy().flags.writeable for tensor in kept), "read-only arrays are Ray's"
+
+
+def test_ray_calls_a_round_grow_with_hosts_and_not_with_clients(cluster):
+    scenario = toy(SplitFedV2(), clients=30, evaluation__clients=None)
+    with ray_engine(scenario, cluster, 2, "pooled") as engine:
+        played = play(scenario, engine)
+    assert played.tables["rounds"].column("ray_calls").to_pylist()[1] <= 2 * 2 + 1
+    assert_same(played, play(scenario))
+
+
+def faulty(protocol, tmp_path, client=4, fault="halt"):
+    population = FaultyClients(6, folder=str(tmp_path), client=client, fault=fault)
+    return toy(protocol, population=population, training__rounds=3)
+
+
+@pytest.mark.parametrize(
+    "protocol,placement,victim",
+    [
+        (SplitFedV1(), "colocated", "host-0"),
+        (SplitFedV2(), "pooled", "host-0"),
+        (SplitFedV2(), "pooled", "server-0"),
+        (SplitFedV1(), "pooled", "server-0"),
+    ],
+)
+def test_a_process_killed_in_the_middle_of_a_round_changes_no_bit(cluster, tmp_path, protocol, placement, victim):
+    scenario = faulty(protocol, tmp_path)
+    with ray_engine(scenario, cluster, 2, placement, servers=1) as engine:
+        pid = engine.pids[victim]
+        with Assassin(tmp_path, pid) as assassin:
+            played = play(scenario, engine, watch=arm_after(tmp_path, 1))
+        assert engine.pids[victim] != pid, "it was replaced"
+    assert assassin.struck and not alive(pid)
+    assert played.tables["rounds"].column("retries").to_pylist()[0] == 0
+    assert played.tables["rounds"].column("retries").to_pylist()[1] >= 1
+    assert_same(played, play(toy(protocol, training__rounds=3)))
+
+
+def test_a_host_that_dies_between_rounds_is_replaced_at_once(cluster):
+    """Its server must not wait a minute for a call that never comes."""
+    scenario = toy(SplitFedV2(), training__rounds=3, evaluation__every=3)
+    with ray_engine(scenario, cluster, 2, "pooled") as engine:
+
+        def kill(report):
+            if report.round == 1:
+                os.kill(engine.pids["host-1"], signal.SIGKILL)
+                while alive(engine.pids["host-1"]):
+                    time.sleep(0.01)
+
+        began = time.monotonic()
+        played = play(scenario, engine, watch=kill)
+        seconds = time.monotonic() - began
+    assert played.retries() >= 1
+    assert_same(played, play(scenario))
+    assert seconds < 45
+
+
+@pytest.mark.parametrize("protocol,placement", [(SplitFedV1(), "colocated"), (SplitFedV2(), "pooled")])
+def test_an_exception_inside_a_client_reaches_the_caller_with_round_client_and_message(
+    cluster, tmp_path, protocol, placement
+):
+    scenario = faulty(protocol, tmp_path, client=3, fault="raise")
+    with ray_engine(scenario, cluster, 2, placement) as engine:
+        with pytest.raises(ClientFailure) as caught:
+            play(scenario, engine, watch=arm_after(tmp_path, 1))
+        assert (caught.value.round, caught.value.client) == (2, 3)
+        assert re.fullmatch("round 2, client 3, on host-[01].*: ValueError: these samples are cursed", str(caught.value))
+        assert "in train\n" in caught.value.trace, "the original traceback came along"
+        assert engine.counts().retries == 0, "the same client would fail again"
+
+
+def test_evaluation_is_dealt_over_hosts_and_comes_back_in_order(cluster):
+    """More clients than one chunk: 120 test sets, the same batches as on one host."""
+    scenario = toy(FedAvg(), population__clients=120, evaluation__clients=None, training__rounds=1)
+    with ray_engine(scenario, cluster, 2) as engine:
+        played = play(scenario, engine)
+    assert played.tables["evaluations"].column("clients").to_pylist() == [120]
+    assert_same(played, play(scenario))

@@ -1,0 +1,203 @@
+import queue
+import secrets
+import socket
+import struct
+import threading
+import time
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raysplit.channels import Channel
+from raysplit.engine.wire import TOKEN_BYTES, Parcel, PeerLost, Wire, WireLink, accept
+from raysplit.protocols.parties import Score
+from raysplit.protocols.visits import Visit
+
+TOKEN = bytes(range(TOKEN_BYTES))
+WAIT_S = 10
+IMAGE = torch.arange(2 * 3 * 4 * 5, dtype=torch.float32).view(2, 3, 4, 5)
+
+
+class Pair:
+    """Two ends of a wire in this process; what an end receives lands in its queue."""
+
+    def __init__(self):
+        self.inboxes = [queue.SimpleQueue(), queue.SimpleQueue()]
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            mine = socket.create_connection(listener.getsockname())
+            theirs, _ = listener.accept()
+        self.wires = [Wire(end, inbox.put) for end, inbox in zip((mine, theirs), self.inboxes, strict=True)]
+
+    def pass_on(self, parcel):
+        self.wires[0].send(parcel)
+        return self.inboxes[1].get(timeout=WAIT_S)
+
+    def close(self):
+        for wire in self.wires:
+            wire.close()
+
+
+@pytest.fixture(scope="module")
+def pair():
+    ends = Pair()
+    yield ends
+    ends.close()
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        IMAGE,
+        IMAGE.contiguous(memory_format=torch.channels_last),
+        IMAGE.transpose(2, 3),
+        IMAGE[0, 0].t(),
+        torch.randn(6, 1, 4, 4).contiguous(memory_format=torch.channels_last),
+        torch.randn(7, dtype=torch.float64),
+        torch.randn(3, 5).to(torch.bfloat16),
+        torch.randn(3, 5).half(),
+        torch.tensor(3.5),
+        torch.randn(1, 512),
+        torch.tensor([float("nan"), -0.0, float("inf")]),
+    ],
+    ids=lambda t: f"{tuple(t.shape)}-{t.stride()}-{t.dtype}",
+)
+def test_a_tensor_arrives_with_its_bits_its_type_and_its_strides(pair, tensor):
+    sent = tensor.clone(memory_format=torch.preserve_format)
+    arrived = pair.pass_on(Parcel(Channel.SMASHED, Visit(3, 4), tensor)).tensor
+    assert arrived.dtype == tensor.dtype and arrived.shape == tensor.shape
+    assert arrived.stride() == tensor.stride()
+    as_bytes = [t.contiguous().view(-1).view(torch.uint8) for t in (arrived, tensor, sent)]
+    assert as_bytes[0].equal(as_bytes[1]) and as_bytes[0].equal(as_bytes[2])
+
+
+@pytest.mark.parametrize(
+    "tensor", [IMAGE[:, ::2], IMAGE[..., 1:], torch.ones(3, 1).expand(3, 4), IMAGE[1:, :, 1:]], ids=["step", "slice", "expanded", "corner"]
+)
+def test_a_tensor_with_holes_arrives_without_them(pair, tensor):
+    arrived = pair.pass_on(Parcel(Channel.FEATURES, Visit(0, 0), tensor)).tensor
+    assert arrived.equal(tensor) and arrived.is_contiguous()
+
+
+def test_a_part_of_a_larger_tensor_arrives_as_that_part(pair):
+    assert pair.pass_on(Parcel(Channel.SMASHED, Visit(0, 0), IMAGE[1])).tensor.equal(IMAGE[1])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 4), min_size=0, max_size=5), st.randoms(use_true_random=False))
+def test_any_permuted_tensor_arrives_as_it_left(shape, random):
+    order = list(range(len(shape)))
+    random.shuffle(order)
+    tensor = torch.randn(shape).permute(order)
+    ends = Pair()
+    try:
+        arrived = ends.pass_on(Parcel(Channel.SMASHED, Visit(0, 0), tensor)).tensor
+    finally:
+        ends.close()
+    assert arrived.equal(tensor)
+    assert [s for s, n in zip(arrived.stride(), shape, strict=True) if n > 1] == [
+        s for s, n in zip(tensor.stride(), shape, strict=True) if n > 1
+    ] or arrived.is_contiguous()
+
+
+@pytest.mark.parametrize("channel", [Channel.SMASHED, Channel.FEATURES, Channel.FEATURE_GRADIENTS, Channel.CUT_GRADIENTS])
+def test_channel_visit_labels_and_score_arrive_with_it(pair, channel):
+    labels = torch.tensor([5, 0, 61, 2])
+    sent = Parcel(channel, Visit(2**31 - 1, 2**31 - 1), IMAGE, labels, Score(0.1 + 0.2, 0))
+    arrived = pair.pass_on(sent)
+    assert arrived.channel is channel and arrived.visit == sent.visit
+    assert arrived.labels.equal(labels) and arrived.labels.dtype == torch.int64
+    assert arrived.score == sent.score
+    bare = pair.pass_on(Parcel(channel, Visit(0, 0), IMAGE))
+    assert bare.labels is None and bare.score is None
+
+
+def test_two_ends_that_send_much_at_once_do_not_block_each_other():
+    ends = Pair()
+    big = torch.randn(1 << 21)  # 8 MiB, far beyond any socket buffer
+
+    def flood(wire):
+        for step in range(4):
+            wire.send(Parcel(Channel.SMASHED, Visit(0, step), big))
+
+    threads = [threading.Thread(target=flood, args=(wire,)) for wire in ends.wires]
+    for thread in threads:
+        thread.start()
+    for inbox in ends.inboxes:
+        for step in range(4):
+            parcel = inbox.get(timeout=60)
+            assert parcel.visit.step == step and parcel.tensor.equal(big)
+    for thread in threads:
+        thread.join(WAIT_S)
+        assert not thread.is_alive()
+    ends.close()
+
+
+def test_when_one_end_closes_the_other_is_told_and_can_send_no_more():
+    ends = Pair()
+    ends.wires[0].close()
+    assert ends.inboxes[1].get(timeout=WAIT_S) is None
+    with pytest.raises(PeerLost, match="the wire broke while sending"):
+        for _ in range(100):
+            ends.wires[1].send(Parcel(Channel.CUT_GRADIENTS, Visit(0, 0), torch.zeros(1 << 16)))
+            time.sleep(0.01)
+    ends.close()
+
+
+def test_a_type_that_the_wire_does_not_know_is_refused_by_the_sender(pair):
+    with pytest.raises(ValueError):
+        pair.wires[0].send(Parcel(Channel.SMASHED, Visit(0, 0), torch.zeros(2, dtype=torch.int32)))
+
+
+@pytest.fixture
+def listener():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(WAIT_S)
+        yield server
+
+
+def test_a_host_that_knows_the_token_is_let_in_and_named(listener):
+    link = WireLink(listener.getsockname(), TOKEN, 7)
+    host, connection = accept(listener, TOKEN)
+    assert host == 7
+    inbox = queue.SimpleQueue()
+    server = Wire(connection, inbox.put)
+    link.send_smashed(Visit(1, 2), IMAGE, torch.tensor([1, 2]))
+    assert inbox.get(timeout=WAIT_S).tensor.equal(IMAGE)
+    link.send_feature_gradients(Visit(1, 2), IMAGE)
+    assert inbox.get(timeout=WAIT_S).channel is Channel.FEATURE_GRADIENTS
+    server.send(Parcel(Channel.CUT_GRADIENTS, Visit(1, 2), IMAGE, None, Score(1.5, 2)))
+    reply = link.receive()
+    assert reply.visit == Visit(1, 2) and reply.score == Score(1.5, 2) and reply.tensor.equal(IMAGE)
+    server.close()
+    with pytest.raises(PeerLost, match="the main server is gone"):
+        link.receive()
+    link.close()
+
+
+@pytest.mark.parametrize(
+    "greeting",
+    [secrets.token_bytes(TOKEN_BYTES) + struct.pack("<i", 0), TOKEN[:-1], b"", b"GET / HTTP/1.1\r\n\r\n" + bytes(50)],
+    ids=["wrong", "short", "silent", "web"],
+)
+def test_a_stranger_without_the_token_is_refused(listener, greeting):
+    with socket.create_connection(listener.getsockname()) as stranger:
+        stranger.sendall(greeting)
+        stranger.shutdown(socket.SHUT_WR)
+        assert accept(listener, TOKEN) is None
+        stranger.settimeout(WAIT_S)
+        try:
+            assert stranger.recv(1) == b""
+        except ConnectionResetError:
+            pass
+    link = WireLink(listener.getsockname(), TOKEN, 1)
+    assert accept(listener, TOKEN)[0] == 1, "and the next one is let in"
+    link.close()
+
+
+def test_nobody_listening_is_a_lost_peer():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+    with pytest.raises(PeerLost, match=f"127.0.0.1:{address[1]} does not answer"):
+        WireLink(address, TOKEN, 0)

@@ -1,0 +1,380 @@
+"""Every wrong input of docs/errors.md: how to make it, and the command line that meets it.
+
+A case is a function that is given an empty working folder ``here`` and returns the arguments after ``raysplit``. Its
+name is its row in docs/errors.md, which holds the sentence that must come back.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from raysplit.population.arrow_writer import ClientData, write_population
+
+TINY = """\
+from raysplit import *
+
+scenario = Scenario(
+    name="tiny",
+    population=synthetic_writers(writers=20, mean_samples=30, sd_samples=5),
+    model=femnist_cnn(cut="V2"),
+    protocol=SplitFedV2(),
+    cohort=Cohort(size=4, malicious=0.25),
+    training=Training(rounds=3, lr=0.05),
+    evaluation=Evaluation(clients=5),
+)
+"""
+
+Case = Callable[[Path], list[str]]
+CASES: dict[str, Case] = {}
+FINISHED = "finished-run"
+UNFINISHED = "unfinished-run"
+"""Folders beside ``here`` in which a run of ``TINY`` is finished, and one interrupted after its second round."""
+
+
+def case(make: Case) -> Case:
+    CASES[make.__name__.replace("_", "-")] = make
+    return make
+
+
+def edited(name: str, old: str, new: str, *options: str) -> None:
+    """A case that is ``TINY`` with ``old`` replaced by ``new``."""
+    assert TINY.count(old) == 1, old
+
+    def make(here: Path) -> list[str]:
+        return scenario(here, TINY.replace(old, new), *options)
+
+    CASES[name] = make
+
+
+def optioned(name: str, *options: str, engine: str = "local") -> None:
+    """A case that is ``TINY`` with wrong options on the command line."""
+    CASES[name] = lambda here: scenario(here, TINY, *options, engine=engine)
+
+
+def scenario(here: Path, text: str, *options: str, engine: str = "local") -> list[str]:
+    (here / "tiny.py").write_text(text)
+    return ["run", "tiny.py", "--engine", engine, *options]
+
+
+def stands(here: Path, kind: str) -> Path:
+    """Put a run of ``TINY`` under ``here``; its folder relative to ``here``."""
+    shutil.copytree(here.parent / kind, here, dirs_exist_ok=True)
+    (run,) = (path for path in (here / "runs").iterdir() if path.is_dir())
+    return run.relative_to(here)
+
+
+def resume(run: Path) -> list[str]:
+    return ["resume", str(run), "--engine", "local"]
+
+
+def population(here: Path, shape: tuple[int, int, int] = (1, 28, 28), classes: int = 62) -> Path:
+    """A small population file under ``here``."""
+    pixels = np.zeros((3, *shape), dtype=np.uint8)
+    labels = np.zeros(3, dtype=np.int64)
+    clients = [ClientData(f"w{n}", pixels, labels, pixels[:1], labels[:1]) for n in range(20)]
+    write_population(here / "letters.arrow", clients, name="letters", shape=shape, classes=classes)
+    return here / "letters.arrow"
+
+
+def on_file(here: Path) -> list[str]:
+    return scenario(
+        here, TINY.replace("synthetic_writers(writers=20, mean_samples=30, sd_samples=5)", 'ArrowFile("letters.arrow")')
+    )
+
+
+def damage(path: Path, at: float) -> None:
+    """Turn 16 bytes over, at a share of the file."""
+    data = bytearray(path.read_bytes())
+    start = int(len(data) * at)
+    data[start : start + 16] = bytes(255 - byte for byte in data[start : start + 16])
+    path.write_bytes(bytes(data))
+
+
+# The scenario file
+
+
+@case
+def file_unknown(here: Path) -> list[str]:
+    scenario(here, TINY)
+    return ["run", "tyni.py"]
+
+
+edited("file-syntax", "training=Training(rounds=3, lr=0.05),", "training=Training(rounds=3, lr=0.05,")
+edited("file-import", "from raysplit import *", "from raysplit import SplitFedV4")
+edited("file-name", "SplitFedV2()", "SplitfedV2()")
+edited("file-raises", 'name="tiny"', 'name={}["tiny"]')
+edited("file-exits", "from raysplit import *", "from raysplit import *\nimport sys\nsys.exit()")
+edited("file-empty", "scenario = Scenario(", "experiment = Scenario(")
+edited("file-no-scenario", "scenario = Scenario(", "scenario = dict(")
+edited("file-binary", "from raysplit import *", "\0")
+
+
+@case
+def file_twins(here: Path) -> list[str]:
+    return scenario(here, TINY + "scenarios = [scenario, scenario.replace(seed=7)]\n")
+
+
+# A scenario's parts
+
+edited("part-option", "lr=0.05", "lr=0.05, local_epoch=2")
+edited("part-missing", "rounds=3, ", "")
+edited("part-type", "size=4", 'size="4"')
+edited("part-range", "lr=0.05", "lr=-1")
+edited("part-rounds", "rounds=3", "rounds=0")
+edited("part-share", "malicious=0.25", "malicious=20")
+edited("part-checkpoint", "evaluation=Evaluation(clients=5)", "checkpoint_every=0")
+edited("part-evaluation", "Evaluation(clients=5)", "Evaluation(every=0)")
+edited("part-name", 'name="tiny"', 'name="tiny/run"')
+edited("cut-unknown", 'cut="V2"', 'cut="V9"')
+edited("cut-missing", 'cut="V2"', "cut=None")
+edited("cut-server-empty", 'cut="V2"', 'cut="fc2"')
+edited("cut-no-tail", "SplitFedV2()", "SplitFedV2(u_shaped=True)")
+edited("attack-nobody", "malicious=0.25),", "malicious=0),\n    attack=AgrTailored(),")
+edited("attack-no-channel", "SplitFedV2()", "SplitLearning(), attack=AgrTailored()")
+edited("attack-too-late", "SplitFedV2()", "SplitFedV2(), attack=AgrTailored(start_round=9)")
+edited("defense-no-channel", "SplitFedV2()", "SplitLearning(), defense=Median()")
+edited("defense-trim", "SplitFedV2()", "SplitFedV2(), defense=TrimmedMean(trim=2)")
+edited("cohort-too-large", "size=4", "size=21")
+edited("state-travels", "lr=0.05", 'lr=0.05, client_state="travels"')
+CASES["state-persistent"] = lambda here: scenario(
+    here, TINY.replace("SplitFedV2()", "SplitFedV1()").replace("lr=0.05", 'lr=0.05, server_state="persistent"')
+)
+
+# The command line
+
+optioned("set-form", "--set", "training.lr")
+optioned("set-field", "--set", "training.learning=0.1")
+optioned("set-part", "--set", "seed.value=1")
+optioned("set-type", "--set", "training.rounds=many")
+optioned("only-unknown", "--only", "tinny")
+optioned("option-unknown", "--host", "2")
+optioned("option-value", "--hosts", "two")
+CASES["option-engine"] = lambda here: scenario(here, TINY, engine="spark")
+CASES["command-unknown"] = lambda here: ["runn", "tiny.py"]
+CASES["report-nothing"] = lambda here: ["report", "nowhere"]
+
+
+@case
+def report_no_run(here: Path) -> list[str]:
+    (here / "photos").mkdir()
+    return ["report", "photos"]
+
+
+@case
+def out_is_a_file(here: Path) -> list[str]:
+    (here / "runs").write_text("notes")
+    return scenario(here, TINY)
+
+
+# The cluster
+
+optioned("hosts-zero", "--hosts", "0", engine="ray")
+optioned("servers-zero", "--servers", "0", engine="ray")
+optioned("gpus-negative", "--gpus-per-host", "-1", engine="ray")
+optioned("gpus-missing", "--gpus-per-host", "1", engine="ray")
+optioned("hosts-local", "--hosts", "2")
+optioned("address-form", "--address", "cluster", engine="ray")
+optioned("address-silent", "--address", "127.0.0.1:1", engine="ray")
+CASES["placement-uncut"] = lambda here: scenario(
+    here, TINY.replace("SplitFedV2()", "FedAvg()"), "--placement", "pooled", engine="ray"
+)
+
+# Data
+
+CASES["data-unknown"] = lambda here: ["data", "prepare", "femnits"]
+CASES["data-from-nowhere"] = lambda here: ["data", "prepare", "femnist", "--from", "nowhere", "--out", "femnist.arrow"]
+CASES["data-info-nothing"] = lambda here: ["data", "info", "nowhere.arrow"]
+edited("population-option", "writers=20", "writers=0")
+edited("population-unprepared", "synthetic_writers(writers=20, mean_samples=30, sd_samples=5)", "femnist()")
+
+
+@case
+def population_truncated(here: Path) -> list[str]:
+    file = population(here)
+    file.write_bytes(file.read_bytes()[:-200])
+    return on_file(here)
+
+
+@case
+def population_garbage(here: Path) -> list[str]:
+    file = population(here)
+    file.write_bytes(b"\x07" * file.stat().st_size)
+    return on_file(here)
+
+
+@case
+def population_half(here: Path) -> list[str]:
+    population(here)
+    (here / "letters.clients.arrow").unlink()
+    return on_file(here)
+
+
+@case
+def population_flipped(here: Path) -> list[str]:
+    """One wrong pixel, which only a check of the digest finds."""
+    file = population(here)
+    data = bytearray(file.read_bytes())
+    place = data.index(bytes(28 * 28))
+    data[place + 100] = 200
+    file.write_bytes(bytes(data))
+    return ["data", "info", "letters.arrow"]
+
+
+@case
+def population_shape(here: Path) -> list[str]:
+    population(here, shape=(3, 32, 32))
+    return on_file(here)
+
+
+@case
+def population_classes(here: Path) -> list[str]:
+    population(here, classes=100)
+    return on_file(here)
+
+
+# Run folders
+
+
+@case
+def run_finished(here: Path) -> list[str]:
+    stands(here, FINISHED)
+    return ["run", "tiny.py", "--engine", "local"]
+
+
+@case
+def run_unfinished(here: Path) -> list[str]:
+    stands(here, UNFINISHED)
+    return ["run", "tiny.py", "--engine", "local"]
+
+
+@case
+def overwrite_without_gpu(here: Path) -> list[str]:
+    """What cannot run must not cost the run that stands."""
+    stands(here, FINISHED)
+    return ["run", "tiny.py", "--overwrite", "--engine", "ray", "--gpus-per-host", "1"]
+
+
+CASES["resume-nothing"] = lambda here: resume(Path("runs/tiny-0000000000"))
+
+
+@case
+def resume_no_run(here: Path) -> list[str]:
+    (here / "photos").mkdir()
+    return resume(Path("photos"))
+
+
+CASES["resume-finished"] = lambda here: resume(stands(here, FINISHED))
+
+
+@case
+def resume_changed(here: Path) -> list[str]:
+    run = stands(here, UNFINISHED)
+    (here / run / "scenario.py").write_text(TINY.replace("lr=0.05", "lr=0.04"))
+    return resume(run)
+
+
+@case
+def resume_renamed(here: Path) -> list[str]:
+    run = stands(here, UNFINISHED)
+    (here / run / "scenario.py").write_text(TINY.replace('name="tiny"', 'name="small"'))
+    return resume(run)
+
+
+@case
+def resume_no_scenario(here: Path) -> list[str]:
+    run = stands(here, UNFINISHED)
+    (here / run / "scenario.py").unlink()
+    return resume(run)
+
+
+@case
+def checkpoint_corrupt(here: Path) -> list[str]:
+    run = stands(here, UNFINISHED)
+    damage(here / run / "checkpoints" / "round-000002" / "model.safetensors", 0.5)
+    return resume(run)
+
+
+@case
+def checkpoint_record(here: Path) -> list[str]:
+    run = stands(here, UNFINISHED)
+    file = here / run / "checkpoints" / "round-000002" / "state.json"
+    file.write_bytes(file.read_bytes()[:40])
+    return resume(run)
+
+
+@case
+def checkpoint_newer(here: Path) -> list[str]:
+    run = stands(here, UNFINISHED)
+    file = here / run / "checkpoints" / "round-000002" / "state.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "format": 99}))
+    return resume(run)
+
+
+@case
+def checkpoint_foreign(here: Path) -> list[str]:
+    run = stands(here, UNFINISHED)
+    file = here / run / "checkpoints" / "round-000002" / "state.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "scenario": "0123456789"}))
+    return resume(run)
+
+
+@case
+def origin_truncated(here: Path) -> list[str]:
+    run = stands(here, UNFINISHED)
+    file = here / run / "origin.json"
+    file.write_bytes(file.read_bytes()[:20])
+    return resume(run)
+
+
+@case
+def origin_lacking(here: Path) -> list[str]:
+    run = stands(here, UNFINISHED)
+    (here / run / "origin.json").write_text("{}")
+    return resume(run)
+
+
+@case
+def state_damaged(here: Path) -> list[str]:
+    run = stands(here, UNFINISHED)
+    (here / run / "run.json").write_text("{")
+    return resume(run)
+
+
+@case
+def state_binary(here: Path) -> list[str]:
+    run = stands(here, UNFINISHED)
+    (here / run / "run.json").write_bytes(b"\xff\xfe{}")
+    return ["report", str(run)]
+
+
+@case
+def table_damaged(here: Path) -> list[str]:
+    run = stands(here, UNFINISHED)
+    damage(here / run / "metrics" / "clients.arrow", 0.6)
+    return resume(run)
+
+
+@case
+def table_damaged_report(here: Path) -> list[str]:
+    run = stands(here, FINISHED)
+    damage(here / run / "metrics" / "clients.arrow", 0.6)
+    return ["report", str(run)]
+
+
+@case
+def table_missing(here: Path) -> list[str]:
+    run = stands(here, FINISHED)
+    (here / run / "metrics" / "rounds.arrow").unlink()
+    return ["report", str(run)]
+
+
+@case
+def table_short(here: Path) -> list[str]:
+    run = stands(here, UNFINISHED)
+    shutil.copy(here.parent / FINISHED / "empty.arrow", here / run / "metrics" / "rounds.arrow")
+    return resume(run)

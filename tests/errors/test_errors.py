@@ -1,0 +1,212 @@
+"""Every row of docs/errors.md, driven through the command line: one sentence, exit code 2, nothing damaged or left behind."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import raysplit.engine.cluster
+from raysplit import open_run
+from raysplit.cli import main
+from raysplit.engine.placement import Resources
+from raysplit.live import Live
+from raysplit.metrics.schemas import ROUNDS
+from raysplit.metrics.stream import schema_message
+from tests.errors.cases import CASES, FINISHED, TINY, UNFINISHED, resume, scenario, stands
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "errors.md"
+ELSEWHERE = {"run-locked", "disk-full", "disk-full-at-the-start"}
+"""Rows with a test of their own below."""
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def documented() -> dict[str, str]:
+    """The sentence of each row of docs/errors.md; ``…`` in it stands for anything."""
+    rows = re.findall(r"^\| `([a-z-]+)` \|[^|]*\| `` (.+) `` \|$", DOCUMENT.read_text(), re.MULTILINE)
+    assert len(dict(rows)) == len(rows), "two rows of docs/errors.md have one name"
+    return dict(rows)
+
+
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], arguments: list[str]) -> Answer:
+    """``raysplit ARGUMENTS`` in this process."""
+    monkeypatch.setattr(sys, "argv", ["raysplit", *arguments])
+    capfd.readouterr()
+    code = 0
+    try:
+        main()
+    except SystemExit as leave:
+        code = int(leave.code or 0)
+    return Answer(code, *capfd.readouterr())
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Every file and folder under ``folder`` with its content's sha256; locks are empty and mean nothing when free."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+        for path in sorted(folder.rglob("*"))
+        if path.name != ".lock"
+    }
+
+
+def is_the_sentence(answer: Answer, name: str) -> None:
+    assert answer.code == 2, answer
+    assert "Traceback" not in answer.err + answer.out
+    assert answer.err.startswith("raysplit: "), answer.err
+    assert answer.err.endswith("\n") and answer.err.count("\n") == 1, answer.err
+    pattern = ".+?".join(re.escape(piece) for piece in documented()[name].split("…"))
+    assert re.fullmatch(pattern, answer.err[len("raysplit: ") : -1]), f"{answer.err!r} is not {documented()[name]!r}"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished run, and one with a run that was interrupted after its second round."""
+    base = tmp_path_factory.mktemp("runs")
+    for kind in (FINISHED, UNFINISHED):
+        here = base / kind
+        here.mkdir()
+        scenario(here, TINY)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(here)
+            patch.setattr(sys, "argv", ["raysplit", "run", "tiny.py", "--engine", "local", "--json"])
+            if kind == FINISHED:
+                main()
+                continue
+            patch.setattr(Live, "_round", _interrupting_after(2))
+            with pytest.raises(SystemExit) as left:
+                main()
+            assert left.value.code == 130
+    (base / FINISHED / "empty.arrow").write_bytes(schema_message(ROUNDS))
+    return base
+
+
+def _interrupting_after(last: int) -> Any:
+    def interrupt(self: Live, report: Any, *_: object) -> None:
+        if report.round == last:
+            raise KeyboardInterrupt
+
+    return interrupt
+
+
+@pytest.fixture
+def here(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder beside the two runs, no prepared data on this machine, and a Ray cluster without a GPU."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    for kind in (FINISHED, UNFINISHED):
+        (tmp_path / kind).symlink_to(runs / kind)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("RAYSPLIT_DATA", str(tmp_path / "data"))
+
+    @contextmanager
+    def connect(*_: object) -> Iterator[Resources]:
+        yield Resources(cpus=2, gpus=0.0)
+
+    # Starting Ray would cost ten seconds a case.
+    monkeypatch.setattr(raysplit.engine.cluster, "connect", connect)
+    return folder
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_wrong_input_is_one_sentence_and_changes_nothing(
+    name: str, here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = CASES[name](here)
+    before = tree(here)
+    answer = command(monkeypatch, capfd, arguments)
+    is_the_sentence(answer, name)
+    assert tree(here) == before
+
+
+def test_document_and_cases_agree() -> None:
+    assert set(documented()) == {*CASES, *ELSEWHERE}
+
+
+def test_run_in_the_hands_of_another_process(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = stands(here, UNFINISHED)
+    code = "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); time.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", code, str(run / ".lock")], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None and holder.stdout.readline()
+        before = tree(here)
+        is_the_sentence(command(monkeypatch, capfd, resume(run)), "run-locked")
+        is_the_sentence(
+            command(monkeypatch, capfd, ["run", "tiny.py", "--engine", "local", "--overwrite"]), "run-locked"
+        )
+        assert tree(here) == before
+    finally:
+        holder.kill()
+        holder.communicate()
+    with open(run / ".lock", "w") as file:  # a killed holder holds nothing
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@contextmanager
+def no_file_larger_than(size: int) -> Iterator[None]:
+    """A disk that takes no more: writes beyond ``size`` bytes a file fail as on a full one (EFBIG instead of ENOSPC)."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+
+def test_full_disk_in_the_middle_leaves_a_run_that_can_be_resumed(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = scenario(here, TINY, "--json", "--set", "checkpoint_every=1")
+    with no_file_larger_than(50_000):  # tables fit, checkpoints do not
+        answer = command(monkeypatch, capfd, arguments)
+    is_the_sentence(answer, "disk-full")
+    (run,) = (path for path in Path("runs").iterdir() if path.is_dir())
+    assert open_run(run).rounds.num_rows == 1
+    assert not list(run.rglob("*.part")) and not list(run.rglob("*.tmp"))
+    assert command(monkeypatch, capfd, resume(run)).code == 0
+    assert open_run(run).state.finished
+
+
+def test_full_disk_at_the_start_leaves_nothing(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = scenario(here, TINY)
+    with no_file_larger_than(100):
+        answer = command(monkeypatch, capfd, arguments)
+    is_the_sentence(answer, "disk-full-at-the-start")
+    assert not list(Path("runs").glob("*"))
+
+
+def test_full_disk_under_overwrite_says_so(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stands(here, FINISHED)
+    with no_file_larger_than(100):
+        answer = command(monkeypatch, capfd, ["run", "tiny.py", "--engine", "local", "--overwrite"])
+    is_the_sentence(answer, "disk-full-at-the-start")
+
+
+def test_interrupted_run_is_resumable_after_every_refusal(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = stands(here, UNFINISHED)
+    assert command(monkeypatch, capfd, ["run", "tiny.py", "--engine", "local"]).code == 2
+    assert command(monkeypatch, capfd, [*resume(run)[:2], "--engine", "local", "--hosts", "3"]).code == 2
+    assert command(monkeypatch, capfd, resume(run)).code == 0
+    (straight,) = (path for path in (here.parent / FINISHED / "runs").iterdir() if path.is_dir())
+    assert open_run(run).state.digest == open_run(straight).state.digest

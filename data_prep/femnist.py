@@ -91,7 +91,7 @@ def prepare(
             download(url, folder / name, starts_with=b"PK", mirror=mirror, patience=patience, console=console)
     elif mirror is not None:
         raise PopulationError(
-            f"--mirror says where to download from, but --source {str(source)!r} needs no download; name one"
+            f"--mirror says where to download from, but --from {str(source)!r} needs no download; name one"
         )
     with _progress(console) as progress:
         clients, origin = _clients(folder, seed, progress)
@@ -135,7 +135,7 @@ def _clients(folder: Path, seed: int, progress: Callable[[str, int, int], None])
     """The clients in ``folder`` and where they come from, in words."""
     if not folder.is_dir():
         raise PopulationError(
-            f"there is no folder {str(folder)!r}; --source names a folder with LEAF's json or NIST's archives"
+            f"there is no folder {str(folder)!r}; --from names a folder with LEAF's json or NIST's archives"
         )
     by_class, by_write = (folder / name for name in ARCHIVES)
     if by_class.is_file() and by_write.is_file():

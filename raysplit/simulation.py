@@ -20,15 +20,16 @@ from raysplit.engine.checkpoints import write_checkpoint
 from raysplit.engine.engine import Engine, RoundStart
 from raysplit.errors import PopulationError, ScenarioError
 from raysplit.fed_server import attacks_in, meet, step_on_aggregate, sum_groups
-from raysplit.round_record import Evaluated, record_evaluation, record_round
 from raysplit.metrics.tables import Tables
 from raysplit.population.cohort import Drawn, draw, malicious_ranks
 from raysplit.population.population import Population, PopulationInfo
 from raysplit.protocols.parties import State
 from raysplit.protocols.plan import RoundPlan, cut_groups
 from raysplit.protocols.visits import steps_per_epoch
+from raysplit.round_record import Evaluated, record_evaluation, record_round
 from raysplit.scenario import Scenario
 from raysplit.state import GlobalState, Layout
+from raysplit.threads import one_thread
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Progress:
         self.state = state
 
 
+@one_thread()
 def simulate(
     scenario: Scenario,
     population: Population,

@@ -103,7 +103,11 @@ def _record(path: Path) -> dict[str, Any]:
         record = json.loads((path / "state.json").read_text())
         if not isinstance(record, dict) or not {"format", "round", "scenario", "sha256"} <= record.keys():
             raise ValueError("state.json lacks its fields")
-        if type(record["format"]) is not int or type(record["round"]) is not int or not isinstance(record["sha256"], dict):
+        if (
+            type(record["format"]) is not int
+            or type(record["round"]) is not int
+            or not isinstance(record["sha256"], dict)
+        ):
             raise ValueError("state.json has fields of another type")
         if path.name != f"round-{record['round']:06d}":
             raise ValueError(f"state.json is of round {record['round']}")

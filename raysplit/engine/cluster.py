@@ -65,7 +65,7 @@ def by_value(module: ModuleType) -> None:
     """Send the classes of a user's scenario file to hosts by value: the file need not exist there."""
     # Where code names ``torch`` and an attribute ``classes`` or ``ops``, cloudpickle takes torch's pseudo-modules along.
     for pseudo in (torch.classes, torch.ops):
-        copyreg.pickle(type(pseudo), _by_name)  # type: ignore[arg-type]
+        copyreg.pickle(type(pseudo), _by_name)
     ray.cloudpickle.register_pickle_by_value(module)
 
 

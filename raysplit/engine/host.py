@@ -27,6 +27,7 @@ from raysplit.protocols.plan import Outcome, RoundPlan
 from raysplit.protocols.server_side import ServerSide
 from raysplit.protocols.visits import Visit, batch_indices, parallel_visits
 from raysplit.scenario import Scenario
+from raysplit.threads import pin_threads
 
 EVALUATION_BATCH = 1024
 EVALUATION_CHUNK = 50
@@ -185,11 +186,6 @@ def count_replicas(outcome: Outcome, replicas: int, server: torch.Tensor) -> Non
     """Every replica of the server portion travels to the main server once a round (SplitFedV1)."""
     size = server.numel() * server.element_size()
     outcome.traffic[Channel.SERVER_UPDATES.value] = (replicas, replicas * size, 0)
-
-
-def pin_threads() -> None:
-    """One thread a process, everywhere: the thread count changes how sums are split, and so last bits."""
-    torch.set_num_threads(1)
 
 
 def peak_memory_bytes() -> int:

@@ -8,13 +8,20 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 
+from raysplit.defenses.aggregation.mean import Mean
+from raysplit.defenses.aggregation.median import Median
+from raysplit.engine.actors import CALL_TIMEOUT_S, Packed, to_arrays
 from raysplit.engine.placement import Wanted, lay_out
 from raysplit.engine.ray_engine import RayEngine
 from raysplit.protocols.client_side import ClientFailure
 from raysplit.protocols.fedavg import FedAvg
+from raysplit.protocols.plan import Outcome
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
@@ -60,8 +67,8 @@ def assert_same(played, reference):
         (FedAvg(), None, None, 2, "colocated", None),
         (SplitFedV1(), "V2", None, 1, "colocated", None),
         (SplitFedV1(), "V2", None, 2, "colocated", None),
-        (SplitFedV1(), "V2", None, 4, "colocated", None),
-        (SplitFedV1(), "V1", None, 3, "pooled", 2),
+        pytest.param(SplitFedV1(), "V2", None, 4, "colocated", None, marks=pytest.mark.slow),
+        pytest.param(SplitFedV1(), "V1", None, 3, "pooled", 2, marks=pytest.mark.slow),
         (SplitFedV1(u_shaped=True), "V1", "fc1", 2, "pooled", 1),
         (SplitFedV2(), "V2", None, 1, "colocated", None),
         (SplitFedV2(), "V2", None, 3, "pooled", None),
@@ -71,7 +78,9 @@ def assert_same(played, reference):
     ],
 )
 def test_ray_gives_the_bits_of_the_local_engine(cluster, protocol, cut, tail, hosts, placement, servers):
-    scenario = toy(protocol, cut, tail, training__optimizer=Adam(), training__lr=0.01)
+    # client_major stands for all with rows gathered for a robust rule instead of sums
+    defense = Median() if protocol == SplitFedV2("client_major") else Mean()
+    scenario = toy(protocol, cut, tail, defense=defense, training__optimizer=Adam(), training__lr=0.01)
     with ray_engine(scenario, cluster, hosts, placement, servers) as engine:
         described = engine.describe()
         played = play(scenario, engine)
@@ -79,15 +88,23 @@ def test_ray_gives_the_bits_of_the_local_engine(cluster, protocol, cut, tail, ho
     assert_same(played, play(scenario))
 
 
-def test_kept_client_states_come_back_and_hold_no_room_in_rays_store(cluster):
-    """Views into the store would pin a round's whole outcome for as long as any of its clients' states is kept."""
+def test_kept_client_states_come_back_from_hosts(cluster):
     scenario = toy(SplitFedV1(), training__client_state="per_client", training__rounds=3)
     with ray_engine(scenario, cluster, 2) as engine:
         played = play(scenario, engine)
     assert_same(played, play(scenario))
-    kept = [tensor for state in played.state.client_states.values() for tensor in state.values()]
-    assert len(kept) == 6 * 4
-    assert all(tensor.numpy().flags.writeable for tensor in kept), "read-only arrays are Ray's"
+    assert sum(len(state) for state in played.state.client_states.values()) == 6 * 4
+
+
+def test_kept_client_states_are_copies_of_what_lies_in_rays_store():
+    """A view into the store would pin a round's whole outcome for as long as any of its clients' states is kept."""
+    outcome = Outcome.empty()
+    outcome.client_states[7] = {"0.momentum_buffer": torch.randn(5)}
+    stored = Packed(to_arrays(outcome), 0)
+    merged = RayEngine._merge(SimpleNamespace(_peak=0), [stored])
+    kept, lying = merged.client_states[7]["0.momentum_buffer"], stored.outcome.client_states[7]["0.momentum_buffer"]
+    assert kept.numpy().tolist() == lying.array.tolist()
+    assert not np.shares_memory(kept.numpy(), lying.array)
 
 
 def test_ray_calls_a_round_grow_with_hosts_and_not_with_clients(cluster):
@@ -103,6 +120,7 @@ def faulty(protocol, tmp_path, client=4, fault="halt"):
     return toy(protocol, population=population, training__rounds=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "protocol,placement,victim",
     [
@@ -125,6 +143,7 @@ def test_a_process_killed_in_the_middle_of_a_round_changes_no_bit(cluster, tmp_p
     assert_same(played, play(toy(protocol, training__rounds=3)))
 
 
+@pytest.mark.slow
 def test_a_host_that_dies_between_rounds_is_replaced_at_once(cluster):
     """Its server must not wait a minute for a call that never comes."""
     scenario = toy(SplitFedV2(), training__rounds=3, evaluation__every=3)
@@ -141,7 +160,7 @@ def test_a_host_that_dies_between_rounds_is_replaced_at_once(cluster):
         seconds = time.monotonic() - began
     assert played.retries() >= 1
     assert_same(played, play(scenario))
-    assert seconds < 45
+    assert seconds < CALL_TIMEOUT_S
 
 
 @pytest.mark.parametrize("protocol,placement", [(SplitFedV1(), "colocated"), (SplitFedV2(), "pooled")])
@@ -153,7 +172,9 @@ def test_an_exception_inside_a_client_reaches_the_caller_with_round_client_and_m
         with pytest.raises(ClientFailure) as caught:
             play(scenario, engine, watch=arm_after(tmp_path, 1))
         assert (caught.value.round, caught.value.client) == (2, 3)
-        assert re.fullmatch("round 2, client 3, on host-[01].*: ValueError: these samples are cursed", str(caught.value))
+        assert re.fullmatch(
+            r"round 2, client 3, on host [01] \(.*\): ValueError: these samples are cursed", str(caught.value)
+        )
         assert "in train\n" in caught.value.trace, "the original traceback came along"
         assert engine.counts().retries == 0, "the same client would fail again"
 

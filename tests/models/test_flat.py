@@ -78,7 +78,7 @@ def test_a_portion_of_several_modules_flattens_them_in_order():
 def test_tensors_of_another_model_are_refused():
     _, flat = portion()
     named = flat.named_tensors(flat.vector)
-    with pytest.raises(ValueError, match="fc2.weight has shape"):
+    with pytest.raises(ValueError, match=r"fc2\.weight has shape"):
         flat.from_named({**named, "fc2.weight": torch.zeros(2, 2)})
     with pytest.raises(KeyError):
         flat.from_named({name: tensor for name, tensor in named.items() if name != "fc2.bias"})

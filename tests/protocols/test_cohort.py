@@ -74,13 +74,18 @@ def test_cohorts_differ_between_rounds_and_seeds():
 def test_a_cohort_may_be_everybody_but_no_more():
     ranks = malicious_ranks(1, 7)
     assert draw(Cohort(7), 1, 1, ranks).clients.tolist() == list(range(7))
-    with pytest.raises(ScenarioError, match="Cohort.size is 8, but the population has only 7 clients"):
+    with pytest.raises(ScenarioError, match=r"Cohort\.size is 8, but the population has only 7 clients"):
         draw(Cohort(8), 1, 1, ranks)
 
 
 @pytest.mark.parametrize(
     "arguments,words",
-    [((0,), "Cohort.size must be at least 1"), ((5, 1.0), "below 1"), ((5, -0.1), "at least 0"), ((5, float("nan")), "nan")],
+    [
+        ((0,), "Cohort.size must be at least 1"),
+        ((5, 1.0), "below 1"),
+        ((5, -0.1), "at least 0"),
+        ((5, float("nan")), "nan"),
+    ],
 )
 def test_an_impossible_cohort_is_refused(arguments, words):
     with pytest.raises(ScenarioError, match=words):

@@ -70,7 +70,12 @@ def test_a_taken_state_is_a_copy():
 def test_a_kept_state_waits_for_its_client_until_it_is_drawn_again():
     """Cohorts of 2 out of 4: whoever was ever drawn has a state, and it is untouched while others train."""
     scenario = toy(
-        FedAvg(), clients=4, cohort=Cohort(2), training__client_state="per_client", training__optimizer=Adam(), training__rounds=6
+        FedAvg(),
+        clients=4,
+        cohort=Cohort(2),
+        training__client_state="per_client",
+        training__optimizer=Adam(),
+        training__rounds=6,
     )
     played = play(scenario)
     drawn = played.tables["clients"].select(["round", "client", "steps"]).to_pylist()
@@ -120,7 +125,9 @@ def test_the_shared_servers_state_lives_on_unless_told_otherwise():
 
 
 def test_the_server_may_have_an_optimiser_and_a_rate_of_its_own():
-    played = play(toy(SplitFedV2(), training__optimizer=Sgd(), training__server_optimizer=Adam(), training__server_lr=0.001))
+    played = play(
+        toy(SplitFedV2(), training__optimizer=Sgd(), training__server_optimizer=Adam(), training__server_lr=0.001)
+    )
     assert "0.exp_avg" in played.state.server_state
     assert played.digest != play(toy(SplitFedV2(), training__optimizer=Sgd(), training__server_optimizer=Adam())).digest
 
@@ -136,7 +143,11 @@ def test_the_aggregates_optimiser_is_kept_from_round_to_round():
     "protocol,changes,words",
     [
         (FedAvg(), {"training__client_state": "travels"}, "needs a protocol with hand-over, but FedAvg has none"),
-        (SplitFedV1(), {"training__server_state": "persistent"}, "needs one shared server portion, but SplitFedV1 has replicas"),
+        (
+            SplitFedV1(),
+            {"training__server_state": "persistent"},
+            "needs one shared server portion, but SplitFedV1 has replicas",
+        ),
         (SplitLearning(), {"training__aggregate": FedOpt()}, "SplitLearning aggregates nothing"),
         (Centralized(), {"training__aggregate": FedOpt()}, "Centralized aggregates nothing"),
     ],

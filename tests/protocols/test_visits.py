@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,7 +38,7 @@ def test_interleaved_visits_finish_everybodys_batch_before_anybodys_next(steps, 
 @given(STEPS, st.sampled_from(SHARED[1:]), st.integers(0, 99))
 def test_a_sequential_client_takes_all_its_steps_in_one_go(steps, protocol, seed):
     visits = shared_visits(protocol, seed, 1, steps)
-    changes = sum(a.position != b.position for a, b in zip(visits, visits[1:], strict=False))
+    changes = sum(a.position != b.position for a, b in itertools.pairwise(visits))
     assert changes == len(steps) - 1
     order = handover_order(protocol, seed, 1, len(steps))
     assert list(dict.fromkeys(v.position for v in visits)) == order.tolist() == completion_order(visits).tolist()

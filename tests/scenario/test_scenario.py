@@ -66,9 +66,9 @@ def test_a_part_from_outside_carries_a_digest_of_its_source():
 def test_a_replaced_field_is_checked_again_and_the_original_stays():
     changed = BASE.replace(**{"training.lr": 0.5, "cohort": Cohort(3)})
     assert (changed.training.lr, changed.cohort.size, BASE.training.lr) == (0.5, 3, 0.05)
-    with pytest.raises(ScenarioError, match="Training.lr must be a number"):
+    with pytest.raises(ScenarioError, match=r"Training\.lr must be a number"):
         BASE.replace(**{"training.lr": "fast"})
-    with pytest.raises(ScenarioError, match="Training.rounds must be at least 1"):
+    with pytest.raises(ScenarioError, match=r"Training\.rounds must be at least 1"):
         BASE.replace(**{"training.rounds": 0})
 
 
@@ -110,7 +110,10 @@ def test_a_grid_whose_names_would_collide_or_are_missing_is_refused():
         ({"name": ""}, "Scenario.name names the run's folder"),
         ({"groups": 0}, "Scenario.groups must be at least 1"),
         ({"checkpoint_every": 0}, "Scenario.checkpoint_every must be at least 1"),
-        ({"evaluation": Evaluation(clients=None), "protocol": "fedavg"}, "Scenario.protocol must be a TrainingProtocol"),
+        (
+            {"evaluation": Evaluation(clients=None), "protocol": "fedavg"},
+            "Scenario.protocol must be a TrainingProtocol",
+        ),
         ({"protocol": FedAvg, "seed": 1}, "Scenario.protocol must be a TrainingProtocol"),
         ({"defense": TrimmedMean(trim=3)}, "would cut 3 of 6 updates from each side and leave none"),
         ({"protocol": SplitLearning(), "defense": Median()}, "SplitLearning has no updates channel"),
@@ -140,7 +143,10 @@ def test_a_scenario_that_cannot_be_run_as_meant_is_refused_in_one_sentence(chang
         (SplitLearning(), ["smashed", "cut_gradients", "handover"]),
         (SplitFedV1(), ["weights", "smashed", "cut_gradients", "updates", "server_updates"]),
         (SplitFedV2(), ["weights", "smashed", "cut_gradients", "updates"]),
-        (SplitFedV2(u_shaped=True), ["weights", "smashed", "features", "feature_gradients", "cut_gradients", "updates"]),
+        (
+            SplitFedV2(u_shaped=True),
+            ["weights", "smashed", "features", "feature_gradients", "cut_gradients", "updates"],
+        ),
     ],
     ids=repr,
 )
@@ -160,9 +166,21 @@ def test_groups_grow_with_the_cohort_and_never_outnumber_it():
     "changes,error,words",
     [
         ({"cohort": Cohort(9)}, ScenarioError, "Cohort.size is 9, but the population 'toys' has only 6 clients"),
-        ({"model": leaf_cnn()}, PopulationError, r"LeafCnn takes samples of shape \(1, 28, 28\), but population 'toys' has \(1, 8, 8\)"),
-        ({"population": ToyClients(6, classes=9)}, PopulationError, "ToyCnn tells 5 classes apart, but population 'toys' has 9"),
-        ({"population": ToyClients(6, smallest=0)}, PopulationError, "client 0 of population 'toys' has no training samples"),
+        (
+            {"model": leaf_cnn()},
+            PopulationError,
+            r"LeafCnn takes samples of shape \(1, 28, 28\), but population 'toys' has \(1, 8, 8\)",
+        ),
+        (
+            {"population": ToyClients(6, classes=9)},
+            PopulationError,
+            "ToyCnn tells 5 classes apart, but population 'toys' has 9",
+        ),
+        (
+            {"population": ToyClients(6, smallest=0)},
+            PopulationError,
+            "client 0 of population 'toys' has no training samples",
+        ),
     ],
 )
 def test_data_that_do_not_fit_the_scenario_are_refused_before_training(changes, error, words):

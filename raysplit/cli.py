@@ -103,8 +103,8 @@ def report(
     ] = None,
 ) -> None:
     """A table in the paper's layout (Acc, Acc under attack, Acc_drop), a PNG of accuracy over rounds, one page."""
-    console = Console()
-    _report(runs, out or runs[0] / "report.html", console.print)
+    console = Console(soft_wrap=True, highlight=False)
+    _report(runs, out or runs[0] / "report.html", lambda text: console.print(text, markup=False))
 
 
 def _report(folders: list[Path], page: Path, say: Callable[[str], None]) -> None:

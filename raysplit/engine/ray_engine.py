@@ -224,10 +224,10 @@ class RayEngine:
         outcome = Outcome.empty()
         for packed in parts:
             outcome.merge(to_tensors(packed.outcome))
-            # Kept for many rounds; views would hold this round's whole outcome in Ray's store.
-            for client, kept in outcome.client_states.items():
-                outcome.client_states[client] = {name: tensor.clone() for name, tensor in kept.items()}
             self._peak = max(self._peak, packed.peak_memory_bytes)
+        # Kept for many rounds; views would hold this round's whole outcome in Ray's store.
+        for client, kept in outcome.client_states.items():
+            outcome.client_states[client] = {name: tensor.clone() for name, tensor in kept.items()}
         return outcome
 
 

@@ -43,7 +43,7 @@ def panels_by_cut(trials: Sequence[Trial], measure: Measure) -> dict[str, list[P
             else:
                 series = drops.setdefault(type_name(trial.scenario.get("protocol")), {})
                 series.setdefault(split(trial.scenario), []).append(100 * value)
-        if baseline or len({cut for series in drops.values() for cut in series}) > 1:
+        if drops and (baseline or len({cut for series in drops.values() for cut in series}) > 1):
             figures.setdefault(model, []).append(Panel(title, drops, {"": baseline} if baseline else {}))
     return figures
 

@@ -140,6 +140,12 @@ def test_one_cut_alone_gives_no_bars(tmp_path: Path) -> None:
     assert panels_by_cut(trials(pair(tmp_path)), "final") == {}
 
 
+def test_federated_runs_alone_give_no_bars_and_a_page(tmp_path: Path) -> None:
+    runs = pair(tmp_path, protocol={"type": "FedAvg"})
+    assert panels_by_cut(trials(runs), "final") == {}
+    assert "FedAvg" in write_report(runs, tmp_path / "report.html").read_text()
+
+
 def test_shares_of_malicious_clients_give_a_line(tmp_path: Path) -> None:
     runs = [
         run

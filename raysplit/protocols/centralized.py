@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from raysplit.parts import part
 from raysplit.protocols.protocol import ClientState, Meeting, Order, ServerPortion, ServerState
 
@@ -10,26 +12,9 @@ from raysplit.protocols.protocol import ClientState, Meeting, Order, ServerPorti
 class Centralized:
     """The cohort's training sets are pooled, in cohort order, and trained as one set ("Normal" in Thapa et al., Table 5)."""
 
-    @property
-    def meeting(self) -> Meeting:
-        return "one_party"
-
-    @property
-    def server(self) -> ServerPortion:
-        return "none"
-
-    @property
-    def u_shaped(self) -> bool:
-        return False
-
-    @property
-    def order(self) -> Order:
-        return "parallel"
-
-    @property
-    def client_state(self) -> ClientState:
-        return "per_client"
-
-    @property
-    def server_state(self) -> ServerState:
-        return "fresh"
+    meeting: ClassVar[Meeting] = "one_party"
+    server: ClassVar[ServerPortion] = "none"
+    u_shaped: ClassVar[bool] = False
+    order: ClassVar[Order] = "parallel"
+    client_state: ClassVar[ClientState] = "per_client"
+    server_state: ClassVar[ServerState] = "fresh"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from raysplit.parts import part
 from raysplit.protocols.protocol import ClientState, Meeting, Order, ServerPortion, ServerState
 
@@ -13,26 +15,9 @@ class FedAvg:
     The cut of the model is ignored: the client portion is everything, so robust rules and attacks act on all of it.
     """
 
-    @property
-    def meeting(self) -> Meeting:
-        return "averaging"
-
-    @property
-    def server(self) -> ServerPortion:
-        return "none"
-
-    @property
-    def u_shaped(self) -> bool:
-        return False
-
-    @property
-    def order(self) -> Order:
-        return "parallel"
-
-    @property
-    def client_state(self) -> ClientState:
-        return "fresh"
-
-    @property
-    def server_state(self) -> ServerState:
-        return "fresh"
+    meeting: ClassVar[Meeting] = "averaging"
+    server: ClassVar[ServerPortion] = "none"
+    u_shaped: ClassVar[bool] = False
+    order: ClassVar[Order] = "parallel"
+    client_state: ClassVar[ClientState] = "fresh"
+    server_state: ClassVar[ServerState] = "fresh"

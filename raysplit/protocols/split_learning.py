@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from raysplit.parts import part
 from raysplit.protocols.protocol import ClientState, Meeting, Order, ServerPortion, ServerState
@@ -22,22 +22,8 @@ class SplitLearning:
     ring: Literal["random", "fixed"] = "random"
     u_shaped: bool = False
 
-    @property
-    def meeting(self) -> Meeting:
-        return "handover"
-
-    @property
-    def server(self) -> ServerPortion:
-        return "shared"
-
-    @property
-    def order(self) -> Order:
-        return "client_major"
-
-    @property
-    def client_state(self) -> ClientState:
-        return "fresh"
-
-    @property
-    def server_state(self) -> ServerState:
-        return "persistent"
+    meeting: ClassVar[Meeting] = "handover"
+    server: ClassVar[ServerPortion] = "shared"
+    order: ClassVar[Order] = "client_major"
+    client_state: ClassVar[ClientState] = "fresh"
+    server_state: ClassVar[ServerState] = "persistent"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from raysplit.parts import part
 from raysplit.protocols.protocol import ClientState, Meeting, Order, ServerPortion, ServerState
 
@@ -15,22 +17,8 @@ class SplitFedV1:
 
     u_shaped: bool = False
 
-    @property
-    def meeting(self) -> Meeting:
-        return "averaging"
-
-    @property
-    def server(self) -> ServerPortion:
-        return "replicas"
-
-    @property
-    def order(self) -> Order:
-        return "parallel"
-
-    @property
-    def client_state(self) -> ClientState:
-        return "fresh"
-
-    @property
-    def server_state(self) -> ServerState:
-        return "fresh"
+    meeting: ClassVar[Meeting] = "averaging"
+    server: ClassVar[ServerPortion] = "replicas"
+    order: ClassVar[Order] = "parallel"
+    client_state: ClassVar[ClientState] = "fresh"
+    server_state: ClassVar[ServerState] = "fresh"

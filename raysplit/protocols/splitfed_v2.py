@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from raysplit.parts import part
 from raysplit.protocols.protocol import ClientState, Meeting, ServerPortion, ServerState
@@ -19,18 +19,7 @@ class SplitFedV2:
     order: Literal["interleaved", "client_major"] = "interleaved"
     u_shaped: bool = False
 
-    @property
-    def meeting(self) -> Meeting:
-        return "averaging"
-
-    @property
-    def server(self) -> ServerPortion:
-        return "shared"
-
-    @property
-    def client_state(self) -> ClientState:
-        return "fresh"
-
-    @property
-    def server_state(self) -> ServerState:
-        return "persistent"
+    meeting: ClassVar[Meeting] = "averaging"
+    server: ClassVar[ServerPortion] = "shared"
+    client_state: ClassVar[ClientState] = "fresh"
+    server_state: ClassVar[ServerState] = "persistent"

@@ -52,7 +52,19 @@ def build(spec: ModelSpec, seed: int, dtype: torch.dtype = torch.float32) -> nn.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.key(seed, "model") & ((1 << 63) - 1))
         network = nn.Sequential(OrderedDict(spec.stages()))
+    _refuse_hidden_state(network, type(spec).__name__)
     return network.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _refuse_hidden_state(network: nn.Module, kind: str) -> None:
+    """Modules that draw from torch's global generator or remember what a seat did before would break "same bits"."""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
+            raise ScenarioError(f"{kind} has dropout in {name!r}, which has no seeded stream yet; set its p to 0")
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.momentum is None:
+            raise ScenarioError(
+                f"{kind}'s {name!r} is BatchNorm(momentum=None), whose counter is not shared; give it a momentum"
+            )
 
 
 @dataclass(frozen=True)

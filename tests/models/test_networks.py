@@ -106,3 +106,15 @@ def test_a_wrong_cut_gets_one_sentence_that_says_what_would_be_right(model, spli
 
 def test_an_uncut_protocol_ignores_the_cut():
     assert check_cut(ToyCnn("nowhere", "either"), split=False, u_shaped=False) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.Dropout(0.5), nn.BatchNorm1d(4, momentum=None)], ids=["dropout", "counting-batchnorm"]
+)
+def test_layers_with_hidden_randomness_or_memory_are_refused_by_name(layer):
+    class Odd(ToyCnn):
+        def stages(self):
+            return [*super().stages(), ("odd", layer)]
+
+    with pytest.raises(ScenarioError, match="'odd'"):
+        build(Odd(), 42)

@@ -1,0 +1,67 @@
+"""Our distance rules against ByzFL 0.0.11 (MIT), where its semantics are the same (reference/poisoning.md, section 5)."""
+
+import importlib
+import importlib.util
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import torch
+
+from raysplit.defenses.aggregation.centred_clipping import CentredClipping
+from raysplit.defenses.aggregation.composed import Composed
+from raysplit.defenses.aggregation.geometric_median import GeometricMedian
+from raysplit.defenses.aggregation.krum import Krum
+from raysplit.defenses.aggregation.mean_around_median import MeanAroundMedian
+from raysplit.defenses.aggregation.multi_krum import MultiKrum
+from raysplit.defenses.aggregation.nearest_neighbour_mixing import NearestNeighbourMixing
+from raysplit.defenses.aggregation.norm_clipping import NormClipping
+from raysplit.defenses.aggregation.trimmed_mean import TrimmedMean
+from tests.attacks.poisoning.cohorts import aggregate, context, gaussian
+
+
+@pytest.fixture(scope="module")
+def byzfl():
+    """ByzFL's rules and pre-aggregations, without its package __init__, which would import plotting libraries."""
+    spec = importlib.util.find_spec("byzfl")
+    if spec is None or spec.origin is None:
+        pytest.skip("byzfl is not installed (pip install --no-deps byzfl)")
+    package = types.ModuleType("byzfl")
+    package.__path__ = [str(Path(spec.origin).parent)]
+    before = set(sys.modules)
+    sys.modules["byzfl"] = package
+    try:
+        rules = importlib.import_module("byzfl.aggregators.aggregators")
+        mixers = importlib.import_module("byzfl.aggregators.preaggregators")
+        yield types.SimpleNamespace(**{**vars(mixers), **vars(rules)})
+    finally:
+        for name in set(sys.modules) - before:
+            if name.split(".")[0] == "byzfl":
+                del sys.modules[name]
+
+
+@pytest.mark.parametrize(("n", "m"), [(11, 2), (20, 4), (21, 9)])
+def test_distance_rules(byzfl, n, m):
+    updates = gaussian(n, 1003, dtype=torch.float32)
+    updates[:m] *= 2
+    for ours, theirs in [
+        (Krum("n-f-1"), byzfl.Krum(f=m)),
+        (MultiKrum(neighbours="n-f-1"), byzfl.MultiKrum(f=m)),
+        (GeometricMedian(3, 0.1, "zero"), byzfl.GeometricMedian(nu=0.1, T=3)),
+        (MeanAroundMedian(even="midpoint"), byzfl.Meamed(f=m)),
+        (CentredClipping(20.0, 2, "zero"), byzfl.CenteredClipping(L=2, tau=20.0)),
+    ]:
+        torch.testing.assert_close(aggregate(ours, updates, m), theirs(updates), rtol=5e-6, atol=5e-6)
+
+
+@pytest.mark.parametrize(("n", "m"), [(11, 2), (20, 4), (21, 9)])
+def test_pre_aggregations(byzfl, n, m):
+    updates = gaussian(n, 1003, dtype=torch.float32)
+    theirs = byzfl.NNM(f=m)(updates)
+    ours = NearestNeighbourMixing().mix(updates, torch.full((n,), 1 / n), context(n, m)).updates
+    torch.testing.assert_close(ours, theirs, rtol=5e-6, atol=5e-6)
+    composed = aggregate(Composed((NearestNeighbourMixing(),), TrimmedMean()), updates, m)
+    torch.testing.assert_close(composed, byzfl.TrMean(f=m)(theirs), rtol=5e-6, atol=5e-6)
+    clipped = byzfl.Clipping(c=40.0)(updates.clone()).mean(0)  # it changes its input
+    torch.testing.assert_close(aggregate(NormClipping(40.0), updates, 0), clipped, rtol=5e-6, atol=5e-6)

@@ -29,7 +29,7 @@ class ClusterError(UserError):
 def nearest(name: str, valid: Iterable[str]) -> str:
     """A closing clause that names the valid choice nearest to ``name``, or all of them."""
     choices = list(valid)
-    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
     if close:
         return f"did you mean {close[0]!r}?"
     return "choose from " + ", ".join(repr(choice) for choice in choices)

@@ -1,0 +1,55 @@
+"""Bucketing (Karimireddy et al. 2022, Byzantine-robust learning on heterogeneous datasets via bucketing, algorithm 1)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from raysplit.defenses.aggregation.aggregation import RoundContext
+from raysplit.defenses.aggregation.composed import Mixed
+from raysplit.defenses.aggregation.order_statistics import add_rows, column_blocks
+from raysplit.parts import part, within
+
+
+@part
+class Bucketing:
+    """y_b = 1/|B_b| · Σ_{i in B_b} u_i, where the buckets B_b cut a random order of the n updates into runs of ``size`` s.
+
+    The last of the ⌈n/s⌉ buckets may be smaller. A bucket's weight is the sum of its members', so that with equal weights a
+    mean of buckets is the mean. The order is drawn from the round's generator. The rule that follows is told as many
+    malicious rows as there were malicious clients (each spoils at most one bucket), but no more than there are buckets: their
+    share grows up to s-fold. It sees the bucket numbers -1, -2 … in place of client ids.
+
+    Records ``buckets``. With s = 1 nothing but the order changes.
+    """
+
+    size: int = 2
+
+    def __post_init__(self) -> None:
+        within("Bucketing.size", self.size, 1)
+
+    @property
+    def columnwise(self) -> bool:
+        return False  # column shards would each have to draw the same order
+
+    def mix(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Mixed:
+        n, d = updates.shape
+        order = context.rng.permutation(n)
+        buckets = [np.sort(order[start : start + self.size]) for start in range(0, n, self.size)]
+        count = len(buckets)
+        members = torch.zeros(count, n, dtype=torch.bool)
+        mixed = updates.new_empty(count, d)
+        for b, rows in enumerate(buckets):
+            members[b, torch.from_numpy(rows)] = True
+            for columns in column_blocks(updates):
+                mixed[b, columns] = add_rows(updates[rows.tolist(), columns]).div_(len(rows))
+        told = replace(
+            context,
+            clients=-1 - np.arange(count),
+            declared=min(context.declared, count),
+            realised=min(context.realised, count),
+        )
+        bucket_weights = (members.double() @ weights.cpu().double()).to(weights)
+        return Mixed(mixed, bucket_weights, told, members, {"buckets": float(count)})

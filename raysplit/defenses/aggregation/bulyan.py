@@ -1,0 +1,64 @@
+"""Bulyan: repeated Krum, then a mean around the median of what it picked (El Mhamdi et al. 2018, section 4)."""
+
+from __future__ import annotations
+
+import torch
+
+from raysplit.defenses.aggregation.aggregation import Aggregate, RoundContext
+from raysplit.defenses.aggregation.geometry import row_distances
+from raysplit.defenses.aggregation.krum import Neighbours, krum_scores, neighbour_count
+from raysplit.defenses.aggregation.malicious_count import Malicious, check_malicious, malicious_count
+from raysplit.defenses.aggregation.mean_around_median import Even, mean_nearest_median
+from raysplit.errors import ScenarioError
+from raysplit.parts import part
+
+
+@part
+class Bulyan:
+    """AGR(U)_j = the mean of the θ - 2f values of coordinate j nearest to their median, among θ = n - 2f picked updates.
+
+    The picks: the update with the best Krum score is taken out, the r that remain are scored anew, and so on θ times. A score
+    is the sum of the squared distances to the q nearest of the remaining, q = max(1, r - f - 2) or, by ``neighbours``,
+    max(1, r - f - 1). ``malicious`` says what f is, as for ``Krum``; ``even`` which median an even θ has. Ties go to the first
+    row and to the smaller value; once q = 1 (for f ≤ 2, the last picks) two nearest neighbours always tie, so there the order
+    of the rows can decide. The sample weights play no part.
+
+    Records ``malicious`` (f), ``select`` (θ), ``keep`` (θ - 2f) and ``broken``: 1 where more clients were malicious than f.
+    Raises ScenarioError where n < 4f + 3.
+    """
+
+    neighbours: Neighbours = "n-f-2"
+    malicious: Malicious = "realised"
+    even: Even = "lower"
+
+    def __post_init__(self) -> None:
+        check_malicious(self)
+
+    @property
+    def columnwise(self) -> bool:
+        return False
+
+    def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        n = updates.shape[0]
+        f = malicious_count(self.malicious, context)
+        if n < 4 * f + 3:
+            raise ScenarioError(
+                f"Bulyan needs a cohort of at least {4 * f + 3} against {f} malicious clients, but it has {n}"
+            )
+        theta = n - 2 * f
+        selected = self.picks(row_distances(updates), f, theta)
+        rows = selected.nonzero().flatten().to(updates.device)
+        record = {"malicious": f, "select": theta, "keep": theta - 2 * f, "broken": context.realised > f}
+        update = mean_nearest_median(updates, theta - 2 * f, self.even, rows)
+        return Aggregate(update, {name: float(value) for name, value in record.items()}, selected)
+
+    def picks(self, distances: torch.Tensor, f: int, theta: int) -> torch.Tensor:
+        """Which ``theta`` rows repeated Krum picks, bool [n], from the squared ``distances``, [n, n]."""
+        remaining = torch.arange(distances.shape[0])
+        selected = torch.zeros(distances.shape[0], dtype=torch.bool)
+        for _ in range(theta):
+            among = distances[remaining][:, remaining]
+            best = int(krum_scores(among, neighbour_count(len(remaining), f, self.neighbours)).argmin())
+            selected[remaining[best]] = True
+            remaining = torch.cat([remaining[:best], remaining[best + 1 :]])
+        return selected

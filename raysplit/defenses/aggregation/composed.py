@@ -1,0 +1,64 @@
+"""Pre-aggregations, which turn the updates into others, before a rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import torch
+
+from raysplit.defenses.aggregation.aggregation import Aggregate, AggregationRule, RoundContext
+from raysplit.parts import part
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """``updates``: [b, d]; ``weights``: [b]; ``members``: bool [b, n], which of the n rows went into each of the b."""
+
+    updates: torch.Tensor
+    weights: torch.Tensor
+    context: RoundContext
+    members: torch.Tensor
+    record: dict[str, float] = field(default_factory=dict)
+
+
+@runtime_checkable
+class PreAggregation(Protocol):
+    """A frozen dataclass; ``mix`` changes none of its arguments."""
+
+    @property
+    def columnwise(self) -> bool:
+        """Whether each coordinate is mixed alone."""
+        ...
+
+    def mix(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Mixed:
+        """``updates``: [n, d]; ``weights``: [n], summing to 1."""
+        ...
+
+
+@part
+class Composed:
+    """AGR(U) = rule(pre_k(… pre_1(U))): ``rule`` applied to what the pre-aggregations ``pre`` make of the updates, in order.
+
+    The rule's own record is kept, with those of the pre-aggregations beside it. A client counts as ``selected`` where any row
+    that the rule selected holds a share of its update.
+    """
+
+    pre: tuple[PreAggregation, ...]
+    rule: AggregationRule
+
+    @property
+    def columnwise(self) -> bool:
+        return self.rule.columnwise and all(step.columnwise for step in self.pre)
+
+    def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        record: dict[str, float] = {}
+        members = torch.eye(updates.shape[0], dtype=torch.bool)
+        for step in self.pre:
+            mixed = step.mix(updates, weights, context)
+            updates, weights, context = mixed.updates, mixed.weights, mixed.context
+            members = (mixed.members.double() @ members.double()) > 0
+            record.update(mixed.record)
+        result = self.rule.aggregate(updates, weights, context)
+        selected = None if result.selected is None else members[result.selected.cpu()].any(0)
+        return Aggregate(result.update, {**record, **result.record}, selected)

@@ -1,0 +1,68 @@
+"""Mean around the median, "meamed" (Xie et al. 2018, Generalized Byzantine-tolerant SGD, definition 6)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from raysplit.defenses.aggregation.aggregation import Aggregate, RoundContext
+from raysplit.defenses.aggregation.malicious_count import Malicious, check_malicious, malicious_count
+from raysplit.defenses.aggregation.order_statistics import add_rows, column_blocks, sort_columns
+from raysplit.errors import ScenarioError
+from raysplit.parts import part
+
+Even = Literal["lower", "midpoint"]
+
+
+@part
+class MeanAroundMedian:
+    """AGR(U)_j = the mean of the n - f values of coordinate j that are nearest to the median of its n values.
+
+    ``malicious`` says what f is: ``"realised"``, ``"declared"`` or a fixed number, as for ``Krum``. ``even`` says which median
+    an even n has: ``"lower"``, c_(n/2), or ``"midpoint"``, as numpy and ByzFL. Of two equally near values the smaller is taken.
+    The sample weights play no part. NaN counts as larger than any number.
+
+    Records ``malicious`` (f) and ``broken``: 1 where more clients were malicious than f. Raises ScenarioError where 2f ≥ n.
+    """
+
+    malicious: Malicious = "realised"
+    even: Even = "lower"
+
+    def __post_init__(self) -> None:
+        check_malicious(self)
+
+    @property
+    def columnwise(self) -> bool:
+        return True
+
+    def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        n = updates.shape[0]
+        f = malicious_count(self.malicious, context)
+        if 2 * f >= n:
+            raise ScenarioError(
+                f"MeanAroundMedian needs more than {2 * f} updates against {f} malicious clients, but it has {n}"
+            )
+        record = {"malicious": float(f), "broken": float(context.realised > f)}
+        return Aggregate(mean_nearest_median(updates, n - f, self.even), record)
+
+
+def mean_nearest_median(
+    matrix: torch.Tensor, keep: int, even: Even = "lower", rows: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Mean of the ``keep`` values of every column that are nearest to its median, [d]; of all rows or of ``rows`` (indices).
+
+    The nearest values are neighbours in sorted order: the window c_(s+1) … c_(s+keep) moves up from s = 0 for as long as the
+    value that it would gain is nearer to the median than the one that it would lose.
+    """
+    result = matrix.new_empty(matrix.shape[1])
+    for columns in column_blocks(matrix):
+        block = matrix[:, columns] if rows is None else matrix[:, columns][rows]
+        ordered = sort_columns(block)
+        n = ordered.shape[0]
+        lower, upper = ordered[(n - 1) // 2], ordered[n // 2]
+        median = lower if even == "lower" else lower + (upper - lower) / 2
+        start = (ordered[keep:] - median < median - ordered[: n - keep]).sum(0)
+        window = start + torch.arange(keep, device=matrix.device)[:, None]
+        result[columns] = add_rows(ordered.gather(0, window)).div_(keep)
+    return result

@@ -41,6 +41,7 @@ from raysplit.engine.engine import RoundStart
 from raysplit.engine.placement import Wanted, lay_out
 from raysplit.engine.ray_engine import RayEngine
 from raysplit.fed_server import sum_groups
+from raysplit.models.flat import FlatPortion
 from raysplit.models.network import build
 from raysplit.population.cohort import draw, malicious_ranks
 from raysplit.protocols.visits import batch_indices, steps_per_epoch
@@ -68,6 +69,7 @@ def bare_worker(pipe: Connection, scenario: Scenario) -> None:
     torch.set_num_threads(1)
     population = scenario.population.open()
     model = build(scenario.model, scenario.seed)
+    FlatPortion([model])  # the same memory layout of kernels as in the simulator, so that both run the same convolutions
     loss_of = nn.CrossEntropyLoss()
     size = scenario.training.batch_size
     while True:

@@ -50,17 +50,11 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run every scenario of a file and write a report."""
-    from raysplit.errors import ScenarioError, nearest
     from raysplit.live import Live
     from raysplit.runner import EngineChoice, jobs_from
     from raysplit.runner import run as run_job
 
-    jobs = jobs_from(file, out, sets or [])
-    for name in only or []:
-        names = [job.origin["scenario"] for job in jobs]
-        if name not in names:
-            raise ScenarioError(f"{file} has no scenario {name!r}; {nearest(name, names)}")
-    chosen = [job for job in jobs if not only or job.origin["scenario"] in only]
+    chosen = jobs_from(file, out, sets or [], only)
     choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address)
     live = Live(as_json, len(chosen))
     ended = []

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from raysplit.engine.checkpoints import newest_checkpoint, read_checkpoint
 from raysplit.engine.engine import Engine
-from raysplit.errors import ClusterError, RunError, ScenarioError
+from raysplit.errors import ClusterError, RunError, ScenarioError, nearest
 from raysplit.metrics.run import open_run
 from raysplit.metrics.tables import open_tables, rewind
 from raysplit.population.population import PopulationInfo
@@ -67,9 +67,17 @@ class Watch:
     round: Callable[[RoundReport], None] = lambda report: None
 
 
-def jobs_from(file: Path, out: Path, sets: list[str]) -> list[Job]:
-    """The jobs of a scenario file. An attacked scenario whose clean twin stands before it forks from that one's rounds."""
+def jobs_from(file: Path, out: Path, sets: list[str], only: list[str] | None = None) -> list[Job]:
+    """The jobs of a scenario file, or of those named in ``only``; ``sets`` are applied to these alone.
+
+    An attacked scenario whose clean twin stands before it forks from that one's rounds.
+    """
     scenarios, module = load_scenarios(file)
+    names = [scenario.name for scenario in scenarios]
+    for name in only or []:
+        if name not in names:
+            raise ScenarioError(f"{file} has no scenario {name!r}; {nearest(name, names)}")
+    scenarios = [scenario for scenario in scenarios if not only or scenario.name in only]
     changed = [apply_sets(scenario, sets) for scenario in scenarios]
     jobs: list[Job] = []
     for original, scenario in zip(scenarios, changed, strict=True):

@@ -69,7 +69,9 @@ def bare_worker(pipe: Connection, scenario: Scenario) -> None:
     torch.set_num_threads(1)
     population = scenario.population.open()
     model = build(scenario.model, scenario.seed)
-    FlatPortion([model])  # the same memory layout of kernels as in the simulator, so that both run the same convolutions
+    FlatPortion(
+        [model]
+    )  # the same memory layout of kernels as in the simulator, so that both run the same convolutions
     loss_of = nn.CrossEntropyLoss()
     size = scenario.training.batch_size
     while True:

@@ -222,7 +222,7 @@ def million(repeats: int) -> None:
 def start() -> None:
     """From the command to the end of round 1 of the quick start, read off the command's JSON lines."""
     command = [sys.executable, "-m", "raysplit.cli", "run", "scenarios/quickstart.py", "--json", "--overwrite"]
-    command += ["--only", "quickstart-clean", "--set", "training.rounds=1", "--out", "build/bench-start"]
+    command += ["--only", "quickstart-clean", "--set", "training.rounds=2", "--out", "build/bench-start"]
     began = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

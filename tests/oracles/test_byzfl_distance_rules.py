@@ -1,11 +1,5 @@
 """Our distance rules against ByzFL 0.0.11 (MIT), where its semantics are the same (reference/poisoning.md, section 5)."""
 
-import importlib
-import importlib.util
-import sys
-import types
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -19,26 +13,6 @@ from raysplit.defenses.aggregation.nearest_neighbour_mixing import NearestNeighb
 from raysplit.defenses.aggregation.norm_clipping import NormClipping
 from raysplit.defenses.aggregation.trimmed_mean import TrimmedMean
 from tests.attacks.poisoning.cohorts import aggregate, context, gaussian
-
-
-@pytest.fixture(scope="module")
-def byzfl():
-    """ByzFL's rules and pre-aggregations, without its package __init__, which would import plotting libraries."""
-    spec = importlib.util.find_spec("byzfl")
-    if spec is None or spec.origin is None:
-        pytest.skip("byzfl is not installed (pip install --no-deps byzfl)")
-    package = types.ModuleType("byzfl")
-    package.__path__ = [str(Path(spec.origin).parent)]
-    before = set(sys.modules)
-    sys.modules["byzfl"] = package
-    try:
-        rules = importlib.import_module("byzfl.aggregators.aggregators")
-        mixers = importlib.import_module("byzfl.aggregators.preaggregators")
-        yield types.SimpleNamespace(**{**vars(mixers), **vars(rules)})
-    finally:
-        for name in set(sys.modules) - before:
-            if name.split(".")[0] == "byzfl":
-                del sys.modules[name]
 
 
 @pytest.mark.parametrize(("n", "m"), [(11, 2), (20, 4), (21, 9)])

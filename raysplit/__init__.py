@@ -44,7 +44,8 @@ _HOMES = {
     "raysplit.protocols.splitfed_v1": ["SplitFedV1"],
     "raysplit.protocols.splitfed_v2": ["SplitFedV2"],
     "raysplit.scenario": ["Evaluation", "Scenario", "grid"],
-    "raysplit.training": ["Adam", "CosineDecay", "FedOpt", "Sgd", "StepDecay", "Training"],
+    "raysplit.optimizers": ["Adam", "Sgd"],
+    "raysplit.training": ["CosineDecay", "FedOpt", "StepDecay", "Training"],
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

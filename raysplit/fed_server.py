@@ -18,11 +18,11 @@ from raysplit import rng
 from raysplit.attacks.poisoning.poisoning import UpdateAttack, UpdateView
 from raysplit.defenses.aggregation.aggregation import AggregationRule, RoundContext
 from raysplit.defenses.aggregation.order_statistics import weighted_sum
+from raysplit.optimizers import State, copied_state
 from raysplit.population.cohort import Drawn
-from raysplit.protocols.parties import State
 from raysplit.protocols.plan import Outcome, RoundPlan
 from raysplit.scenario import Scenario
-from raysplit.training import FedOpt, load_optimizer_state, optimizer_state
+from raysplit.training import FedOpt
 
 
 @dataclass
@@ -169,9 +169,8 @@ def step_on_aggregate(
     """
     if fed is None:
         return aggregated, {}
-    parameter = torch.nn.Parameter(portion[:parameters].clone())
-    optimizer = fed.optimizer.optimizer([parameter], fed.lr * factor)
-    load_optimizer_state(optimizer, state)
-    parameter.grad = portion[:parameters] - aggregated[:parameters]
-    optimizer.step()
-    return torch.cat([parameter.detach(), aggregated[parameters:]]), optimizer_state(optimizer)
+    weights = portion[:parameters].clone()
+    memory = copied_state(state, [weights])
+    with torch.no_grad():
+        fed.optimizer.step([weights], [portion[:parameters] - aggregated[:parameters]], memory, fed.lr * factor)
+    return torch.cat([weights, aggregated[parameters:]]), memory

@@ -21,9 +21,9 @@ from raysplit.engine.engine import Engine, RoundStart
 from raysplit.errors import PopulationError, ScenarioError
 from raysplit.fed_server import attacks_in, meet, step_on_aggregate, sum_groups
 from raysplit.metrics.tables import Tables
+from raysplit.optimizers import State
 from raysplit.population.cohort import Drawn, draw, malicious_ranks
 from raysplit.population.population import Population, PopulationInfo
-from raysplit.protocols.parties import State
 from raysplit.protocols.plan import RoundPlan, cut_groups
 from raysplit.protocols.visits import steps_per_epoch
 from raysplit.round_record import Evaluated, record_evaluation, record_round

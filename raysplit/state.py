@@ -8,7 +8,7 @@ import torch
 
 from raysplit.models.flat import FlatPortion, digest
 from raysplit.models.network import build, cut
-from raysplit.protocols.parties import State
+from raysplit.optimizers import State
 from raysplit.scenario import Scenario
 
 

@@ -1,63 +1,15 @@
-"""How parties train: rounds, learning rates, batches, optimisers and what becomes of their state."""
+"""How parties train: rounds, learning rates, batches, and what becomes of their optimisers' state."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 
-from raysplit.errors import ScenarioError
+from raysplit.optimizers import OptimizerSpec, Sgd
 from raysplit.parts import part, within
 from raysplit.protocols.protocol import ClientState, ServerState
-
-
-@runtime_checkable
-class OptimizerSpec(Protocol):
-    """An optimiser of a portion; the learning rate is given apart, because schedules move it."""
-
-    def optimizer(self, parameters: list[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer: ...
-
-
-@part
-class Sgd:
-    """Stochastic gradient descent, as ``torch.optim.SGD``."""
-
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    nesterov: bool = False
-
-    def __post_init__(self) -> None:
-        within("Sgd.momentum", self.momentum, 0, 1)
-        within("Sgd.weight_decay", self.weight_decay, 0, math.inf)
-        if self.nesterov and self.momentum == 0:
-            raise ScenarioError("Sgd(nesterov=True) needs momentum > 0")
-
-    def optimizer(self, parameters: list[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
-        return torch.optim.SGD(
-            parameters, lr=lr, momentum=self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov
-        )
-
-
-@part
-class Adam:
-    """Adam (Kingma and Ba 2015), as ``torch.optim.Adam``."""
-
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-
-    def __post_init__(self) -> None:
-        within("Adam.beta1", self.beta1, 0, 1)
-        within("Adam.beta2", self.beta2, 0, 1)
-        within("Adam.eps", self.eps, 0, math.inf)
-        within("Adam.weight_decay", self.weight_decay, 0, math.inf)
-
-    def optimizer(self, parameters: list[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
-        return torch.optim.Adam(
-            parameters, lr=lr, betas=(self.beta1, self.beta2), eps=self.eps, weight_decay=self.weight_decay
-        )
 
 
 @part
@@ -150,26 +102,3 @@ class Training:
 
     def _factor(self, round: int) -> float:
         return 1.0 if self.schedule is None else self.schedule.factor(round, self.rounds)
-
-
-def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """An optimiser's state as named tensors (``"3.exp_avg"``: parameter 3), detached copies."""
-    tensors = {}
-    for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
-        for name, value in optimizer.state.get(parameter, {}).items():
-            if torch.is_tensor(value):
-                tensors[f"{index}.{name}"] = value.detach().clone()
-    return tensors
-
-
-def load_optimizer_state(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor] | None) -> None:
-    """Give an optimiser the state that ``optimizer_state`` took; None or {} makes it fresh."""
-    optimizer.state.clear()
-    parameters = optimizer.param_groups[0]["params"]
-    for name, value in (tensors or {}).items():
-        index, field = name.split(".", 1)
-        state: dict[str, Any] = optimizer.state[parameters[int(index)]]
-        copy = value.detach().clone()
-        if copy.shape == parameters[int(index)].shape:
-            copy = torch.empty_like(parameters[int(index)]).copy_(copy)
-        state[field] = copy

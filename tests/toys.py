@@ -18,6 +18,7 @@ from raysplit.engine.engine import Engine
 from raysplit.engine.local import LocalEngine
 from raysplit.metrics.schemas import SCHEMAS
 from raysplit.metrics.tables import open_tables, read_table
+from raysplit.optimizers import Sgd
 from raysplit.parts import part
 from raysplit.population.cohort import Cohort
 from raysplit.population.population import PopulationInfo, Samples
@@ -25,7 +26,7 @@ from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.scenario import Scenario
 from raysplit.simulation import Progress, RoundReport, simulate
 from raysplit.state import GlobalState, Layout
-from raysplit.training import Sgd, Training
+from raysplit.training import Training
 
 
 @part

@@ -19,7 +19,7 @@ from safetensors.torch import load, save
 
 from raysplit.errors import RunError
 from raysplit.metrics.atomic import sync_folder
-from raysplit.protocols.parties import State
+from raysplit.optimizers import State
 from raysplit.state import GlobalState, Layout
 
 FORMAT = 1

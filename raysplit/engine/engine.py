@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from raysplit.protocols.parties import State
+from raysplit.optimizers import State
 from raysplit.protocols.plan import Outcome, RoundPlan
 
 

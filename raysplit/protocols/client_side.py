@@ -15,7 +15,8 @@ from typing import NamedTuple, Protocol
 import torch
 
 from raysplit.channels import Channel, Message, Tap, Traffic, pass_taps
-from raysplit.protocols.parties import ClientSeat, State
+from raysplit.optimizers import State
+from raysplit.protocols.parties import ClientSeat
 from raysplit.protocols.plan import ClientRecord, Outcome, RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.seating import Gathering, Seating

@@ -6,7 +6,7 @@ point. Parties know nothing of rounds, channels or Ray.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from typing import NamedTuple
 
 import torch
@@ -15,9 +15,8 @@ from torch.nn import functional
 
 from raysplit.models.flat import FlatPortion
 from raysplit.models.network import Portions
-from raysplit.training import Training, load_optimizer_state, optimizer_state
-
-State = dict[str, torch.Tensor]
+from raysplit.optimizers import OptimizerSpec, State, copied_state
+from raysplit.training import Training
 
 
 class Score(NamedTuple):
@@ -30,40 +29,51 @@ class Score(NamedTuple):
 class Seat:
     """A portion of the model with its optimiser, in which one party sits at a time."""
 
-    def __init__(self, modules: list[nn.Sequential], optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer]):
+    def __init__(self, modules: list[nn.Sequential], optimizer: OptimizerSpec) -> None:
         self.flat = FlatPortion(modules)
-        self.optimizer = optimizer(self.flat.trainable)
+        self._optimizer = optimizer
+        self._state: State = {}
+        self._lr = math.nan
 
     def enter(self, vector: torch.Tensor, state: State | None, lr: float) -> None:
         """Sit down with a portion (flat, [d]) and an optimiser state (None: fresh)."""
         self.flat.vector.copy_(vector)
-        load_optimizer_state(self.optimizer, state)
-        self.optimizer.param_groups[0]["lr"] = lr
+        self._state = copied_state(state, self.flat.trainable)
+        self._lr = lr
 
     def state(self) -> State:
-        return optimizer_state(self.optimizer)
+        return copied_state(self._state, self.flat.trainable)
+
+    def zero_grad(self) -> None:
+        for parameter in self.flat.trainable:
+            parameter.grad = None
+
+    def step(self) -> None:
+        parameters = self.flat.trainable
+        with torch.no_grad():
+            self._optimizer.step(parameters, [p.grad for p in parameters], self._state, self._lr)
 
 
 class ClientSeat(Seat):
     """A client: head and, U-shaped, tail. Uncut models are all head and step with ``whole_step``."""
 
     def __init__(self, portions: Portions, training: Training) -> None:
-        super().__init__(portions.client, lambda p: training.optimizer.optimizer(p, training.lr))
+        super().__init__(portions.client, training.optimizer)
         self.head = portions.head
         self.tail = portions.tail
         self._z: torch.Tensor | None = None
 
     def whole_step(self, x: torch.Tensor, y: torch.Tensor) -> Score:
-        self.optimizer.zero_grad()
+        self.zero_grad()
         logits = self.head(x)
         loss = functional.cross_entropy(logits, y)
         loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        self.step()
         return _score(loss, logits, y)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Smashed data Z [B, …], detached; the graph stays here until ``backward``."""
-        self.optimizer.zero_grad()
+        self.zero_grad()
         self._z = self.head(x)
         return self._z.detach()
 
@@ -82,34 +92,33 @@ class ClientSeat(Seat):
         assert self._z is not None
         self._z.backward(cut_gradients)  # type: ignore[no-untyped-call]
         self._z = None
-        self.optimizer.step()
+        self.step()
 
 
 class ServerSeat(Seat):
     """The main server's portion, or one client's replica of it."""
 
     def __init__(self, portions: Portions, training: Training) -> None:
-        spec = training.server_optimizer or training.optimizer
-        super().__init__(portions.server, lambda p: spec.optimizer(p, training.lr))
+        super().__init__(portions.server, training.server_optimizer or training.optimizer)
         assert portions.body is not None
         self.body = portions.body
         self._leaf: torch.Tensor | None = None
         self._features: torch.Tensor | None = None
 
-    def step(self, z: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, Score]:
+    def whole_step(self, z: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, Score]:
         """Forward, loss, backward, step; returns ∂L/∂Z, per sample, taken before the step."""
-        self.optimizer.zero_grad()
+        self.zero_grad()
         leaf = z.detach().requires_grad_()
         logits = self.body(leaf)
         loss = functional.cross_entropy(logits, y)
         loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        self.step()
         assert leaf.grad is not None
         return leaf.grad, _score(loss, logits, y)
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         """U-shaped: features at the second cut, [B, …]; the graph stays here until ``backward``."""
-        self.optimizer.zero_grad()
+        self.zero_grad()
         self._leaf = z.detach().requires_grad_()
         self._features = self.body(self._leaf)
         return self._features.detach()
@@ -118,7 +127,7 @@ class ServerSeat(Seat):
         """U-shaped: step with the client's gradient of the features; returns ∂L/∂Z."""
         assert self._features is not None and self._leaf is not None
         self._features.backward(feature_gradients)  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        self.step()
         gradient = self._leaf.grad
         assert gradient is not None
         self._leaf = self._features = None

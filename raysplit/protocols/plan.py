@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from raysplit.protocols.parties import State
+from raysplit.optimizers import State
 from raysplit.protocols.protocol import ClientState, ServerState, TrainingProtocol
 from raysplit.protocols.visits import Visit, completion_order, shared_visits
 

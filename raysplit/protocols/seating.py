@@ -11,7 +11,8 @@ from typing import Generic, TypeVar
 
 import torch
 
-from raysplit.protocols.parties import Seat, State
+from raysplit.optimizers import State
+from raysplit.protocols.parties import Seat
 
 S = TypeVar("S", bound=Seat)
 Start = Callable[[int], tuple[torch.Tensor, State | None]]

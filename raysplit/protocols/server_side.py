@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 
 from raysplit.channels import Channel
-from raysplit.protocols.parties import Score, ServerSeat, State
+from raysplit.optimizers import State
+from raysplit.protocols.parties import Score, ServerSeat
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.seating import Gathering, Seating
@@ -53,7 +54,7 @@ class ServerSide:
         if y is None:
             self._busy.add(visit.position)
             return Reply(Channel.FEATURES, visit, seat.forward(z), None)
-        gradient, score = seat.step(z, y)
+        gradient, score = seat.whole_step(z, y)
         self._finish(visit, seat)
         return Reply(Channel.CUT_GRADIENTS, visit, gradient, score)
 

@@ -19,13 +19,13 @@ from raysplit.defenses.aggregation.median import Median
 from raysplit.engine.actors import CALL_TIMEOUT_S, Packed, to_arrays
 from raysplit.engine.placement import Wanted, lay_out
 from raysplit.engine.ray_engine import RayEngine
+from raysplit.optimizers import Adam
 from raysplit.protocols.client_side import ClientFailure
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.plan import Outcome
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.training import Adam
 from tests.engine.faults import Assassin, FaultyClients, alive, arm_after
 from tests.toys import play, toy
 

@@ -7,12 +7,13 @@ import torch
 
 from raysplit.defenses.aggregation.median import Median
 from raysplit.models.network import build
+from raysplit.optimizers import Adam
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.training import Adam, FedOpt
+from raysplit.training import FedOpt
 from tests.invariants.plain_loop import train_alone
-from tests.toys import SGD, ToyCnn, distance, play, toy, weighted_average
+from tests.toys import ToyCnn, distance, play, toy, weighted_average
 
 BUFFERS = ("running_mean", "running_var")
 
@@ -27,7 +28,9 @@ def trained_alone(scenario):
     models, sizes = [], []
     for client in range(scenario.cohort.size):
         network = build(scenario.model, scenario.seed, scenario.training.dtype)
-        optimizer = SGD.optimizer(list(network.parameters()), scenario.training.lr)
+        optimizer = torch.optim.SGD(
+            network.parameters(), scenario.training.lr, momentum=0.9, weight_decay=1e-3
+        )  # toys.SGD
         train_alone(network, scenario, 1, client, optimizer)
         state = {k: v for k, v in copy.deepcopy(network.state_dict()).items() if v.is_floating_point()}
         models.append(state)

@@ -4,9 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysplit.models.network import build, cut
+from raysplit.optimizers import Adam, Sgd
 from raysplit.protocols.parties import ClientSeat
 from raysplit.protocols.seating import Gathering, Seating
-from raysplit.training import Adam, Sgd, Training
+from raysplit.training import Training
 from tests.toys import ToyCnn
 
 D = 7

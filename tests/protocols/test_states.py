@@ -6,65 +6,89 @@ import pytest
 import torch
 
 from raysplit.errors import ScenarioError
-from raysplit.models.network import build
+from raysplit.models.network import build, cut
+from raysplit.optimizers import Adam, Sgd, copied_state
 from raysplit.population.cohort import Cohort
 from raysplit.protocols.centralized import Centralized
 from raysplit.protocols.fedavg import FedAvg
+from raysplit.protocols.parties import ServerSeat
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.training import (
-    Adam,
-    CosineDecay,
-    FedOpt,
-    Sgd,
-    StepDecay,
-    Training,
-    load_optimizer_state,
-    optimizer_state,
-)
+from raysplit.training import CosineDecay, FedOpt, StepDecay, Training
 from tests.toys import ToyCnn, distance, play, toy
+
+SPECS = {
+    "sgd": (Sgd(), lambda p: torch.optim.SGD(p, 0.01)),
+    "momentum": (Sgd(0.9, 1e-2), lambda p: torch.optim.SGD(p, 0.01, momentum=0.9, weight_decay=1e-2)),
+    "nesterov": (Sgd(0.9, nesterov=True), lambda p: torch.optim.SGD(p, 0.01, momentum=0.9, nesterov=True)),
+    "adam": (Adam(0.8, 0.99, 1e-6, 1e-2), lambda p: torch.optim.Adam(p, 0.01, (0.8, 0.99), 1e-6, 1e-2)),
+}
+
+
+def gradients(network, turn):
+    generator = torch.Generator().manual_seed(turn)
+    network.zero_grad()
+    network(torch.rand(3, 1, 8, 8, generator=generator)).square().mean().backward()
+    return [parameter.grad for parameter in network.parameters()]
+
+
+def step(spec, network, state, turn):
+    found = gradients(network, turn)
+    with torch.no_grad():
+        spec.step(list(network.parameters()), found, state, 0.01)
+
+
+@pytest.mark.parametrize(("spec", "make"), SPECS.values(), ids=SPECS)
+def test_a_step_is_torchs_bit_for_bit(spec, make):
+    ours, theirs, state = build(ToyCnn(), 42), build(ToyCnn(), 42), {}
+    optimizer = make(list(theirs.parameters()))
+    for turn in range(4):
+        step(spec, ours, state, turn)
+        gradients(theirs, turn)
+        optimizer.step()
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert one.equal(other)
+
+
+@pytest.mark.parametrize("spec", [Sgd(momentum=0.9), Adam()], ids=repr)
+def test_a_parameter_that_no_loss_reached_stays_and_remembers_nothing(spec):
+    weights, state = [torch.ones(2), torch.ones(2), torch.ones(2)], {}
+    spec.step(weights, [None, torch.ones(2), None], state, 0.1)
+    assert [bool((w == 1).all()) for w in weights] == [True, False, True]
+    assert {name.split(".")[0] for name in state} == {"1"}
 
 
 @pytest.mark.parametrize("spec", [Sgd(momentum=0.9), Adam()], ids=repr)
 def test_an_optimisers_state_goes_out_and_in_again_bit_for_bit(spec):
-    def network():
-        return build(ToyCnn(), 42)
-
-    def step(net, optimizer, turn):
-        generator = torch.Generator().manual_seed(turn)
-        optimizer.zero_grad()
-        net(torch.rand(3, 1, 8, 8, generator=generator)).square().mean().backward()
-        optimizer.step()
-
-    straight = network()
-    optimizer = spec.optimizer(list(straight.parameters()), 0.01)
+    straight, state = build(ToyCnn(), 42), {}
     for turn in range(4):
-        step(straight, optimizer, turn)
-    broken = network()
-    first = spec.optimizer(list(broken.parameters()), 0.01)
+        step(spec, straight, state, turn)
+    broken, first = build(ToyCnn(), 42), {}
     for turn in range(2):
-        step(broken, first, turn)
-    second = spec.optimizer(list(broken.parameters()), 0.01)
-    flat = {name: tensor.contiguous() for name, tensor in optimizer_state(first).items()}  # as a checkpoint keeps it
-    load_optimizer_state(second, flat)
+        step(spec, broken, first, turn)
+    flat = {name: tensor.contiguous() for name, tensor in first.items()}  # as a checkpoint keeps it
+    second = copied_state(flat, list(broken.parameters()))
     for turn in range(2, 4):
-        step(broken, second, turn)
+        step(spec, broken, second, turn)
     for one, other in zip(straight.parameters(), broken.parameters(), strict=True):
         assert one.equal(other)
-    load_optimizer_state(second, None)
-    assert optimizer_state(second) == {}
+    assert copied_state(None, list(broken.parameters())) == {}
 
 
-def test_a_taken_state_is_a_copy():
-    parameter = torch.nn.Parameter(torch.ones(3))
-    optimizer = Sgd(momentum=0.5).optimizer([parameter], 0.1)
-    parameter.grad = torch.ones(3)
-    optimizer.step()
-    taken = optimizer_state(optimizer)
-    parameter.grad = torch.full((3,), 7.0)
-    optimizer.step()
-    assert taken["0.momentum_buffer"].tolist() == [1.0, 1.0, 1.0]
+def test_a_seats_state_is_a_copy():
+    model = ToyCnn("V1")
+    network = build(model, 42)
+    y = torch.zeros(2, dtype=torch.long)
+    z = network.get_submodule("conv1")(torch.rand(2, 1, 8, 8)).detach()
+    seat = ServerSeat(cut(network, model, True, False), Training(1, 0.1, optimizer=Sgd(momentum=0.5)))
+    seat.enter(seat.flat.vector.clone(), None, 0.1)
+    seat.whole_step(z, y)
+    taken = seat.state()
+    kept = {name: tensor.clone() for name, tensor in taken.items()}
+    seat.whole_step(z, y)
+    assert taken and all(taken[name].equal(kept[name]) for name in kept)
+    assert any(not tensor.equal(kept[name]) for name, tensor in seat.state().items())
 
 
 def test_a_kept_state_waits_for_its_client_until_it_is_drawn_again():

@@ -9,6 +9,7 @@ from raysplit.defenses.aggregation.median import Median
 from raysplit.defenses.aggregation.trimmed_mean import TrimmedMean
 from raysplit.errors import PopulationError, ScenarioError
 from raysplit.models.femnist_cnn import leaf_cnn
+from raysplit.optimizers import Adam, Sgd
 from raysplit.population.cohort import Cohort
 from raysplit.protocols.centralized import Centralized
 from raysplit.protocols.fedavg import FedAvg
@@ -16,7 +17,6 @@ from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from raysplit.scenario import Evaluation, channels_of, grid
-from raysplit.training import Adam, Sgd
 from tests.toys import ToyClients, play, toy
 
 BASE = toy(SplitFedV2())

@@ -51,17 +51,15 @@ def run(
 ) -> None:
     """Run every scenario of a file and write a report."""
     from raysplit.live import Live
-    from raysplit.runner import EngineChoice, jobs_from
-    from raysplit.runner import run as run_job
+    from raysplit.runner import EngineChoice, jobs_from, run_all
 
     chosen = jobs_from(file, out, sets or [], only)
     choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address)
     live = Live(as_json, len(chosen))
     ended = []
-    for job in chosen:
-        with live.following(job.scenario) as watch:
-            ended.append(run_job(job, choice, watch, overwrite))
-        live.ended(ended[-1])
+    for result in run_all(chosen, choice, lambda job: live.following(job.scenario), overwrite):
+        live.ended(result)
+        ended.append(result)
     _report([result.folder.path for result in ended], out / f"report-{file.stem}.html", live.say)
 
 

@@ -76,7 +76,6 @@ def record_round(
         "attacked": attacked,
         "diverged": diverged,
     }
-    tables.rounds.append(row)
     pooled = len(plan.clients) != len(drawn.malicious)
     norms = None if meeting is None else meeting.update_norms
     tables.clients.append_columns(
@@ -101,6 +100,7 @@ def record_round(
             for channel, (m, b, labels) in sorted(outcome.traffic.items())
         ]
     )
+    tables.rounds.append(row)  # last: whoever sees a round there finds it in all tables
     return row
 
 

@@ -120,6 +120,8 @@ def simulate(
         seconds = time.perf_counter() - began
         attacked = attacks_in(scenario, round, drawn) is not None
         norm = float((state.client - before.client).norm())
+        if evaluated is not None:
+            record_evaluation(tables, round, evaluated, diverged)
         row = record_round(
             tables,
             plan,
@@ -132,8 +134,6 @@ def simulate(
             attacked=attacked,
             diverged=diverged,
         )
-        if evaluated is not None:
-            record_evaluation(tables, round, evaluated, diverged)
         progress.state = state
         if round % scenario.checkpoint_every == 0 or round == rounds or round in keep or diverged:
             tables.sync()

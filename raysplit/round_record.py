@@ -9,6 +9,7 @@ import numpy as np
 
 from raysplit.engine.engine import ClientScores, EngineCounts
 from raysplit.fed_server import Meeting
+from raysplit.metrics.spread import Spread
 from raysplit.metrics.tables import Tables
 from raysplit.population.cohort import Drawn
 from raysplit.protocols.plan import Outcome, RoundPlan
@@ -16,15 +17,14 @@ from raysplit.protocols.plan import Outcome, RoundPlan
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Test results over all evaluated samples, and their spread over clients (fractions; NaN-free: None without clients)."""
+    """Test results over all evaluated samples, and their spread over clients ."""
 
     clients: int
     samples: int
     loss: float
     accuracy: float
-    client_mean: float
-    client_sd: float
-    client_p10: float
+    spread: Spread
+    scores: ClientScores
 
     @staticmethod
     def of(scores: ClientScores) -> Evaluated:
@@ -35,9 +35,8 @@ class Evaluated:
             samples=samples,
             loss=float(scores.loss.sum() / samples),
             accuracy=float(scores.correct.sum() / samples),
-            client_mean=float(per_client.mean()),
-            client_sd=float(per_client.std(ddof=1)) if len(per_client) > 1 else 0.0,
-            client_p10=float(np.percentile(per_client, 10)),
+            spread=Spread.of(per_client),
+            scores=scores,
         )
 
 
@@ -105,7 +104,7 @@ def record_round(
 
 
 def record_evaluation(tables: Tables, round: int, evaluated: Evaluated, diverged: bool) -> None:
-    """Append an evaluation of the global model."""
+    """Append an evaluation, over all clients and client by client."""
     tables.evaluations.append(
         {
             "round": round,
@@ -114,9 +113,19 @@ def record_evaluation(tables: Tables, round: int, evaluated: Evaluated, diverged
             "samples": evaluated.samples,
             "loss": evaluated.loss,
             "accuracy": evaluated.accuracy,
-            "client_accuracy_mean": evaluated.client_mean,
-            "client_accuracy_sd": evaluated.client_sd,
-            "client_accuracy_p10": evaluated.client_p10,
+            **{f"client_accuracy_{name}": value for name, value in vars(evaluated.spread).items() if name != "clients"},
             "diverged": diverged,
+        }
+    )
+    scores = evaluated.scores
+    judged = scores.samples > 0
+    tables.client_evaluations.append_columns(
+        {
+            "round": np.full(int(judged.sum()), round, dtype=np.int32),
+            "split": ["test"] * int(judged.sum()),
+            "client": scores.clients[judged],
+            "samples": scores.samples[judged],
+            "correct": scores.correct[judged],
+            "loss": scores.loss[judged] / scores.samples[judged],
         }
     )

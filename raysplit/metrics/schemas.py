@@ -113,8 +113,24 @@ EVALUATIONS = _table(
     _column("accuracy", pa.float64(), "fraction", "sample-weighted"),
     _column("client_accuracy_mean", pa.float64(), "fraction", "mean over clients", nullable=True),
     _column("client_accuracy_sd", pa.float64(), "fraction", "standard deviation over clients", nullable=True),
-    _column("client_accuracy_p10", pa.float64(), "fraction", "10th percentile over clients", nullable=True),
+    _column("client_accuracy_cv", pa.float64(), "%", "100 sd / mean over clients", nullable=True),
+    *[
+        _column(f"client_accuracy_p{p}", pa.float64(), "fraction", f"{p}th percentile over clients", nullable=True)
+        for p in (10, 25, 50, 75, 90)
+    ],
+    _column(
+        "client_accuracy_worst_decile", pa.float64(), "fraction", "mean of the worst tenth of clients", nullable=True
+    ),
     _column("diverged", pa.bool_(), "bool", "whether the loss stopped being finite"),
+)
+
+CLIENT_EVALUATIONS = _table(
+    "client_evaluations",
+    _column("split", pa.string(), "name", "test"),
+    _column("client", pa.int64(), "id", "client id in the population"),
+    _column("samples", pa.int32(), "sample", "samples of this client that were evaluated"),
+    _column("correct", pa.int32(), "sample", "those classified rightly"),
+    _column("loss", pa.float64(), "nat", "cross-entropy, mean over its samples", nullable=True),
 )
 
 SCHEMAS: dict[str, pa.Schema] = {
@@ -124,5 +140,6 @@ SCHEMAS: dict[str, pa.Schema] = {
     "attacks": ATTACKS,
     "channels": CHANNELS,
     "evaluations": EVALUATIONS,
+    "client_evaluations": CLIENT_EVALUATIONS,
 }
 """Schema of each table; ``metrics/<name>.arrow`` in a run folder."""

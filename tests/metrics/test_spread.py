@@ -12,7 +12,7 @@ from raysplit.metrics.spread import Spread
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from tests.toys import play, toy
 
-FRACTIONS = st.lists(st.floats(0, 1), min_size=2, max_size=60)
+FRACTIONS = st.lists(st.integers(0, 500).map(lambda hits: hits / 500), min_size=2, max_size=60)
 
 
 @given(FRACTIONS)

@@ -1,4 +1,4 @@
-"""The command line: raysplit run | resume | report | doctor | data. A user's mistake is one sentence and exit code 2."""
+"""The command line: raysplit run | resume | report | doctor | model | data. A user's mistake is one sentence and exit code 2."""
 
 from __future__ import annotations
 
@@ -138,6 +138,19 @@ def doctor(
     from raysplit.doctor import examine
 
     examine(file, address, (hosts, servers, placement, gpus_per_host), Console())
+
+
+@app.command()
+def model(
+    name: Annotated[str, typer.Argument(help="A model by its maker's name, such as femnist_cnn.")],
+    cut: Annotated[str | None, typer.Option("--cut", help="A cut to mark: a paper's name or a stage's.")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="An argument: --set classes=7 (repeatable).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """A model's stages: sizes, FLOPs, what crosses the wire at each cut, and the client's share."""
+    from raysplit.models.overview import model_named, show
+
+    show(name, model_named(name, sets or [], cut), as_json)
 
 
 @data_app.command("prepare")

@@ -136,7 +136,8 @@ class Host:
         """uint8 [B, C, H, W] → what ``Scenario.pixels`` asks for, in the training's precision, channels_last."""
         kind = self.scenario.pixels
         pixels = (x.bitwise_not() if kind == "inverted" else x).to(self.device, self.scenario.training.dtype)
-        pixels = pixels.div_(127.5).sub_(1) if kind == "centred" else pixels.div_(255)
+        if kind != "bytes":
+            pixels = pixels.div_(127.5).sub_(1) if kind == "centred" else pixels.div_(255)
         return pixels.contiguous(memory_format=torch.channels_last)
 
     def evaluate(self, clients: np.ndarray, client: torch.Tensor, server: torch.Tensor) -> ClientScores:

@@ -155,22 +155,57 @@ def model(
 
 @data_app.command("prepare")
 def data_prepare(
-    name: Annotated[str, typer.Argument(help="The data set: femnist.")],
-    source: Annotated[Path | None, typer.Option("--from", help="LEAF json or archives already on disk.")] = None,
+    data_set: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="femnist, mnist, fashion_mnist, cifar10, ham10000, tudataset, att_faces, image_folder or table.",
+        ),
+    ],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="The folder (of a table: the file) that is already on disk.")
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="The population file to write; default: where femnist() looks.")
+        Path | None, typer.Option("--out", help="The population file to write; default: where the scenario looks.")
     ] = None,
     mirror: Annotated[str | None, typer.Option("--mirror", help="Another place to download from.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Which of the graph data sets: MUTAG, NCI1, ...")] = None,
+    size: Annotated[int | None, typer.Option("--size", help="Resize pictures to that side, in pixels.")] = None,
+    grey: Annotated[bool, typer.Option("--grey", help="Pictures in one channel.")] = False,
+    by_client: Annotated[bool, typer.Option("--by-client", help="Folders of clients above those of classes.")] = False,
+    pool: Annotated[bool, typer.Option("--pool", help="One client that owns everything, to be partitioned.")] = False,
+    label: Annotated[str | None, typer.Option("--label", help="The table's column of classes.")] = None,
+    client: Annotated[
+        str | None, typer.Option("--client", help="The table's column that says whose row it is.")
+    ] = None,
+    features: Annotated[
+        list[str] | None, typer.Option("--feature", help="A column of numbers (repeatable); default: all others.")
+    ] = None,
+    standardise: Annotated[bool, typer.Option("--standardise", help="Columns to mean 0 and sd 1 in training.")] = False,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of the split, where there is no official one.")] = None,
 ) -> None:
-    """Download, verify and convert a data set into a population."""
+    """Download, verify and convert a data set into a population (docs/data-sets.md)."""
     from raysplit.doctor import prepare
 
-    prepare(name, source, out, mirror, Console())
+    options = {
+        "name": name,
+        "size": size,
+        "grey": grey or None,
+        "by_client": by_client or None,
+        "pool": pool or None,
+        "label": label,
+        "client": client,
+        "features": features or None,
+        "standardise": standardise or None,
+        "seed": seed,
+    }
+    given = {option: value for option, value in options.items() if value is not None}
+    prepare(data_set, source, out, mirror, Console(), given)
 
 
 @data_app.command("info")
 def data_info(path: Annotated[Path, typer.Argument(help="A population file.")]) -> None:
-    """Users, samples, mean and sd of a population, beside the paper's figures."""
+    """What a population holds, every byte checked: clients, samples, classes (FEMNIST's beside the paper's figures)."""
     from raysplit.doctor import describe
 
     describe(path, Console())

@@ -196,6 +196,11 @@ def check_population(scenario: Scenario, info: PopulationInfo) -> None:
             f"{type(model).__name__} takes samples of shape {model.input_shape}, but population {info.name!r} has {info.shape}; "
             "choose a model for that shape"
         )
+    if info.dtype == "float32" and scenario.pixels in ("inverted", "centred"):
+        raise ScenarioError(
+            f"Scenario.pixels={scenario.pixels!r} is about bytes, but population {info.name!r} holds float32 numbers, which the "
+            "network sees as they are; leave pixels out"
+        )
     if info.classes > model.classes:
         raise PopulationError(
             f"{type(model).__name__} tells {model.classes} classes apart, but population {info.name!r} has {info.classes}"

@@ -133,7 +133,12 @@ class Host:
         return Samples(torch.cat([s.x for s in drawn]), torch.cat([s.y for s in drawn]))
 
     def _pixels(self, x: torch.Tensor) -> torch.Tensor:
-        """uint8 [B, C, H, W] → what ``Scenario.pixels`` asks for, in the training's precision, channels_last."""
+        """uint8 [B, C, H, W] → what ``Scenario.pixels`` asks for, in the training's precision, channels_last.
+
+        float32 samples are numbers already and pass as they are (``check_population`` refuses pixels that ask for more).
+        """
+        if x.is_floating_point():
+            return x.to(self.device, self.scenario.training.dtype).contiguous(memory_format=torch.channels_last)
         kind = self.scenario.pixels
         pixels = (x.bitwise_not() if kind == "inverted" else x).to(self.device, self.scenario.training.dtype)
         if kind != "bytes":

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from raysplit.errors import RunError
-from raysplit.metrics.schemas import FORMAT
+from raysplit.metrics.schemas import FORMAT, TIMES
 from raysplit.metrics.tables import read_table
 
 
@@ -62,6 +62,7 @@ class Run:
     attacks: pa.Table
     channels: pa.Table
     evaluations: pa.Table
+    times: pa.Table
     scenario: Mapping[str, Any]
     environment: Mapping[str, Any]
     state: State
@@ -108,6 +109,8 @@ def open_run(path: str | os.PathLike[str]) -> Run:
         name: read_table(folder / "metrics" / f"{name}.arrow")
         for name in ("rounds", "clients", "aggregation", "attacks", "channels", "evaluations")
     }
+    times = folder / "metrics" / "times.arrow"  # runs that were made before there was virtual time have none
+    tables["times"] = read_table(times) if times.exists() else TIMES.empty_table()
     return Run(
         path=folder,
         scenario=_read_json(folder / "scenario.json"),

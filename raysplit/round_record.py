@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from raysplit.costs.clock import Timed
 from raysplit.engine.engine import ClientScores, EngineCounts
 from raysplit.fed_server import Meeting
 from raysplit.metrics.spread import Spread
@@ -52,6 +53,7 @@ def record_round(
     seconds: float,
     attacked: bool,
     diverged: bool,
+    timed: Timed | None = None,
 ) -> dict[str, Any]:
     """Append a round to all tables but evaluations; returns its row of ``rounds``."""
     records = [outcome.records[position] for position in range(len(plan.clients))]
@@ -68,6 +70,7 @@ def record_round(
         "malicious": int(drawn.malicious.sum()),
         "update_norm": norm,
         "wall_s": seconds,
+        "virtual_s": None if timed is None else timed.round_s,
         "clients_per_s": len(plan.cohort) / seconds,
         "peak_memory_bytes": counts.peak_memory_bytes,
         "ray_calls": counts.ray_calls,
@@ -99,6 +102,8 @@ def record_round(
             for channel, (m, b, labels) in sorted(outcome.traffic.items())
         ]
     )
+    if timed is not None:
+        tables.times.append(timed.rows)
     tables.rounds.append(row)  # last: whoever sees a round there finds it in all tables
     return row
 

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from raysplit.attacks.poisoning.poisoning import UpdateAttack
 from raysplit.channels import Channel
+from raysplit.costs.devices import Devices
+from raysplit.costs.stragglers import check_stragglers
 from raysplit.defenses.aggregation.aggregation import AggregationRule
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.errors import ScenarioError, nearest
@@ -45,6 +47,7 @@ class Scenario:
     """One experiment. ``name`` goes into the run folder; ``groups``: client groups a cohort is cut into (None: by its size).
 
     ``pixels``: what the network sees of a byte b: b/255, 1 − b/255 (ink 1 on background 0), b/127.5 − 1, or b itself (graphs). Float32 samples are seen as they are.
+    ``devices``: the machines from which virtual time is computed (None: no virtual time).
     ``groups`` is part of the scenario because sums are taken group by group: changing it changes last bits, the cluster never does.
     Raises ``ScenarioError`` for any combination that cannot be run as meant.
     """
@@ -62,6 +65,7 @@ class Scenario:
     pixels: Literal["unit", "inverted", "centred", "bytes"] = "unit"
     groups: int | None = None
     seed: int = 42
+    devices: Devices | None = None
 
     def __post_init__(self) -> None:
         _check(self)
@@ -125,6 +129,8 @@ def _check(scenario: Scenario) -> None:
         raise ScenarioError(
             f"Training(server_state='persistent') needs one shared server portion, but {kind} has replicas that are averaged; use 'fresh'"
         )
+    if scenario.devices is not None:
+        check_stragglers(scenario.devices.stragglers, protocol, scenario.cohort)
     if protocol.meeting != "averaging":
         if not isinstance(scenario.defense, Mean):
             raise ScenarioError(

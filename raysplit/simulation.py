@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from raysplit import rng
+from raysplit.costs.clock import Clock
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.engine.checkpoints import write_checkpoint
 from raysplit.engine.engine import Engine, RoundStart
@@ -81,6 +82,7 @@ def simulate(
     check_population(scenario, population.info)
     ranks = malicious_ranks(scenario.seed, population.info.clients)
     judges = evaluation_clients(scenario, population.info.clients)
+    clock = Clock.of(scenario)
     rounds = scenario.training.rounds
     diverged = False
     for round in range(progress.state.round + 1, rounds + 1):
@@ -88,6 +90,10 @@ def simulate(
         before = progress.state
         drawn = draw(scenario.cohort, scenario.seed, round, ranks)
         plan = make_plan(scenario, population, round, drawn)
+        late = None if clock is None else clock.late(plan)
+        if late is not None:
+            drawn = late.without(drawn)
+            plan = make_plan(scenario, population, round, drawn)
         start = RoundStart(before.client, before.server, before.server_state, _kept(before, plan))
         outcome = engine.train(plan, start)
         meeting = None
@@ -133,6 +139,7 @@ def simulate(
             seconds=seconds,
             attacked=attacked,
             diverged=diverged,
+            timed=None if clock is None else clock.timed(plan, late),
         )
         progress.state = state
         if round % scenario.checkpoint_every == 0 or round == rounds or round in keep or diverged:

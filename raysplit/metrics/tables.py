@@ -96,6 +96,7 @@ class Tables:
     channels: TableWriter
     evaluations: TableWriter
     client_evaluations: TableWriter
+    times: TableWriter
 
     def writers(self) -> list[TableWriter]:
         """All tables, in the order in which they stand in the schemas."""

@@ -56,31 +56,33 @@ def sum_groups(sums: dict[int, torch.Tensor]) -> torch.Tensor:
 def meet(
     scenario: Scenario, plan: RoundPlan, drawn: Drawn, outcome: Outcome, portion: torch.Tensor, parameters: int
 ) -> Meeting:
-    """Aggregate a round's client portions. ``portion``: the round's start, [d]; ``parameters``: how many of d are no buffers."""
+    """Aggregate a round's client portions. ``drawn``: the clients that report; ``portion``: the round's start, [d];
+    ``parameters``: how many of d are no buffers."""
     began = time.perf_counter()
     rule = scenario.defense
+    declared = scenario.cohort.declared_among(len(drawn.clients))
     row: dict[str, Any] = {
         "round": plan.round,
         "portion": "client",
         "rule": type(rule).__name__,
-        "n": len(plan.clients),
+        "n": plan.reporting,
         "d": len(portion),
-        "declared": scenario.cohort.declared,
+        "declared": declared,
         "realised": int(drawn.malicious.sum()),
         "broken": False,
     }
     if not plan.rows:
         return Meeting(sum_groups(outcome.client_sums), {**row, "seconds": time.perf_counter() - began})
-    updates = torch.stack([outcome.client_rows.pop(position) for position in range(len(plan.clients))])
+    updates = torch.stack([outcome.client_rows.pop(position) for position in range(plan.reporting)])
     updates.sub_(portion)
-    weights = torch.from_numpy(plan.weights).to(updates.dtype)
+    weights = torch.from_numpy(plan.weights[: plan.reporting]).to(updates.dtype)
     buffers = weighted_sum(updates[:, parameters:], weights)
     updates = updates[:, :parameters]
     malicious = torch.from_numpy(drawn.malicious)
     context = RoundContext(
         plan.round,
-        plan.clients,
-        scenario.cohort.declared,
+        drawn.clients,
+        declared,
         int(drawn.malicious.sum()),
         rng.stream(plan.seed, "defense", plan.round),
     )

@@ -115,7 +115,8 @@ class Live:
             return
         test = "" if report.evaluated is None else f"test {100 * report.evaluated.accuracy:.1f} %  "
         under = "attacked  " if report.attacked else ""
-        line = f"{test}loss {report.train_loss:.3f}  {under}{rate:.1f} clients/s"
+        loss = "passed over" if report.train_loss is None else f"loss {report.train_loss:.3f}"
+        line = f"{test}{loss}  {under}{rate:.1f} clients/s"
         bar.update(task, completed=report.round, description=line)
         now = time.monotonic()
         last = report.round == report.rounds or report.diverged

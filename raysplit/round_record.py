@@ -12,7 +12,7 @@ from raysplit.engine.engine import ClientScores, EngineCounts
 from raysplit.fed_server import Meeting
 from raysplit.metrics.spread import Spread
 from raysplit.metrics.tables import Tables
-from raysplit.population.cohort import Drawn
+from raysplit.population.cohort import Turnout
 from raysplit.protocols.plan import Outcome, RoundPlan
 
 
@@ -44,55 +44,70 @@ class Evaluated:
 def record_round(
     tables: Tables,
     plan: RoundPlan,
-    drawn: Drawn,
+    turnout: Turnout,
     outcome: Outcome,
     meeting: Meeting | None,
     counts: EngineCounts,
     *,
+    absent_samples: np.ndarray,
     norm: float,
     seconds: float,
     attacked: bool,
     diverged: bool,
     timed: Timed | None = None,
 ) -> dict[str, Any]:
-    """Append a round to all tables but evaluations; returns its row of ``rounds``."""
-    records = [outcome.records[position] for position in range(len(plan.clients))]
+    """Append a round to all tables but evaluations; returns its row of ``rounds``. ``absent_samples``: of those who never trained."""
+    drawn, dropped = turnout.reporting, turnout.dropped
+    records = [outcome.records[position] for position in range(plan.reporting)]
     seen = np.array([record.samples_seen for record in records], dtype=np.int64)
     loss = np.array([record.loss for record in records])
     correct = np.array([record.correct for record in records], dtype=np.int64)
     total = int(seen.sum())
     row: dict[str, Any] = {
         "round": plan.round,
-        "train_loss": float(loss.sum() / total),
-        "train_accuracy": float(correct.sum() / total),
-        "samples": int(plan.samples.sum()),
-        "clients": len(plan.cohort),
+        "train_loss": float(loss.sum() / total) if records else None,
+        "train_accuracy": float(correct.sum() / total) if records else None,
+        "samples": int(plan.samples[: plan.reporting].sum()),
+        "clients": len(drawn.clients),
+        "dropped": len(dropped.clients),
         "malicious": int(drawn.malicious.sum()),
         "update_norm": norm,
         "wall_s": seconds,
         "virtual_s": None if timed is None else timed.round_s,
-        "clients_per_s": len(plan.cohort) / seconds,
+        "clients_per_s": len(drawn.clients) / seconds,
         "peak_memory_bytes": counts.peak_memory_bytes,
         "ray_calls": counts.ray_calls,
         "retries": counts.retries,
         "attacked": attacked,
         "diverged": diverged,
     }
-    pooled = len(plan.clients) != len(drawn.malicious)
+    pooled = plan.reporting != len(drawn.malicious)
     norms = None if meeting is None else meeting.update_norms
     tables.clients.append_columns(
         {
             "round": np.full(len(records), plan.round, dtype=np.int32),
-            "client": plan.clients,
+            "client": plan.clients[: plan.reporting],
             "malicious": np.zeros(len(records), dtype=bool) if pooled else drawn.malicious,
-            "samples": plan.samples.astype(np.int32),
+            "dropped": np.zeros(len(records), dtype=bool),
+            "samples": plan.samples[: plan.reporting].astype(np.int32),
             "steps": np.array([record.steps for record in records], dtype=np.int32),
             "train_loss": loss / np.maximum(seen, 1),
             "train_accuracy": correct / np.maximum(seen, 1),
             **({} if norms is None else {"update_norm": norms}),
         }
     )
-    if meeting is not None and len(plan.cohort) == len(plan.clients):
+    lost = [outcome.records[position].steps for position in range(plan.reporting, len(plan.clients))]
+    tables.clients.append_columns(
+        {
+            "round": np.full(len(dropped.clients), plan.round, dtype=np.int32),
+            "client": dropped.clients,
+            "malicious": dropped.malicious,
+            "dropped": np.ones(len(dropped.clients), dtype=bool),
+            "samples": np.concatenate([plan.samples[plan.reporting :], absent_samples]).astype(np.int32),
+            "steps": np.array([*lost, *[0] * len(absent_samples)], dtype=np.int32),
+        }
+    )
+    if meeting is not None and not pooled:
         tables.aggregation.append(meeting.aggregation)
         if meeting.attack is not None:
             tables.attacks.append(meeting.attack)

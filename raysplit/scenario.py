@@ -20,6 +20,7 @@ from raysplit.errors import ScenarioError, nearest
 from raysplit.models.network import ModelSpec, check_cut
 from raysplit.parts import part, to_json
 from raysplit.population.cohort import Cohort
+from raysplit.population.dropouts import Dropouts
 from raysplit.population.population import PopulationSpec
 from raysplit.protocols.protocol import ClientState, ServerState, TrainingProtocol
 from raysplit.training import Training
@@ -142,6 +143,8 @@ def _check(scenario: Scenario) -> None:
             )
     if scenario.attack is not None:
         _check_attack(scenario, scenario.attack)
+    if scenario.cohort.dropouts is not None:
+        _check_dropouts(protocol, scenario.cohort.dropouts)
     trim = getattr(scenario.defense, "trim", None)
     if trim is not None:
         count = trim if isinstance(trim, int) else scenario.cohort.declared
@@ -150,6 +153,16 @@ def _check(scenario: Scenario) -> None:
                 f"{type(scenario.defense).__name__} would cut {count} of {scenario.cohort.size} updates from each side and leave none; "
                 f"a cohort of {scenario.cohort.size} bears at most {(scenario.cohort.size - 1) // 2}"
             )
+
+
+def _check_dropouts(protocol: TrainingProtocol, dropouts: Dropouts) -> None:
+    kind = type(protocol).__name__
+    if protocol.meeting == "one_party":
+        raise ScenarioError(f"{kind} is one party that cannot drop out; leave Cohort.dropouts out")
+    if protocol.meeting == "handover" and dropouts.when == "after":
+        raise ScenarioError(
+            f"Dropouts(when='after') loses a portion on its way to a fed server, but {kind} hands portions over; use when='before'"
+        )
 
 
 def _check_attack(scenario: Scenario, attack: UpdateAttack) -> None:

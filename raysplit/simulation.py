@@ -23,9 +23,9 @@ from raysplit.errors import PopulationError, ScenarioError
 from raysplit.fed_server import attacks_in, meet, step_on_aggregate, sum_groups
 from raysplit.metrics.tables import Tables
 from raysplit.optimizers import State
-from raysplit.population.cohort import Drawn, draw, malicious_ranks
+from raysplit.population.cohort import Turnout, Turnouts
 from raysplit.population.population import Population, PopulationInfo
-from raysplit.protocols.plan import RoundPlan, cut_groups
+from raysplit.protocols.plan import Outcome, RoundPlan, cut_groups
 from raysplit.protocols.visits import steps_per_epoch
 from raysplit.round_record import Evaluated, record_evaluation, record_round
 from raysplit.scenario import Scenario
@@ -35,14 +35,15 @@ from raysplit.threads import one_thread
 
 @dataclass(frozen=True)
 class RoundReport:
-    """What a watcher hears after every round; ``evaluated`` is None in rounds without an evaluation."""
+    """What a watcher hears after every round; ``evaluated`` is None in rounds without an evaluation, loss and
+    accuracy in rounds that were passed over."""
 
     round: int
     rounds: int
     seconds: float
     clients: int
-    train_loss: float
-    train_accuracy: float
+    train_loss: float | None
+    train_accuracy: float | None
     attacked: bool
     evaluated: Evaluated | None
     diverged: bool
@@ -80,7 +81,7 @@ def simulate(
     Checkpoints are written every ``scenario.checkpoint_every`` rounds, after the last, and after those in ``keep``, which stay.
     """
     check_population(scenario, population.info)
-    ranks = malicious_ranks(scenario.seed, population.info.clients)
+    turnouts = Turnouts(scenario.cohort, scenario.seed, population)
     judges = evaluation_clients(scenario, population.info.clients)
     clock = Clock.of(scenario)
     rounds = scenario.training.rounds
@@ -88,14 +89,15 @@ def simulate(
     for round in range(progress.state.round + 1, rounds + 1):
         began = time.perf_counter()
         before = progress.state
-        drawn = draw(scenario.cohort, scenario.seed, round, ranks)
-        plan = make_plan(scenario, population, round, drawn)
-        late = None if clock is None else clock.late(plan)
+        turnout = turnouts.of(round)
+        plan = make_plan(scenario, population, round, turnout)
+        late = None if clock is None or not len(plan.clients) else clock.late(plan)
         if late is not None:
-            drawn = late.without(drawn)
-            plan = make_plan(scenario, population, round, drawn)
+            turnout = late.without(turnout)
+            plan = make_plan(scenario, population, round, turnout)
+        drawn = turnout.reporting
         start = RoundStart(before.client, before.server, before.server_state, _kept(before, plan))
-        outcome = engine.train(plan, start)
+        outcome = engine.train(plan, start) if len(plan.clients) else _passed_over(before)
         meeting = None
         client = outcome.client_vector
         fed_states = dict(before.fed_states)
@@ -131,39 +133,43 @@ def simulate(
         row = record_round(
             tables,
             plan,
-            drawn,
+            turnout,
             outcome,
             meeting,
             engine.counts(),
+            absent_samples=population.train_sizes(turnout.absent.clients),
             norm=norm,
             seconds=seconds,
             attacked=attacked,
             diverged=diverged,
-            timed=None if clock is None else clock.timed(plan, late),
+            timed=None if clock is None or not len(plan.clients) else clock.timed(plan, late),
         )
         progress.state = state
         if round % scenario.checkpoint_every == 0 or round == rounds or round in keep or diverged:
             tables.sync()
             write_checkpoint(checkpoints, state, layout, scenario.hash, keep)
         loss, accuracy = row["train_loss"], row["train_accuracy"]
-        watch(RoundReport(round, rounds, seconds, len(plan.clients), loss, accuracy, attacked, evaluated, diverged))
+        watch(RoundReport(round, rounds, seconds, plan.reporting, loss, accuracy, attacked, evaluated, diverged))
         if diverged:
             break
     return Finish(progress.state, diverged)
 
 
-def make_plan(scenario: Scenario, population: Population, round: int, drawn: Drawn) -> RoundPlan:
+def make_plan(scenario: Scenario, population: Population, round: int, turnout: Turnout) -> RoundPlan:
     """What every party must agree on for this round; depends on the scenario and the round alone."""
     training = scenario.training
-    samples = population.train_sizes(drawn.clients)
+    drawn, lost = turnout.reporting, len(turnout.lost.clients)
+    clients = np.concatenate([drawn.clients, turnout.lost.clients])
+    samples = population.train_sizes(clients)
     if not samples.all():
         raise PopulationError(
-            f"client {int(drawn.clients[samples == 0][0])} of population {population.info.name!r} has no training samples "
+            f"client {int(clients[samples == 0][0])} of population {population.info.name!r} has no training samples "
             f"but was drawn in round {round}; leave such clients out when the population is prepared"
         )
-    clients = drawn.clients
-    if scenario.protocol.meeting == "one_party":
+    if scenario.protocol.meeting == "one_party" and len(clients):
         clients, samples = np.zeros(1, dtype=np.int64), samples.sum(keepdims=True)
+    weights = samples.astype(np.float64)
+    weights[len(clients) - lost :] = 0
     steps = np.array([steps_per_epoch(int(n), training.batch_size) for n in samples], dtype=np.int64)
     rows = not isinstance(scenario.defense, Mean) or attacks_in(scenario, round, drawn) is not None
     return RoundPlan(
@@ -173,13 +179,14 @@ def make_plan(scenario: Scenario, population: Population, round: int, drawn: Dra
         cohort=drawn.clients,
         samples=samples.astype(np.int64),
         steps=steps * training.local_epochs,
-        weights=samples / samples.sum(),
+        weights=weights / weights.sum(),
         groups=cut_groups(samples, scenario.group_count),
         rows=rows,
         client_lr=training.client_lr_at(round),
         server_lr=training.server_lr_at(round),
         client_state=scenario.client_state,
         server_state=scenario.server_state,
+        lost=lost,
     )
 
 
@@ -194,10 +201,7 @@ def evaluation_clients(scenario: Scenario, population: int) -> np.ndarray:
 def check_population(scenario: Scenario, info: PopulationInfo) -> None:
     """Raise where a scenario and the data that it opened do not fit each other."""
     model = scenario.model
-    if scenario.cohort.size > info.clients:
-        raise ScenarioError(
-            f"Cohort.size is {scenario.cohort.size}, but the population {info.name!r} has only {info.clients} clients; draw at most {info.clients}"
-        )
+    scenario.cohort.check(info.clients, info.name)
     if info.shape != model.input_shape:
         raise PopulationError(
             f"{type(model).__name__} takes samples of shape {model.input_shape}, but population {info.name!r} has {info.shape}; "
@@ -212,6 +216,13 @@ def check_population(scenario: Scenario, info: PopulationInfo) -> None:
         raise PopulationError(
             f"{type(model).__name__} tells {model.classes} classes apart, but population {info.name!r} has {info.classes}"
         )
+
+
+def _passed_over(state: GlobalState) -> Outcome:
+    """A round in which nobody trained: all portions and optimiser states stay as they were."""
+    outcome = Outcome.empty()
+    outcome.client_vector = state.client
+    return outcome
 
 
 def _kept(state: GlobalState, plan: RoundPlan) -> dict[int, State]:

@@ -45,7 +45,7 @@ from raysplit.engine.ray_engine import RayEngine
 from raysplit.fed_server import sum_groups
 from raysplit.models.flat import FlatPortion
 from raysplit.models.network import build
-from raysplit.population.cohort import draw, malicious_ranks
+from raysplit.population.cohort import Turnouts, draw, malicious_ranks
 from raysplit.protocols.visits import batch_indices, steps_per_epoch
 from raysplit.scenario import Evaluation
 from raysplit.simulation import make_plan
@@ -135,12 +135,12 @@ class BareLoop:
 def engine_round(scenario: Scenario, engine: RayEngine) -> Callable[[int], None]:
     """One training round with aggregation, as the simulation plays it, without evaluation or metrics."""
     population = scenario.population.open()
-    ranks = malicious_ranks(scenario.seed, population.info.clients)
+    turnouts = Turnouts(scenario.cohort, scenario.seed, population)
     state = Layout(scenario).initial()
     portions = {"client": state.client, "server": state.server}
 
     def play(round: int) -> None:
-        plan = make_plan(scenario, population, round, draw(scenario.cohort, scenario.seed, round, ranks))
+        plan = make_plan(scenario, population, round, turnouts.of(round))
         outcome = engine.train(plan, RoundStart(portions["client"], portions["server"], None, {}))
         portions["client"] = sum_groups(outcome.client_sums)
         if outcome.server_sums:

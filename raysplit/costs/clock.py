@@ -13,7 +13,7 @@ from raysplit.costs.portions import cut_costs
 from raysplit.costs.stragglers import Wait
 from raysplit.costs.virtual_time import ClientTime, RoundTime, round_time
 from raysplit.errors import ScenarioError
-from raysplit.population.cohort import Drawn
+from raysplit.population.cohort import Drawn, Turnout
 from raysplit.protocols.plan import RoundPlan
 from raysplit.scenario import Scenario
 
@@ -29,9 +29,12 @@ class Late:
     times: tuple[ClientTime, ...]
     reason: str
 
-    def without(self, drawn: Drawn) -> Drawn:
-        """The cohort without them."""
-        return Drawn(np.delete(drawn.clients, self.positions), np.delete(drawn.malicious, self.positions))
+    def without(self, turnout: Turnout) -> Turnout:
+        """The turnout with them among the absent."""
+        reporting, lost = (np.isin(drawn.clients, self.clients) for drawn in (turnout.reporting, turnout.lost))
+        gone = (turnout.absent, turnout.reporting.where(reporting), turnout.lost.where(lost))
+        absent = Drawn(*(np.concatenate(parts) for parts in zip(*gone, strict=True)))
+        return Turnout(turnout.reporting.where(~reporting), turnout.lost.where(~lost), absent)
 
 
 @dataclass(frozen=True)

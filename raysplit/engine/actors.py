@@ -163,7 +163,8 @@ class MainServer:
             outcome.server_vector, outcome.server_state = server.shared_result()
         else:
             outcome.server_sums = server.gathering.sums
-            count_replicas(outcome, sum(len(plan.groups[group]) for group in mine), begin.server)
+            replicas = sum(p < plan.reporting for group in mine for p in plan.groups[group])
+            count_replicas(outcome, replicas, begin.server)
         return Packed(to_arrays(outcome), peak_memory_bytes())
 
     def abort(self) -> None:

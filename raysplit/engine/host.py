@@ -86,7 +86,7 @@ class Host:
             outcome.server_vector, outcome.server_state = server.shared_result()
         else:
             outcome.server_sums = server.gathering.sums
-            count_replicas(outcome, len(share.positions), start.server)
+            count_replicas(outcome, sum(p < plan.reporting for p in share.positions), start.server)
         return outcome
 
     def visit(self, plan: RoundPlan, groups: Sequence[int], start: RoundStart, link: ServerLink, ahead: int) -> Outcome:

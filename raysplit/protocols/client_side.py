@@ -129,6 +129,8 @@ class HostShare:
             self.traffic.count(Channel.HANDOVER, hops * load, messages=hops)
             self._vector = seat.flat.vector.clone()
             return
+        if position >= self.plan.reporting:
+            return  # lost on the way to the fed server
         if self.protocol.meeting == "averaging":
             self.traffic.count(Channel.UPDATES, self._portion_bytes)
         self.gathering.put(position, seat.flat.vector)

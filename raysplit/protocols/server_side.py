@@ -44,7 +44,8 @@ class ServerSide:
         start_state = state if plan.server_state == "persistent" else None
         self._seating = Seating(seats, lambda _: (vector, start_state), plan.server_lr)
         weights = torch.from_numpy(plan.weights)
-        orders = {group: list(plan.groups[group]) for group in groups}
+        self._reporting = plan.reporting
+        orders = {group: [p for p in plan.groups[group] if p < plan.reporting] for group in groups}
         self.gathering = Gathering(orders, weights, rows=False)
         if self._shared:
             self._seating.sit(0)
@@ -78,5 +79,6 @@ class ServerSide:
 
     def _finish(self, visit: Visit, seat: ServerSeat) -> None:
         if not self._shared and visit.step == self._steps[visit.position] - 1:
-            self.gathering.put(visit.position, seat.flat.vector)
+            if visit.position < self._reporting:
+                self.gathering.put(visit.position, seat.flat.vector)
             self._seating.leave(visit.position)

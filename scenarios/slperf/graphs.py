@@ -30,7 +30,9 @@ base = Scenario(
     model=gin(nodes=620, labels=3, classes=2, cut="layer2", tail="gin3"),
     protocol=SplitFedV2(),
     cohort=Cohort(size=CLIENTS),
-    training=Training(rounds=120, lr=0.01, batch_size=32, optimizer=Adam(), schedule=StepDecay(every=50, factor_each=0.5)),
+    training=Training(
+        rounds=120, lr=0.01, batch_size=32, optimizer=Adam(), schedule=StepDecay(every=50, factor_each=0.5)
+    ),
     evaluation=Evaluation(clients=None),
     pixels="bytes",
 )

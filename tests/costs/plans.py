@@ -7,7 +7,7 @@ import numpy as np
 from raysplit.costs.devices import DeviceProfile, Devices
 from raysplit.costs.portions import CutCosts, PortionCosts
 from raysplit.costs.virtual_time import RoundTime, round_time
-from raysplit.population.cohort import draw, malicious_ranks
+from raysplit.population.cohort import Turnouts
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.visits import steps_per_epoch
 from raysplit.scenario import Scenario
@@ -17,8 +17,7 @@ from raysplit.simulation import make_plan
 def plan_of(scenario: Scenario, round: int = 1) -> RoundPlan:
     """The plan of a round, as the simulation makes it."""
     population = scenario.population.open()
-    ranks = malicious_ranks(scenario.seed, population.info.clients)
-    return make_plan(scenario, population, round, draw(scenario.cohort, scenario.seed, round, ranks))
+    return make_plan(scenario, population, round, Turnouts(scenario.cohort, scenario.seed, population).of(round))
 
 
 def bare_plan(scenario: Scenario, samples: list[int], round: int = 1) -> RoundPlan:

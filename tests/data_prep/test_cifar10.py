@@ -158,10 +158,18 @@ def test_the_spelling_of_python_2_is_read() -> None:
     x, y = made()["test_batch"]
 
     def text(value: bytes) -> bytes:
-        return b"U" + bytes([len(value)]) + value if len(value) < 256 else b"T" + len(value).to_bytes(4, "little") + value
+        return (
+            b"U" + bytes([len(value)]) + value if len(value) < 256 else b"T" + len(value).to_bytes(4, "little") + value
+        )
 
     shape = b"M" + len(x).to_bytes(2, "little") + b"M" + (3072).to_bytes(2, "little") + b"\x86"
-    dtype = b"cnumpy\ndtype\n(" + text(b"u1") + b"K\x00K\x01tR(K\x03" + text(b"|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    dtype = (
+        b"cnumpy\ndtype\n("
+        + text(b"u1")
+        + b"K\x00K\x01tR(K\x03"
+        + text(b"|")
+        + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    )
     array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00t" + text(b"b") + b"tR"
     array += b"(K\x01" + shape + dtype + b"\x89" + text(x.tobytes()) + b"tb"
     labels = b"](" + b"".join(b"K" + bytes([n]) for n in y) + b"e"

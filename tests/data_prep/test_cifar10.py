@@ -111,7 +111,7 @@ def test_a_download_is_the_binary_form_and_checked(
     with serving(Remote({"cifar-10-binary.tar.gz": content}, mischief=[page])) as remote:
         with pytest.raises(DownloadError, match="web page"):
             cifar10.prepare(tmp_path / "c.arrow", mirror=remote.url, console=quiet)
-        with pytest.raises(DownloadError, match="has the md5 .* instead of c32a1d4ab5d03f12"):
+        with pytest.raises(DownloadError, match=r"has the md5 .* instead of c32a1d4ab5d03f12"):
             cifar10.prepare(tmp_path / "c.arrow", mirror=remote.url, console=quiet)
         monkeypatch.setattr(cifar10, "BINARY_MD5", hashlib.md5(content).hexdigest())
         summary = cifar10.prepare(tmp_path / "c.arrow", mirror=remote.url, console=quiet)
@@ -158,10 +158,18 @@ def test_the_spelling_of_python_2_is_read() -> None:
     x, y = made()["test_batch"]
 
     def text(value: bytes) -> bytes:
-        return b"U" + bytes([len(value)]) + value if len(value) < 256 else b"T" + len(value).to_bytes(4, "little") + value
+        return (
+            b"U" + bytes([len(value)]) + value if len(value) < 256 else b"T" + len(value).to_bytes(4, "little") + value
+        )
 
     shape = b"M" + len(x).to_bytes(2, "little") + b"M" + (3072).to_bytes(2, "little") + b"\x86"
-    dtype = b"cnumpy\ndtype\n(" + text(b"u1") + b"K\x00K\x01tR(K\x03" + text(b"|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    dtype = (
+        b"cnumpy\ndtype\n("
+        + text(b"u1")
+        + b"K\x00K\x01tR(K\x03"
+        + text(b"|")
+        + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    )
     array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00t" + text(b"b") + b"tR"
     array += b"(K\x01" + shape + dtype + b"\x89" + text(x.tobytes()) + b"tb"
     labels = b"](" + b"".join(b"K" + bytes([n]) for n in y) + b"e"

@@ -63,7 +63,10 @@ def read_faces(folder: Path, *, seed: int) -> Iterator[ClientData]:
     read = _opener(folder)
     for person in range(1, PEOPLE + 1):
         names = [f"s{person}/{number}.pgm" for number in range(1, PICTURES + 1)]
-        x = np.stack([parse_pgm(read(name), f"{str(folder)!r}: {name}") for name in names])
+        pictures = [parse_pgm(read(name), f"{str(folder)!r}: {name}") for name in names]
+        if len({picture.shape for picture in pictures}) > 1:
+            raise PopulationError(f"{str(folder)!r}: s{person} has pictures of more than one size; copy them again")
+        x = np.stack(pictures)
         if x.shape[1:] != (HEIGHT, WIDTH):
             raise PopulationError(
                 f"{str(folder)!r}: s{person} has pictures of {x.shape[2]} × {x.shape[1]} pixels, not {WIDTH} × {HEIGHT}"
@@ -105,19 +108,23 @@ def _opener(folder: Path) -> Callable[[str], bytes]:
             f"{str(folder)!r} holds neither {ARCHIVE} nor the folders s1 to s{PEOPLE}; --from names the folder with them"
         )
 
+    try:
+        packed = zipfile.ZipFile(archive)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise _unreadable(archive, error) from error
+    found = {info.filename.removeprefix("att_faces/").removeprefix("orl_faces/"): info for info in packed.infolist()}
+
     def member(name: str) -> bytes:
+        if name not in found or found[name].file_size > 1 << 20:
+            raise PopulationError(f"{str(archive)!r} holds no {name}; copy or download it again")
         try:
-            with zipfile.ZipFile(archive) as packed:
-                found = [
-                    info
-                    for info in packed.infolist()
-                    if info.filename.partition("/")[2] == name or info.filename == name
-                ]
-                if len(found) != 1 or found[0].file_size > 1 << 20:
-                    raise PopulationError(f"{str(archive)!r} holds no {name}; copy or download it again")
-                return packed.read(found[0])
+            return packed.read(found[name])
         except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:160].rstrip(".")
-            raise PopulationError(f"{str(archive)!r} cannot be read ({reason}); copy or download it again") from error
+            raise _unreadable(archive, error) from error
 
     return member
+
+
+def _unreadable(archive: Path, error: Exception) -> PopulationError:
+    reason = " ".join(str(error).split())[:160].rstrip(".")
+    return PopulationError(f"{str(archive)!r} cannot be read ({reason}); copy or download it again")

@@ -224,7 +224,8 @@ def _refuse_names(file: Path, rows: Rows) -> None:
     whole = (rows.x == np.rint(rows.x)).all(axis=0)
     with np.errstate(over="ignore"):
         held = (rows.x == rows.x.astype(np.float32)).all(axis=0)
-    for name in np.asarray(rows.columns)[whole & ~held]:
+    for column in np.flatnonzero(whole & ~held & (np.abs(rows.x).max(axis=0) < np.finfo(np.float32).max)):
+        name = rows.columns[column]
         raise PopulationError(
             f"{str(file)!r}: column {name!r} has whole numbers beyond {WHOLE:,}, which float32 would run together; "
             "standardise, or leave the column out with --feature"
@@ -235,7 +236,8 @@ def _rounded(file: Path, rows: Rows, x: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         rounded = x.astype(np.float32)
     wrong = ~np.isfinite(rounded).all(axis=(0, 1, 2))
-    for name in np.asarray(rows.columns)[wrong]:
+    for column in np.flatnonzero(wrong):
+        name = rows.columns[column]
         raise PopulationError(
             f"{str(file)!r}: column {name!r} has numbers too large for float32; scale it, or standardise"
         )

@@ -111,7 +111,7 @@ def test_a_download_is_the_binary_form_and_checked(
     with serving(Remote({"cifar-10-binary.tar.gz": content}, mischief=[page])) as remote:
         with pytest.raises(DownloadError, match="web page"):
             cifar10.prepare(tmp_path / "c.arrow", mirror=remote.url, console=quiet)
-        with pytest.raises(DownloadError, match="has the md5 .* instead of c32a1d4ab5d03f12"):
+        with pytest.raises(DownloadError, match=r"has the md5 .* instead of c32a1d4ab5d03f12"):
             cifar10.prepare(tmp_path / "c.arrow", mirror=remote.url, console=quiet)
         monkeypatch.setattr(cifar10, "BINARY_MD5", hashlib.md5(content).hexdigest())
         summary = cifar10.prepare(tmp_path / "c.arrow", mirror=remote.url, console=quiet)

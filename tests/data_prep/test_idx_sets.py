@@ -156,7 +156,7 @@ def test_missing_and_unreadable_files_are_named(tmp_path: Path, quiet: Console) 
     damaged.unlink()
     with pytest.raises(PopulationError, match="holds no t10k-images-idx3-ubyte"):
         mnist.prepare(tmp_path / "m.arrow", source=folder, console=quiet)
-    with pytest.raises(PopulationError, match="there is no folder .*nowhere"):
+    with pytest.raises(PopulationError, match=r"there is no folder .*nowhere"):
         mnist.prepare(tmp_path / "m.arrow", source=tmp_path / "nowhere", console=quiet)
     with pytest.raises(PopulationError, match="--mirror"):
         mnist.prepare(tmp_path / "m.arrow", source=folder, mirror="http://127.0.0.1:9", console=quiet)

@@ -46,6 +46,7 @@ class RoundReport:
     attacked: bool
     evaluated: Evaluated | None
     diverged: bool
+    virtual_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ def simulate(
         seconds = time.perf_counter() - began
         attacked = attacks_in(scenario, round, drawn) is not None
         norm = float((state.client - before.client).norm())
+        timed = None if clock is None else clock.timed(plan, late)
         row = record_round(
             tables,
             plan,
@@ -137,7 +139,7 @@ def simulate(
             seconds=seconds,
             attacked=attacked,
             diverged=diverged,
-            timed=None if clock is None else clock.timed(plan, late),
+            timed=timed,
         )
         if evaluated is not None:
             record_evaluation(tables, round, evaluated, diverged)
@@ -146,7 +148,12 @@ def simulate(
             tables.sync()
             write_checkpoint(checkpoints, state, layout, scenario.hash, keep)
         loss, accuracy = row["train_loss"], row["train_accuracy"]
-        watch(RoundReport(round, rounds, seconds, len(plan.clients), loss, accuracy, attacked, evaluated, diverged))
+        virtual = None if timed is None else timed.round_s
+        watch(
+            RoundReport(
+                round, rounds, seconds, len(plan.clients), loss, accuracy, attacked, evaluated, diverged, virtual
+            )
+        )
         if diverged:
             break
     return Finish(progress.state, diverged)

@@ -47,6 +47,7 @@ class RoundReport:
     attacked: bool
     evaluated: Evaluated | None
     diverged: bool
+    virtual_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,7 @@ def simulate(
         norm = float((state.client - before.client).norm())
         if evaluated is not None:
             record_evaluation(tables, round, evaluated, diverged)
+        timed = None if clock is None or not len(plan.clients) else clock.timed(plan, late)
         row = record_round(
             tables,
             plan,
@@ -142,14 +144,17 @@ def simulate(
             seconds=seconds,
             attacked=attacked,
             diverged=diverged,
-            timed=None if clock is None or not len(plan.clients) else clock.timed(plan, late),
+            timed=timed,
         )
         progress.state = state
         if round % scenario.checkpoint_every == 0 or round == rounds or round in keep or diverged:
             tables.sync()
             write_checkpoint(checkpoints, state, layout, scenario.hash, keep)
         loss, accuracy = row["train_loss"], row["train_accuracy"]
-        watch(RoundReport(round, rounds, seconds, plan.reporting, loss, accuracy, attacked, evaluated, diverged))
+        virtual = None if timed is None else timed.round_s
+        watch(
+            RoundReport(round, rounds, seconds, plan.reporting, loss, accuracy, attacked, evaluated, diverged, virtual)
+        )
         if diverged:
             break
     return Finish(progress.state, diverged)

@@ -85,12 +85,19 @@ def _outcome(run: Run) -> str:
         ("Model digest", run.state.digest or "not recorded"),
         ("Clients a round", _range(rounds["clients"])),
         ("Time", f"{seconds(sum(rounds['wall_s']))}, median {seconds(_median(rounds['wall_s']))} a round"),
+        ("Virtual time", _virtual(rounds.get("virtual_s", []))),
         ("Speed", f"{significant(_median(rounds['clients_per_s']))} clients/s, median of the rounds"),
         ("Peak memory", size(max(rounds["peak_memory_bytes"], default=None))),
         ("Retries", count(sum(rounds["retries"]))),
         ("Folder", str(run.path)),
     ]
     return definitions(facts if run.state.rounds else facts[:9] + facts[-1:])
+
+
+def _virtual(times: Sequence[float | None]) -> str:
+    """What the rounds would take on the scenario's devices; an empty text where it imagines none."""
+    known = _known(times)
+    return f"{seconds(sum(known))} on the scenario's devices, median {seconds(_median(known))} a round" if known else ""
 
 
 def _clients(row: Mapping[str, Any]) -> str:
@@ -233,6 +240,7 @@ def _rounds(run: Run) -> str:
         shown = [row for place, row in enumerate(rows, 1) if place % step == 0 or place == len(rows)]
         note = paragraph(f"One round in {step}; all {count(len(rows))} are in metrics/rounds.arrow.", "note")
     tests = {row["round"]: row for row in run.evaluations.to_pylist() if row["split"] == "test"}
+    virtual = any(row.get("virtual_s") is not None for row in rows)
     lines = []
     for row in shown:
         test = tests.get(row["round"], {})
@@ -250,6 +258,7 @@ def _rounds(run: Run) -> str:
                 count(row["samples"]),
                 significant(row["update_norm"]),
                 seconds(row["wall_s"]),
+                *([seconds(row["virtual_s"])] if virtual else []),
             ]
         )
     head = [
@@ -264,6 +273,7 @@ def _rounds(run: Run) -> str:
         ("Samples", ""),
         ("Update norm", ""),
         ("Time", ""),
+        *([("Virtual time", "")] if virtual else []),
     ]
     mark = (
         paragraph("‡ diverged: loss or weights are not finite.", "note")

@@ -46,7 +46,12 @@ ROUNDS = _table(
     _column("samples", pa.int64(), "sample", "training samples of the cohort"),
     _column("clients", pa.int32(), "client", "clients in the cohort"),
     _column("malicious", pa.int32(), "client", "malicious clients in the cohort"),
-    _column("update_norm", pa.float64(), "1", "Euclidean norm of the aggregated client-portion update"),
+    _column(
+        "update_norm",
+        pa.float64(),
+        "1",
+        "Euclidean norm of the aggregated client-portion update (of the mean update, where clients keep theirs)",
+    ),
     _column("wall_s", pa.float64(), "s", "wall-clock time of the round", deterministic=False),
     _column("clients_per_s", pa.float64(), "client/s", "clients trained a second of the round", deterministic=False),
     _column("peak_memory_bytes", pa.int64(), "B", "largest resident memory of any process so far", deterministic=False),

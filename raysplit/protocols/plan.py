@@ -34,6 +34,7 @@ class RoundPlan:
     server_lr: float
     client_state: ClientState
     server_state: ServerState
+    batch_size: int | None = None
 
     def visits(self, protocol: TrainingProtocol) -> list[Visit]:
         """All visits to a shared server portion, in the order in which they are served."""

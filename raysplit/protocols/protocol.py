@@ -6,7 +6,7 @@ are plain values; the local step (``parties.py``), the order of visits (``visits
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 from raysplit.errors import ScenarioError
 
@@ -76,6 +76,9 @@ def check_turn(protocol: TrainingProtocol) -> None:
     turn, kind = server_turn(protocol), type(protocol).__name__
     if turn == "visit":
         return
+    if turn not in get_args(ServerTurn):
+        known = " or ".join(repr(value) for value in get_args(ServerTurn))
+        raise ScenarioError(f"{kind}.server_turn must be {known}, but it is {turn!r}")
     if protocol.server != "shared" or protocol.meeting == "handover":
         raise ScenarioError(
             f"{kind}.server_turn={turn!r} needs one shared server portion that many clients visit side by side, but {kind} has "

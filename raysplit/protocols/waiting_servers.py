@@ -143,7 +143,7 @@ class ServerFirst:
                 self._seat.whole_step(z, y)
                 continue
             order = rng.stream(self._plan.seed, "server_batches", self._plan.round, step, epoch).permutation(len(y))
-            for chosen in torch.tensor_split(torch.from_numpy(order).to(y.device), range(size, len(y), size)):
+            for chosen in torch.tensor_split(torch.from_numpy(order).to(y.device), list(range(size, len(y), size))):
                 self._seat.whole_step(z[chosen], y[chosen])
 
 

@@ -107,7 +107,7 @@ def test_the_server_stands_still_while_clients_get_their_gradients():
 
 
 def test_cycles_that_cannot_turn_are_refused():
-    with pytest.raises(ScenarioError, match="CycleSfl.server_epochs must be at least 1"):
+    with pytest.raises(ScenarioError, match=r"CycleSfl\.server_epochs must be at least 1"):
         CycleSfl(server_epochs=0)
-    with pytest.raises(ScenarioError, match="CyclePsl.server_batch must be at least 1"):
+    with pytest.raises(ScenarioError, match=r"CyclePsl\.server_batch must be at least 1"):
         CyclePsl(server_batch=0)

@@ -22,7 +22,7 @@ from raysplit.parts import part, to_json
 from raysplit.population.cohort import Cohort
 from raysplit.population.dropouts import Dropouts
 from raysplit.population.population import PopulationSpec
-from raysplit.protocols.protocol import ClientState, ServerState, TrainingProtocol
+from raysplit.protocols.protocol import ClientState, ServerState, TrainingProtocol, check_turn
 from raysplit.training import Training
 
 FORMAT = 1
@@ -121,6 +121,7 @@ def _check(scenario: Scenario) -> None:
         raise ScenarioError(
             f"{type(scenario.model).__name__} reads packed graphs byte by byte, but Scenario.pixels is {scenario.pixels!r}; use pixels='bytes'"
         )
+    check_turn(protocol)
     check_cut(scenario.model, split=protocol.server != "none", u_shaped=protocol.u_shaped)
     if scenario.client_state == "travels" and protocol.meeting != "handover":
         raise ScenarioError(
@@ -137,7 +138,7 @@ def _check(scenario: Scenario) -> None:
             raise ScenarioError(
                 f"{type(scenario.defense).__name__} aggregates updates at a fed server, but {kind} has no updates channel; leave defense out"
             )
-        if training.aggregate is not None:
+        if training.aggregate is not None and protocol.server != "replicas":
             raise ScenarioError(
                 f"Training.aggregate steps on aggregated portions, but {kind} aggregates nothing; leave it None"
             )

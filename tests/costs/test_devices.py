@@ -121,7 +121,9 @@ def alone_of(scenario):
 
 def first_round(played):
     rows = [row for row in played.tables["times"].to_pylist() if row["round"] == 1]
-    trained = [row["client"] for row in played.tables["clients"].to_pylist() if row["round"] == 1]
+    trained = [
+        row["client"] for row in played.tables["clients"].to_pylist() if row["round"] == 1 and not row["dropped"]
+    ]
     left = {row["client"]: row for row in rows if row["left_out"] is not None}
     took_part = {row["client"]: row for row in rows if row["left_out"] is None}
     assert sorted(took_part) == sorted(trained)
@@ -197,7 +199,7 @@ def test_malicious_clients_may_be_late_too():
         devices=Devices(clients=SPREAD, stragglers=Drop(0.5)),
     )
     played = play(scenario)
-    rows = [row for row in played.tables["clients"].to_pylist() if row["round"] == 1]
+    rows = [row for row in played.tables["clients"].to_pylist() if row["round"] == 1 and not row["dropped"]]
     assert len(rows) == 5
     everybody = play(scenario.replace(devices=None)).tables["clients"].to_pylist()
     truth = {row["client"]: row["malicious"] for row in everybody}

@@ -56,7 +56,12 @@ def whole(family):
 
 
 @pytest.mark.parametrize(
-    "family,cut", [pytest.param(f, c, id=f"{f}-{c}") for f, (_, cuts) in FAMILIES.items() for c in cuts]
+    "family,cut",
+    [
+        pytest.param(family, cut, id=f"{family}-{cut}", marks=pytest.mark.slow if family == "vgg16" else ())
+        for family, (_, cuts) in FAMILIES.items()
+        for cut in cuts
+    ],
 )
 def test_sflv1_of_every_family_is_fedavg(family, cut):
     split = play(scenario(family, SplitFedV1(), cut))

@@ -41,7 +41,7 @@ def test_gin_is_message_passing(layers, labels, nodes):
 def test_gin_is_message_passing_in_single_precision():
     some = graphs()
     network = build(gin(19, 3, 2, dropout=0.0), 42)
-    torch.testing.assert_close(network(batch(some, 19)), plain_gin(network, some, 3, 64), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(network(batch(some, 19)), plain_gin(network, some, 3, 64), rtol=1e-4, atol=1e-5)
 
 
 def test_many_graphs_are_unpacked_piece_by_piece_with_the_same_result():
@@ -117,16 +117,22 @@ def test_graphs_can_be_learnt_split():
     assert losses[-1] < 0.7 * losses[0]
 
 
-def test_bytes_reach_the_network_as_they_are():
-    seen = []
+class Listener:
+    channels = frozenset({Channel.SMASHED})
 
-    def tap(message):
-        if message.channel is Channel.SMASHED:
-            seen.append(message.tensor)
+    def __init__(self):
+        self.seen = []
+
+    def through(self, message):
+        self.seen.append(message.tensor)
         return message
 
-    play(scenario(SplitFedV1(), "layer1", training__rounds=1), taps=(tap,))
-    assert seen and all((z[:, :-1, 3:5] == z[:, :-1, 3:5].round()).all() and z[:, :-1, 3].max() >= 128 for z in seen)
+
+def test_bytes_reach_the_network_as_they_are():
+    listener = Listener()
+    play(scenario(SplitFedV1(), "layer1", training__rounds=1), taps=(listener,))
+    structure = [z[:, :-1, 3:] for z in listener.seen]
+    assert structure and all(s.equal(s.round()) and s[:, 0, 0].ge(128).all() for s in structure)
 
 
 def test_graphs_need_their_bytes():

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from raysplit import rng
-from raysplit.errors import ScenarioError, nearest
+from raysplit.errors import ScenarioError, first_line, nearest
 from raysplit.models.dropout import dropouts_in, key_dropout, seed_dropout
 
 
@@ -79,7 +79,9 @@ def _refuse_hidden_state(network: nn.Sequential, spec: ModelSpec) -> None:
         try:
             network(x)
         except (RuntimeError, ValueError, TypeError) as error:
-            raise ScenarioError(f"{kind} cannot take samples of shape {tuple(spec.input_shape)}: {error}") from error
+            raise ScenarioError(
+                f"{kind} cannot take samples of shape {tuple(spec.input_shape)}: {first_line(error)}"
+            ) from error
         drew = None if torch.random.get_rng_state().equal(before) else _who_draws(network, x)
         for buffer, kept in zip(network.buffers(), buffers, strict=True):
             buffer.copy_(kept)

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.table import Table
 
 from raysplit.costs.cuts import Cut, CutTable
@@ -24,14 +25,21 @@ if TYPE_CHECKING:
 
 def cuts_table(table: CutTable) -> Table:
     """For a terminal."""
-    shown = Table(title=_title(table), title_justify="left", caption="\n".join(notes(table)), caption_justify="left")
-    shown.add_column("cut after")
-    for name in ("weights\n% client", "FLOPs\n% client", "smashed\na sample", "bytes\nclient·round", "virtual\nround"):
-        shown.add_column(name, justify="right")
-    shown.add_column("client step\nmeasured", justify="right")
-    shown.add_column("server step\nmeasured", justify="right")
-    if table.rounds is not None:
-        shown.add_column(f"test acc. %\n{table.rounds} rounds", justify="right")
+    shown = Table(
+        title=_title(table),
+        title_justify="left",
+        caption="\n".join(notes(table)),
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    shown.add_column("cut after", no_wrap=True)
+    heads = ["client's\nweights %", "\nFLOPs %", "smashed\na sample", "bytes a\nround", "virtual\nround"]
+    heads += ["client\nstep", "server\nstep"] + (
+        [f"accuracy\n{table.rounds} rounds"] if table.rounds is not None else []
+    )
+    for head in heads:
+        shown.add_column(head, justify="right", no_wrap=True)
     for row in table.cuts:
         cells = [
             _name(row),
@@ -43,7 +51,7 @@ def cuts_table(table: CutTable) -> Table:
             seconds(row.client_step_s),
             seconds(row.server_step_s),
         ]
-        shown.add_row(*cells, *([percent(row.accuracy)] if table.rounds is not None else []))
+        shown.add_row(*cells, *([f"{percent(row.accuracy)} %"] if table.rounds is not None else []))
     return shown
 
 
@@ -51,8 +59,8 @@ def notes(table: CutTable) -> list[str]:
     """What a reader must know, a sentence each."""
     whose = "the default devices, round figures, since the scenario names none" if table.imagined else "its devices"
     lines = [
-        f"Bytes: mean over the {table.clients} clients of round 1, both ways, labels included. Virtual: round 1 on {whose}.",
-        f"Measured: a batch of {table.batch} on this machine, one thread.",
+        f"Bytes: a client's, mean of the {table.clients} of round 1, both ways, with labels. Virtual: round 1 on {whose}. "
+        f"Steps: measured, a batch of {table.batch} on one thread of this machine.",
     ]
     return lines + [f"Not after {name}: it {why}." for name, why in table.left_out]
 

@@ -210,7 +210,7 @@ class OpenPartitioned:
         filled = f"; {moved} samples moved to clients with fewer than {spec.at_least}" if moved else ""
         left_out = f"; {spec.clients - clients} that got nothing left out" if clients < spec.clients else ""
         return PopulationInfo(
-            name=f"{pool.name} by {type(spec.by).__name__}",
+            name=f"{pool.name} by {spec.by}",
             clients=clients,
             classes=pool.classes,
             shape=pool.shape,

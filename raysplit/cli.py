@@ -1,4 +1,4 @@
-"""The command line: raysplit run | resume | report | doctor | data. A user's mistake is one sentence and exit code 2."""
+"""The command line: raysplit run | resume | report | doctor | model | data. A user's mistake is one sentence and exit code 2."""
 
 from __future__ import annotations
 
@@ -51,17 +51,15 @@ def run(
 ) -> None:
     """Run every scenario of a file and write a report."""
     from raysplit.live import Live
-    from raysplit.runner import EngineChoice, jobs_from
-    from raysplit.runner import run as run_job
+    from raysplit.runner import EngineChoice, jobs_from, run_all
 
     chosen = jobs_from(file, out, sets or [], only)
     choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address)
     live = Live(as_json, len(chosen))
     ended = []
-    for job in chosen:
-        with live.following(job.scenario) as watch:
-            ended.append(run_job(job, choice, watch, overwrite))
-        live.ended(ended[-1])
+    for result in run_all(chosen, choice, lambda job: live.following(job.scenario), overwrite):
+        live.ended(result)
+        ended.append(result)
     _report([result.folder.path for result in ended], out / f"report-{file.stem}.html", live.say)
 
 
@@ -142,24 +140,72 @@ def doctor(
     examine(file, address, (hosts, servers, placement, gpus_per_host), Console())
 
 
+@app.command()
+def model(
+    name: Annotated[str, typer.Argument(help="A model by its maker's name, such as femnist_cnn.")],
+    cut: Annotated[str | None, typer.Option("--cut", help="A cut to mark: a paper's name or a stage's.")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="An argument: --set classes=7 (repeatable).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """A model's stages: sizes, FLOPs, what crosses the wire at each cut, and the client's share."""
+    from raysplit.models.overview import model_named, show
+
+    show(name, model_named(name, sets or [], cut), as_json)
+
+
 @data_app.command("prepare")
 def data_prepare(
-    name: Annotated[str, typer.Argument(help="The data set: femnist.")],
-    source: Annotated[Path | None, typer.Option("--from", help="LEAF json or archives already on disk.")] = None,
+    data_set: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="femnist, mnist, fashion_mnist, cifar10, ham10000, tudataset, att_faces, image_folder or table.",
+        ),
+    ],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="The folder (of a table: the file) that is already on disk.")
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="The population file to write; default: where femnist() looks.")
+        Path | None, typer.Option("--out", help="The population file to write; default: where the scenario looks.")
     ] = None,
     mirror: Annotated[str | None, typer.Option("--mirror", help="Another place to download from.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Which of the graph data sets: MUTAG, NCI1, ...")] = None,
+    size: Annotated[int | None, typer.Option("--size", help="Resize pictures to that side, in pixels.")] = None,
+    grey: Annotated[bool, typer.Option("--grey", help="Pictures in one channel.")] = False,
+    by_client: Annotated[bool, typer.Option("--by-client", help="Folders of clients above those of classes.")] = False,
+    pool: Annotated[bool, typer.Option("--pool", help="One client that owns everything, to be partitioned.")] = False,
+    label: Annotated[str | None, typer.Option("--label", help="The table's column of classes.")] = None,
+    client: Annotated[
+        str | None, typer.Option("--client", help="The table's column that says whose row it is.")
+    ] = None,
+    features: Annotated[
+        list[str] | None, typer.Option("--feature", help="A column of numbers (repeatable); default: all others.")
+    ] = None,
+    standardise: Annotated[bool, typer.Option("--standardise", help="Columns to mean 0 and sd 1 in training.")] = False,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of the split, where there is no official one.")] = None,
 ) -> None:
-    """Download, verify and convert a data set into a population."""
+    """Download, verify and convert a data set into a population (docs/data-sets.md)."""
     from raysplit.doctor import prepare
 
-    prepare(name, source, out, mirror, Console())
+    options = {
+        "name": name,
+        "size": size,
+        "grey": grey or None,
+        "by_client": by_client or None,
+        "pool": pool or None,
+        "label": label,
+        "client": client,
+        "features": features or None,
+        "standardise": standardise or None,
+        "seed": seed,
+    }
+    given = {option: value for option, value in options.items() if value is not None}
+    prepare(data_set, source, out, mirror, Console(), given)
 
 
 @data_app.command("info")
 def data_info(path: Annotated[Path, typer.Argument(help="A population file.")]) -> None:
-    """Users, samples, mean and sd of a population, beside the paper's figures."""
+    """What a population holds, every byte checked: clients, samples, classes (FEMNIST's beside the paper's figures)."""
     from raysplit.doctor import describe
 
     describe(path, Console())

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from raysplit.costs.clock import Timed
 from raysplit.engine.engine import ClientScores, EngineCounts
 from raysplit.fed_server import Meeting
+from raysplit.metrics.spread import Spread
 from raysplit.metrics.tables import Tables
 from raysplit.population.cohort import Turnout
 from raysplit.protocols.plan import Outcome, RoundPlan
@@ -16,15 +18,14 @@ from raysplit.protocols.plan import Outcome, RoundPlan
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Test results over all evaluated samples, and their spread over clients (fractions; NaN-free: None without clients)."""
+    """Test results over all evaluated samples, and their spread over clients ."""
 
     clients: int
     samples: int
     loss: float
     accuracy: float
-    client_mean: float
-    client_sd: float
-    client_p10: float
+    spread: Spread
+    scores: ClientScores
 
     @staticmethod
     def of(scores: ClientScores) -> Evaluated:
@@ -35,9 +36,8 @@ class Evaluated:
             samples=samples,
             loss=float(scores.loss.sum() / samples),
             accuracy=float(scores.correct.sum() / samples),
-            client_mean=float(per_client.mean()),
-            client_sd=float(per_client.std(ddof=1)) if len(per_client) > 1 else 0.0,
-            client_p10=float(np.percentile(per_client, 10)),
+            spread=Spread.of(per_client),
+            scores=scores,
         )
 
 
@@ -54,6 +54,7 @@ def record_round(
     seconds: float,
     attacked: bool,
     diverged: bool,
+    timed: Timed | None = None,
 ) -> dict[str, Any]:
     """Append a round to all tables but evaluations; returns its row of ``rounds``. ``absent_samples``: of those who never trained."""
     drawn, dropped = turnout.reporting, turnout.dropped
@@ -72,6 +73,7 @@ def record_round(
         "malicious": int(drawn.malicious.sum()),
         "update_norm": norm,
         "wall_s": seconds,
+        "virtual_s": None if timed is None else timed.round_s,
         "clients_per_s": len(drawn.clients) / seconds,
         "peak_memory_bytes": counts.peak_memory_bytes,
         "ray_calls": counts.ray_calls,
@@ -79,7 +81,6 @@ def record_round(
         "attacked": attacked,
         "diverged": diverged,
     }
-    tables.rounds.append(row)
     pooled = plan.reporting != len(drawn.malicious)
     norms = None if meeting is None else meeting.update_norms
     tables.clients.append_columns(
@@ -116,11 +117,14 @@ def record_round(
             for channel, (m, b, labels) in sorted(outcome.traffic.items())
         ]
     )
+    if timed is not None:
+        tables.times.append(timed.rows)
+    tables.rounds.append(row)  # last: whoever sees a round there finds it in all tables
     return row
 
 
 def record_evaluation(tables: Tables, round: int, evaluated: Evaluated, diverged: bool) -> None:
-    """Append an evaluation of the global model."""
+    """Append an evaluation, over all clients and client by client."""
     tables.evaluations.append(
         {
             "round": round,
@@ -129,9 +133,19 @@ def record_evaluation(tables: Tables, round: int, evaluated: Evaluated, diverged
             "samples": evaluated.samples,
             "loss": evaluated.loss,
             "accuracy": evaluated.accuracy,
-            "client_accuracy_mean": evaluated.client_mean,
-            "client_accuracy_sd": evaluated.client_sd,
-            "client_accuracy_p10": evaluated.client_p10,
+            **{f"client_accuracy_{name}": value for name, value in vars(evaluated.spread).items() if name != "clients"},
             "diverged": diverged,
+        }
+    )
+    scores = evaluated.scores
+    judged = scores.samples > 0
+    tables.client_evaluations.append_columns(
+        {
+            "round": np.full(int(judged.sum()), round, dtype=np.int32),
+            "split": ["test"] * int(judged.sum()),
+            "client": scores.clients[judged],
+            "samples": scores.samples[judged],
+            "correct": scores.correct[judged],
+            "loss": scores.loss[judged] / scores.samples[judged],
         }
     )

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from raysplit.attacks.poisoning.poisoning import UpdateAttack
 from raysplit.channels import Channel
+from raysplit.costs.devices import Devices
+from raysplit.costs.stragglers import check_stragglers
 from raysplit.defenses.aggregation.aggregation import AggregationRule
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.errors import ScenarioError, nearest
@@ -45,7 +47,8 @@ class Evaluation:
 class Scenario:
     """One experiment. ``name`` goes into the run folder; ``groups``: client groups a cohort is cut into (None: by its size).
 
-    ``pixels``: what the network sees of a byte b: b/255, 1 − b/255 (ink 1 on background 0), or b/127.5 − 1.
+    ``pixels``: what the network sees of a byte b: b/255, 1 − b/255 (ink 1 on background 0), b/127.5 − 1, or b itself (graphs). Float32 samples are seen as they are.
+    ``devices``: the machines from which virtual time is computed (None: no virtual time).
     ``groups`` is part of the scenario because sums are taken group by group: changing it changes last bits, the cluster never does.
     Raises ``ScenarioError`` for any combination that cannot be run as meant.
     """
@@ -60,9 +63,10 @@ class Scenario:
     defense: AggregationRule = Mean()
     evaluation: Evaluation = Evaluation()
     checkpoint_every: int = 50
-    pixels: Literal["unit", "inverted", "centred"] = "unit"
+    pixels: Literal["unit", "inverted", "centred", "bytes"] = "unit"
     groups: int | None = None
     seed: int = 42
+    devices: Devices | None = None
 
     def __post_init__(self) -> None:
         _check(self)
@@ -113,6 +117,10 @@ def _check(scenario: Scenario) -> None:
         )
     if scenario.groups is not None and scenario.groups < 1:
         raise ScenarioError(f"Scenario.groups must be at least 1, but it is {scenario.groups}")
+    if getattr(scenario.model, "reads_bytes", False) and scenario.pixels != "bytes":
+        raise ScenarioError(
+            f"{type(scenario.model).__name__} reads packed graphs byte by byte, but Scenario.pixels is {scenario.pixels!r}; use pixels='bytes'"
+        )
     check_cut(scenario.model, split=protocol.server != "none", u_shaped=protocol.u_shaped)
     if scenario.client_state == "travels" and protocol.meeting != "handover":
         raise ScenarioError(
@@ -122,6 +130,8 @@ def _check(scenario: Scenario) -> None:
         raise ScenarioError(
             f"Training(server_state='persistent') needs one shared server portion, but {kind} has replicas that are averaged; use 'fresh'"
         )
+    if scenario.devices is not None:
+        check_stragglers(scenario.devices.stragglers, protocol, scenario.cohort)
     if protocol.meeting != "averaging":
         if not isinstance(scenario.defense, Mean):
             raise ScenarioError(

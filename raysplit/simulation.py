@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from raysplit import rng
+from raysplit.costs.clock import Clock
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.engine.checkpoints import write_checkpoint
 from raysplit.engine.engine import Engine, RoundStart
-from raysplit.errors import PopulationError
+from raysplit.errors import PopulationError, ScenarioError
 from raysplit.fed_server import attacks_in, meet, step_on_aggregate, sum_groups
 from raysplit.metrics.tables import Tables
 from raysplit.optimizers import State
@@ -46,6 +47,7 @@ class RoundReport:
     attacked: bool
     evaluated: Evaluated | None
     diverged: bool
+    virtual_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -82,14 +84,19 @@ def simulate(
     check_population(scenario, population.info)
     turnouts = Turnouts(scenario.cohort, scenario.seed, population)
     judges = evaluation_clients(scenario, population.info.clients)
+    clock = Clock.of(scenario)
     rounds = scenario.training.rounds
     diverged = False
     for round in range(progress.state.round + 1, rounds + 1):
         began = time.perf_counter()
         before = progress.state
         turnout = turnouts.of(round)
-        drawn = turnout.reporting
         plan = make_plan(scenario, population, round, turnout)
+        late = None if clock is None or not len(plan.clients) else clock.late(plan)
+        if late is not None:
+            turnout = late.without(turnout)
+            plan = make_plan(scenario, population, round, turnout)
+        drawn = turnout.reporting
         start = RoundStart(before.client, before.server, before.server_state, _kept(before, plan))
         outcome = engine.train(plan, start) if len(plan.clients) else _passed_over(before)
         meeting = None
@@ -122,6 +129,9 @@ def simulate(
         seconds = time.perf_counter() - began
         attacked = attacks_in(scenario, round, drawn) is not None
         norm = float((state.client - before.client).norm())
+        if evaluated is not None:
+            record_evaluation(tables, round, evaluated, diverged)
+        timed = None if clock is None or not len(plan.clients) else clock.timed(plan, late)
         row = record_round(
             tables,
             plan,
@@ -134,15 +144,17 @@ def simulate(
             seconds=seconds,
             attacked=attacked,
             diverged=diverged,
+            timed=timed,
         )
-        if evaluated is not None:
-            record_evaluation(tables, round, evaluated, diverged)
         progress.state = state
         if round % scenario.checkpoint_every == 0 or round == rounds or round in keep or diverged:
             tables.sync()
             write_checkpoint(checkpoints, state, layout, scenario.hash, keep)
         loss, accuracy = row["train_loss"], row["train_accuracy"]
-        watch(RoundReport(round, rounds, seconds, plan.reporting, loss, accuracy, attacked, evaluated, diverged))
+        virtual = None if timed is None else timed.round_s
+        watch(
+            RoundReport(round, rounds, seconds, plan.reporting, loss, accuracy, attacked, evaluated, diverged, virtual)
+        )
         if diverged:
             break
     return Finish(progress.state, diverged)
@@ -199,6 +211,11 @@ def check_population(scenario: Scenario, info: PopulationInfo) -> None:
         raise PopulationError(
             f"{type(model).__name__} takes samples of shape {model.input_shape}, but population {info.name!r} has {info.shape}; "
             "choose a model for that shape"
+        )
+    if info.dtype == "float32" and scenario.pixels in ("inverted", "centred"):
+        raise ScenarioError(
+            f"Scenario.pixels={scenario.pixels!r} is about bytes, but population {info.name!r} holds float32 numbers, which the "
+            "network sees as they are; leave pixels out"
         )
     if info.classes > model.classes:
         raise PopulationError(

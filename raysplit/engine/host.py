@@ -133,10 +133,16 @@ class Host:
         return Samples(torch.cat([s.x for s in drawn]), torch.cat([s.y for s in drawn]))
 
     def _pixels(self, x: torch.Tensor) -> torch.Tensor:
-        """uint8 [B, C, H, W] → what ``Scenario.pixels`` asks for, in the training's precision, channels_last."""
+        """uint8 [B, C, H, W] → what ``Scenario.pixels`` asks for, in the training's precision, channels_last.
+
+        float32 samples are numbers already and pass as they are (``check_population`` refuses pixels that ask for more).
+        """
+        if x.is_floating_point():
+            return x.to(self.device, self.scenario.training.dtype).contiguous(memory_format=torch.channels_last)
         kind = self.scenario.pixels
         pixels = (x.bitwise_not() if kind == "inverted" else x).to(self.device, self.scenario.training.dtype)
-        pixels = pixels.div_(127.5).sub_(1) if kind == "centred" else pixels.div_(255)
+        if kind != "bytes":
+            pixels = pixels.div_(127.5).sub_(1) if kind == "centred" else pixels.div_(255)
         return pixels.contiguous(memory_format=torch.channels_last)
 
     def evaluate(self, clients: np.ndarray, client: torch.Tensor, server: torch.Tensor) -> ClientScores:

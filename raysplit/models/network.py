@@ -7,7 +7,7 @@ means. The network is always built whole, from one seed stream, and then cut: wh
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -16,6 +16,7 @@ from torch import nn
 
 from raysplit import rng
 from raysplit.errors import ScenarioError, nearest
+from raysplit.models.dropout import dropouts_in, key_dropout, seed_dropout
 
 
 @runtime_checkable
@@ -45,26 +46,73 @@ class ModelSpec(Protocol):
 
 
 def build(spec: ModelSpec, seed: int, dtype: torch.dtype = torch.float32) -> nn.Sequential:
-    """The whole network, initialised from the stream ``(seed, "model")``; convolutions in channels_last.
+    """The whole network, initialised from the stream ``(seed, "model")``; convolutions in channels_last, dropout seeded.
 
+    Raises ``ScenarioError`` where a layer draws random numbers in its own way or the network cannot take its ``input_shape``.
     channels_last took a fifth to a third off a training step of the FEMNIST network on the CPUs where it was measured.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.key(seed, "model") & ((1 << 63) - 1))
         network = nn.Sequential(OrderedDict(spec.stages()))
-    _refuse_hidden_state(network, type(spec).__name__)
+    seed_dropout(network)
+    _refuse_hidden_state(network, spec)
     return network.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _refuse_hidden_state(network: nn.Module, kind: str) -> None:
-    """Modules that draw from torch's global generator or remember what a seat did before would break "same bits"."""
+def _refuse_hidden_state(network: nn.Sequential, spec: ModelSpec) -> None:
+    """Modules that draw from torch's global generator or remember what a seat did before would break "same bits".
+
+    Drawing is found by doing: two made-up samples pass through once, after which the network is as it was.
+    """
+    kind = type(spec).__name__
     for name, module in network.named_modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
-            raise ScenarioError(f"{kind} has dropout in {name!r}, which has no seeded stream yet; set its p to 0")
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.momentum is None:
             raise ScenarioError(
                 f"{kind}'s {name!r} is BatchNorm(momentum=None), whose counter is not shared; give it a momentum"
             )
+    dropouts = dropouts_in([network])
+    key_dropout(dropouts, 0, 0, 0, 0)
+    buffers = [buffer.clone() for buffer in network.buffers()]
+    x = torch.ones(2, *spec.input_shape)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        before = torch.random.get_rng_state()
+        try:
+            network(x)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise ScenarioError(f"{kind} cannot take samples of shape {tuple(spec.input_shape)}: {error}") from error
+        drew = None if torch.random.get_rng_state().equal(before) else _who_draws(network, x)
+        for buffer, kept in zip(network.buffers(), buffers, strict=True):
+            buffer.copy_(kept)
+    for layer in dropouts:
+        layer.set_key(None)
+    if drew is not None:
+        raise ScenarioError(
+            f"{kind}'s {drew!r} draws random numbers without a seeded stream; use nn.Dropout, which gets one, or turn its randomness off"
+        )
+
+
+def _who_draws(network: nn.Sequential, x: torch.Tensor) -> str:
+    """The innermost module that moves the global generator."""
+    entered: dict[str, torch.Tensor] = {}
+    found: list[str] = []
+
+    def enter(name: str) -> Callable[..., None]:
+        return lambda *_: entered.update({name: torch.random.get_rng_state()})
+
+    def leave(name: str) -> Callable[..., None]:
+        def look(*_: object) -> None:
+            if not torch.random.get_rng_state().equal(entered[name]):
+                found.append(name)
+
+        return look
+
+    hooks = []
+    for name, module in network.named_modules():
+        hooks += [module.register_forward_pre_hook(enter(name)), module.register_forward_hook(leave(name))]
+    network(x)
+    for hook in hooks:
+        hook.remove()
+    return found[0]
 
 
 @dataclass(frozen=True)
@@ -112,9 +160,8 @@ def check_cut(spec: ModelSpec, split: bool, u_shaped: bool) -> tuple[int, int]:
         count = len(stage_names(spec))
         return count, count
     if spec.cut is None:
-        raise ScenarioError(
-            f"this protocol splits the model, so {kind} needs cut=…: {', '.join(spec.cuts)} or a stage name"
-        )
+        choices = f"{', '.join(spec.cuts)} or a stage name" if spec.cuts else ", ".join(stage_names(spec)[:-1])
+        raise ScenarioError(f"this protocol splits the model, so {kind} needs cut=…: {choices}")
     first = _stages_up_to(spec, spec.cut, "cut")
     last = len(stage_names(spec))
     if u_shaped:

@@ -162,6 +162,7 @@ def train_unsplit(share: HostShare, batch: Batch) -> None:
             record = share.record(position)
             for step in range(int(share.plan.steps[position])):
                 x, y = batch(position, step)
+                seat.begin(share.plan.seed, share.plan.round, int(share.plan.clients[position]), step)
                 loss, correct = seat.whole_step(x, y)
                 record.add(loss, correct, len(y))
             share.finish(position)
@@ -207,6 +208,7 @@ def visit_server(share: HostShare, visits: Sequence[Visit], batch: Batch, link: 
             position = visit.position
             x, y = batch(visit.position, visit.step)
             seat = share.seating.sit(visit.position, busy.__contains__)
+            seat.begin(share.plan.seed, share.plan.round, int(share.plan.clients[position]), visit.step)
             z = seat.forward(x)
             message = share.through(Channel.SMASHED, visit, z, None if u_shaped else y)
             link.send_smashed(visit, message.tensor, message.labels)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from raysplit.models.dropout import dropouts_in, key_dropout
 from raysplit.models.flat import FlatPortion
 from raysplit.models.network import Portions
 from raysplit.optimizers import OptimizerSpec, State, copied_state
@@ -31,6 +32,7 @@ class Seat:
 
     def __init__(self, modules: list[nn.Sequential], optimizer: OptimizerSpec) -> None:
         self.flat = FlatPortion(modules)
+        self._dropouts = dropouts_in(modules)
         self._optimizer = optimizer
         self._state: State = {}
         self._lr = math.nan
@@ -40,6 +42,11 @@ class Seat:
         self.flat.vector.copy_(vector)
         self._state = copied_state(state, self.flat.trainable)
         self._lr = lr
+
+    def begin(self, seed: int, round: int, client: int, step: int) -> None:
+        """Whose step comes next: names the masks of dropout layers. Without any it costs nothing."""
+        if self._dropouts:
+            key_dropout(self._dropouts, seed, round, client, step)
 
     def state(self) -> State:
         return copied_state(self._state, self.flat.trainable)

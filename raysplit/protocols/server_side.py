@@ -37,6 +37,7 @@ class ServerSide:
         groups: list[int],
     ) -> None:
         self._protocol = protocol
+        self._plan = plan
         self._steps = plan.steps
         self._shared = protocol.server == "shared"
         self._busy: set[int] = set()
@@ -52,6 +53,7 @@ class ServerSide:
     def smashed(self, visit: Visit, z: torch.Tensor, y: torch.Tensor | None) -> Reply:
         """One visit begins. Not U-shaped: the whole server step. U-shaped (``y`` is None): forward to the second cut."""
         seat = self._seat(visit)
+        seat.begin(self._plan.seed, self._plan.round, int(self._plan.clients[visit.position]), visit.step)
         if y is None:
             self._busy.add(visit.position)
             return Reply(Channel.FEATURES, visit, seat.forward(z), None)

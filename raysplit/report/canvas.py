@@ -45,14 +45,16 @@ DARK = Theme(
 )
 
 
-def new_figure(width: float, height: float, panels: int, theme: Theme) -> tuple[Figure, list[Axes]]:
+def new_figure(
+    width: float, height: float, panels: int, theme: Theme, sharey: bool = True
+) -> tuple[Figure, list[Axes]]:
     """A figure (size in inches) and its panels in a row, without pyplot: no global state, no window, nothing to close."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     with rc_context(_style(theme)):
         figure = Figure(figsize=(width, height), layout="constrained", facecolor=theme.paper)
-        axes = figure.subplots(1, panels, sharey=True, squeeze=False)
+        axes = figure.subplots(1, panels, sharey=sharey, squeeze=False)
     return figure, list(axes[0])
 
 

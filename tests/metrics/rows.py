@@ -16,6 +16,7 @@ def round_row(number: int, **changes: Any) -> dict[str, Any]:
         "malicious": 1,
         "update_norm": 0.25,
         "wall_s": 0.5,
+        "virtual_s": None,
         "clients_per_s": 8.0,
         "peak_memory_bytes": 1 << 30,
         "ray_calls": 2,

@@ -109,7 +109,9 @@ def test_an_uncut_protocol_ignores_the_cut():
 
 
 @pytest.mark.parametrize(
-    "layer", [nn.Dropout(0.5), nn.BatchNorm1d(4, momentum=None)], ids=["dropout", "counting-batchnorm"]
+    "layer",
+    [nn.AlphaDropout(0.5), nn.RReLU(), nn.BatchNorm1d(5, momentum=None)],
+    ids=lambda layer: type(layer).__name__,
 )
 def test_layers_with_hidden_randomness_or_memory_are_refused_by_name(layer):
     class Odd(ToyCnn):

@@ -1,0 +1,118 @@
+"""What a model is made of, stage by stage: shapes, sizes and forward FLOPs, found by passing one sample through.
+
+A FLOP is one multiplication or one addition, so a multiply-add is two. Counted are convolutions and matrix products, as in the
+literature; biases, activations, pooling and normalisation are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from raysplit.errors import ScenarioError
+from raysplit.models.network import ModelSpec, check_cut
+
+
+@dataclass(frozen=True)
+class StageFacts:
+    """One stage. ``shape``: its output without the batch; ``flops``: forward, per sample, 2 × multiply-adds.
+
+    ``buffers``: floating elements beside the parameters (BatchNorm statistics), which travel and are averaged.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    parameters: int
+    buffers: int
+    flops: int
+
+    @property
+    def smashed(self) -> int:
+        """Numbers per sample that cross the wire each way where the model is cut after this stage."""
+        return prod(self.shape)
+
+
+class PortionFlops(NamedTuple):
+    """Forward FLOPs per sample of the client's head, the server's body and the client's tail."""
+
+    head: int
+    body: int
+    tail: int
+
+
+def describe(spec: ModelSpec) -> list[StageFacts]:
+    """The stages of a model in order; raises ``ScenarioError`` where a stage does not take what the one before it gives."""
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # not torch's "meta" device, which imports its compiler to know a ReLU's shape
+        stages = spec.stages()
+    x = torch.ones(1, *spec.input_shape)
+    facts = []
+    for name, stage in stages:
+        stage.eval()  # BatchNorm takes a batch of one, dropout draws nothing
+        with torch.no_grad(), _FlopCount() as count:
+            try:
+                y = stage(x)
+            except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+                raise ScenarioError(
+                    f"{type(spec).__name__}'s stage {name!r} cannot take samples of shape {tuple(x.shape[1:])}: {error}"
+                ) from error
+        if not torch.is_tensor(y):
+            raise ScenarioError(
+                f"{type(spec).__name__}'s stage {name!r} gives a {type(y).__name__}; a stage passes one tensor"
+            )
+        facts.append(
+            StageFacts(name, tuple(y.shape[1:]), _elements(stage.parameters()), _elements(_floats(stage)), count.flops)
+        )
+        x = y
+    return facts
+
+
+def portion_flops(spec: ModelSpec, split: bool = True, u_shaped: bool = False) -> PortionFlops:
+    """Forward FLOPs per sample of each portion, cut as a protocol cuts; uncut, everything is the head."""
+    first, last = check_cut(spec, split, u_shaped)
+    flops = [stage.flops for stage in describe(spec)]
+    return PortionFlops(sum(flops[:first]), sum(flops[first:last]), sum(flops[last:]))
+
+
+def _floats(stage: nn.Module) -> Iterable[torch.Tensor]:
+    return (buffer for buffer in stage.buffers() if torch.is_floating_point(buffer))
+
+
+def _elements(tensors: Iterable[torch.Tensor]) -> int:
+    return sum(tensor.numel() for tensor in tensors)
+
+
+class _FlopCount(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts what passes through torch's dispatcher, so that a user's own layers count too.
+
+    torch.utils.flop_counter says the same (tests hold the two together), but costs seconds of imports.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """torch would import its compiler, to keep it away from ``__torch_dispatch__``; nothing here is compiled."""
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        aten = torch.ops.aten
+        match func.overloadpacket:
+            case aten.convolution:
+                x, weight, transposed = args[0], args[1], args[6]
+                self.flops += 2 * (x if transposed else out).numel() * weight[0].numel()
+            case aten.mm | aten.bmm:
+                self.flops += 2 * out.numel() * args[0].shape[-1]
+            case aten.addmm | aten.baddbmm:
+                self.flops += 2 * out.numel() * args[1].shape[-1]
+        return out

@@ -1,0 +1,79 @@
+"""Dropout whose masks are named, not drawn: a client's step drops the same units wherever and however it is played.
+
+torch's own layers draw from the process's global generator, so a mask would depend on who trained before in the same process, and a split
+network would drop other units than the unsplit one. Here a mask is a function of the scenario's seed, the round, the client, its step and the
+layer's number in the whole network. It is drawn on the CPU, so all devices agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from raysplit import rng
+
+
+class DropoutKey(NamedTuple):
+    """Whose step is being taken: with the layer's number it names the stream (seed, "dropout", round, client, step, …)."""
+
+    seed: int
+    round: int
+    client: int
+    step: int
+
+
+class SeededDropout(nn.Module):
+    """``nn.Dropout`` (or, with ``channels``, ``nn.Dropout1d`` to ``3d``, which drop whole channels) with a stream of its own.
+
+    A layer that is used several times in one step draws anew each time. Raises ``RuntimeError`` in training before ``set_key``.
+    """
+
+    def __init__(self, p: float, number: int, channels: bool = False) -> None:
+        super().__init__()
+        self.p, self.number, self.channels = p, number, channels
+        self._key: DropoutKey | None = None
+        self._calls = 0
+
+    def set_key(self, key: DropoutKey | None) -> None:
+        self._key, self._calls = key, 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        if self._key is None:
+            raise RuntimeError("a dropout layer trains before anybody said whose step it is; call key_dropout() first")
+        seed, *whose = self._key
+        generator = rng.torch_stream(seed, "dropout", *whose, self.number, self._calls)
+        self._calls += 1
+        shape = (*x.shape[:2], *(1 for _ in x.shape[2:])) if self.channels else x.shape
+        kept = torch.rand(shape, generator=generator) >= self.p
+        return x * kept.to(x.device, x.dtype).div_(1 - self.p) if self.p < 1 else x * 0
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, number={self.number}"
+
+
+def seed_dropout(network: nn.Module) -> None:
+    """Replace torch's dropout layers in place by seeded ones, numbered in the order of the network's modules."""
+    seeded: dict[nn.Module, SeededDropout] = {}
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d) and child.p > 0:
+                if child not in seeded:
+                    seeded[child] = SeededDropout(child.p, len(seeded), not isinstance(child, nn.Dropout))
+                setattr(parent, name, seeded[child])
+
+
+def dropouts_in(modules: Iterable[nn.Module]) -> list[SeededDropout]:
+    """The seeded dropout layers of some portions: what a seat keeps to hand the key to."""
+    return [layer for module in modules for layer in module.modules() if isinstance(layer, SeededDropout)]
+
+
+def key_dropout(layers: Iterable[SeededDropout], seed: int, round: int, client: int, step: int) -> None:
+    """Say whose step comes next; to be called before every training forward, by client and server alike."""
+    key = DropoutKey(seed, round, client, step)
+    for layer in layers:
+        layer.set_key(key)

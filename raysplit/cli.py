@@ -228,6 +228,22 @@ def data_info(path: Annotated[Path, typer.Argument(help="A population file.")]) 
     describe(path, Console())
 
 
+@data_app.command("histogram")
+def data_histogram(
+    file: File,
+    out: Annotated[Path, typer.Option("--out", help="The picture to write, NAME.png.")] = Path("histogram.png"),
+    sets: Sets = None,
+    only: Annotated[str | None, typer.Option("--only", help="The population of this scenario of the file.")] = None,
+    clients: Annotated[
+        int | None, typer.Option("--clients", help="Look at so many clients, evenly spaced; default: all.")
+    ] = None,
+) -> None:
+    """Which classes and how many samples the clients of a scenario hold: a summary and a picture."""
+    from raysplit.data_histogram import draw_histograms
+
+    draw_histograms(file, out, sets or [], only, clients, Console(soft_wrap=True, highlight=False))
+
+
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 """What becomes of a disk under a running program; nobody's mistake in here."""
 

@@ -22,7 +22,7 @@ from raysplit.engine.local import LocalEngine
 from raysplit.errors import ScenarioError
 from raysplit.metrics.tables import open_tables, read_table
 from raysplit.models.network import build, check_cut, cut, stage_names
-from raysplit.population.cohort import draw, malicious_ranks
+from raysplit.population.cohort import Turnouts
 from raysplit.population.population import Population
 from raysplit.protocols.parties import ClientSeat, ServerSeat
 from raysplit.protocols.plan import RoundPlan
@@ -226,8 +226,7 @@ def train(scenario: Scenario) -> float:
 
 
 def _first_plan(scenario: Scenario, population: Population) -> RoundPlan:
-    ranks = malicious_ranks(scenario.seed, population.info.clients)
-    return make_plan(scenario, population, 1, draw(scenario.cohort, scenario.seed, 1, ranks))
+    return make_plan(scenario, population, 1, Turnouts(scenario.cohort, scenario.seed, population).of(1))
 
 
 def _batch(scenario: Scenario, population: Population, plan: RoundPlan) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from raysplit import rng
+from raysplit.defenses.aggregation.aggregation import roots_of
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.engine.checkpoints import write_checkpoint
 from raysplit.engine.engine import Engine, RoundStart
@@ -91,12 +93,14 @@ def simulate(
         start = RoundStart(before.client, before.server, before.server_state, _kept(before, plan))
         outcome = engine.train(plan, start)
         meeting = None
-        client = outcome.client_vector
+        client, memory = outcome.client_vector, before.defense
         fed_states = dict(before.fed_states)
         factor = 1.0 if scenario.training.schedule is None else scenario.training.schedule.factor(round, rounds)
         fed = scenario.training.aggregate
         if client is None:
-            meeting = meet(scenario, plan, drawn, outcome, before.client, layout.client.parameters)
+            root = _root_portion(scenario, population, engine, before, round) if plan.rows else None
+            meeting = meet(scenario, plan, drawn, outcome, before.client, layout.client.parameters, memory, root)
+            memory = meeting.memory
             client, fed_states["client"] = step_on_aggregate(
                 fed, before.client, meeting.portion, layout.client.parameters, before.fed_states.get("client"), factor
             )
@@ -109,7 +113,7 @@ def simulate(
                 fed, before.server, averaged, layout.server.parameters, before.fed_states.get("server"), factor
             )
         kept = {**before.client_states, **outcome.client_states}
-        state = GlobalState(round, client.cpu(), server.cpu(), server_state, kept, fed_states)
+        state = GlobalState(round, client.cpu(), server.cpu(), server_state, kept, fed_states, memory)
         trained = sum(record.loss for record in outcome.records.values())
         diverged = not (
             math.isfinite(trained) and bool(state.client.isfinite().all() and state.server.isfinite().all())
@@ -176,6 +180,21 @@ def make_plan(scenario: Scenario, population: Population, round: int, drawn: Dra
     )
 
 
+def _root_portion(
+    scenario: Scenario, population: Population, engine: Engine, before: GlobalState, round: int
+) -> torch.Tensor | None:
+    """What the rule's root clients make of the round's start, [d], or None where it has none.
+
+    They train beside the cohort, honestly, with fresh optimisers and against a server portion that is then thrown away; they are in no
+    table. A root client may also be drawn into the cohort, and lie there.
+    """
+    roots = np.array(roots_of(scenario.defense), dtype=np.int64)
+    if not len(roots):
+        return None
+    plan = replace(make_plan(scenario, population, round, Drawn(roots, np.zeros(len(roots), dtype=bool))), rows=False)
+    return sum_groups(engine.train(plan, RoundStart(before.client, before.server, before.server_state, {})).client_sums)
+
+
 def evaluation_clients(scenario: Scenario, population: int) -> np.ndarray:
     """Whose test sets judge the global model: the same clients in every round and trial, int64, ascending."""
     count = scenario.evaluation.clients
@@ -191,6 +210,12 @@ def check_population(scenario: Scenario, info: PopulationInfo) -> None:
         raise ScenarioError(
             f"Cohort.size is {scenario.cohort.size}, but the population {info.name!r} has only {info.clients} clients; draw at most {info.clients}"
         )
+    for root in roots_of(scenario.defense):
+        if root >= info.clients:
+            raise ScenarioError(
+                f"{type(scenario.defense).__name__} names the root client {root}, but the population {info.name!r} has only {info.clients} clients, "
+                "counted from 0"
+            )
     if info.shape != model.input_shape:
         raise PopulationError(
             f"{type(model).__name__} takes samples of shape {model.input_shape}, but population {info.name!r} has {info.shape}; "

@@ -17,7 +17,7 @@ class GlobalState:
     """After ``round`` rounds. ``client``, ``server``: the global portions, flat (server empty where nothing is cut).
 
     ``server_state``: the shared server portion's optimiser; ``client_states``: kept client optimisers by client id;
-    ``fed_states``: the optimisers on the aggregated "client" and "server" portions.
+    ``fed_states``: the optimisers on the aggregated "client" and "server" portions. ``defense``: the aggregation rule's memory.
     """
 
     round: int
@@ -26,6 +26,7 @@ class GlobalState:
     server_state: State = field(default_factory=dict)
     client_states: dict[int, State] = field(default_factory=dict)
     fed_states: dict[str, State] = field(default_factory=dict)
+    defense: State = field(default_factory=dict)
 
 
 class Layout:

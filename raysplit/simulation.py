@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ import torch
 
 from raysplit import rng
 from raysplit.costs.clock import Clock
+from raysplit.defenses.aggregation.aggregation import roots_of
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.engine.checkpoints import write_checkpoint
 from raysplit.engine.engine import Engine, RoundStart
@@ -25,7 +26,7 @@ from raysplit.errors import PopulationError, ScenarioError
 from raysplit.fed_server import attacks_in, meet, step_on_aggregate, sum_groups
 from raysplit.metrics.tables import Tables
 from raysplit.personal import keep_portions
-from raysplit.population.cohort import Turnout, Turnouts
+from raysplit.population.cohort import Drawn, Turnout, Turnouts
 from raysplit.population.population import Population, PopulationInfo
 from raysplit.protocols.plan import Outcome, RoundPlan, cut_groups
 from raysplit.protocols.visits import steps_per_epoch
@@ -106,7 +107,7 @@ def simulate(
         start = RoundStart(before.client, before.server, before.server_state, kept_states, own)
         outcome = engine.train(plan, start) if len(plan.clients) else _passed_over(before)
         meeting = None
-        client, portions = outcome.client_vector, before.client_portions
+        client, portions, memory = outcome.client_vector, before.client_portions, before.defense
         fed_states = dict(before.fed_states)
         factor = 1.0 if scenario.training.schedule is None else scenario.training.schedule.factor(round, rounds)
         fed = scenario.training.aggregate
@@ -114,7 +115,9 @@ def simulate(
         if scenario.protocol.meeting == "personal":
             client, (portions, moved) = before.client, keep_portions(before, plan, outcome)
         elif client is None:
-            meeting = meet(scenario, plan, drawn, outcome, before.client, layout.client.parameters)
+            root = _root_portion(scenario, population, engine, before, round) if plan.rows else None
+            meeting = meet(scenario, plan, drawn, outcome, before.client, layout.client.parameters, memory, root)
+            memory = meeting.memory
             client, fed_states["client"] = step_on_aggregate(
                 fed, before.client, meeting.portion, layout.client.parameters, before.fed_states.get("client"), factor
             )
@@ -127,7 +130,7 @@ def simulate(
                 fed, before.server, averaged, layout.server.parameters, before.fed_states.get("server"), factor
             )
         kept = {**before.client_states, **outcome.client_states}
-        state = GlobalState(round, client.cpu(), server.cpu(), server_state, kept, fed_states, portions)
+        state = GlobalState(round, client.cpu(), server.cpu(), server_state, kept, fed_states, portions, memory)
         trained = sum(record.loss for record in outcome.records.values())
         diverged = not (
             math.isfinite(trained)
@@ -209,6 +212,23 @@ def make_plan(scenario: Scenario, population: Population, round: int, turnout: T
     )
 
 
+def _root_portion(
+    scenario: Scenario, population: Population, engine: Engine, before: GlobalState, round: int
+) -> torch.Tensor | None:
+    """What the rule's root clients make of the round's start, [d], or None where it has none.
+
+    They train beside the cohort, honestly, with fresh optimisers and against a server portion that is then thrown away; they are in no
+    table. A root client may also be drawn into the cohort, and lie there.
+    """
+    roots = np.array(roots_of(scenario.defense), dtype=np.int64)
+    if not len(roots):
+        return None
+    everybody = Drawn(roots, np.zeros(len(roots), dtype=bool))
+    nobody = everybody.where(everybody.malicious)
+    plan = replace(make_plan(scenario, population, round, Turnout(everybody, nobody, nobody)), rows=False)
+    return sum_groups(engine.train(plan, RoundStart(before.client, before.server, before.server_state, {})).client_sums)
+
+
 def evaluation_clients(scenario: Scenario, population: int) -> np.ndarray:
     """Whose test sets judge the global model: the same clients in every round and trial, int64, ascending."""
     count = scenario.evaluation.clients
@@ -221,6 +241,12 @@ def check_population(scenario: Scenario, info: PopulationInfo) -> None:
     """Raise where a scenario and the data that it opened do not fit each other."""
     model = scenario.model
     scenario.cohort.check(info.clients, info.name)
+    for root in roots_of(scenario.defense):
+        if root >= info.clients:
+            raise ScenarioError(
+                f"{type(scenario.defense).__name__} names the root client {root}, but the population {info.name!r} has only {info.clients} clients, "
+                "counted from 0"
+            )
     if info.shape != model.input_shape:
         raise PopulationError(
             f"{type(model).__name__} takes samples of shape {model.input_shape}, but population {info.name!r} has {info.shape}; "

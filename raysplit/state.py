@@ -19,6 +19,7 @@ class GlobalState:
     ``server_state``: the shared server portion's optimiser; ``client_states``: kept client optimisers by client id;
     ``fed_states``: the optimisers on the aggregated "client" and "server" portions. ``client_portions``: where clients keep portions
     of their own, those of all clients that ever trained, by id; ``client`` is then the initial one, with which others begin.
+    ``defense``: the aggregation rule's memory.
     """
 
     round: int
@@ -28,6 +29,7 @@ class GlobalState:
     client_states: dict[int, State] = field(default_factory=dict)
     fed_states: dict[str, State] = field(default_factory=dict)
     client_portions: dict[int, torch.Tensor] = field(default_factory=dict)
+    defense: State = field(default_factory=dict)
 
 
 class Layout:

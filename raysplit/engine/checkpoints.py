@@ -135,6 +135,7 @@ def _record(path: Path) -> dict[str, Any]:
 
 def _flatten(state: GlobalState) -> dict[str, torch.Tensor]:
     tensors = {f"server/{name}": t.contiguous() for name, t in state.server_state.items()}
+    tensors.update({f"defense/{name}": t.contiguous() for name, t in state.defense.items()})
     for portion, kept in state.fed_states.items():
         tensors.update({f"fed/{portion}/{name}": t.contiguous() for name, t in kept.items()})
     for client, kept in state.client_states.items():
@@ -146,8 +147,8 @@ def _unflatten(round: int, client: torch.Tensor, server: torch.Tensor, tensors: 
     state = GlobalState(round, client, server)
     for name, tensor in tensors.items():
         kind, _, rest = name.partition("/")
-        if kind == "server":
-            state.server_state[rest] = tensor
+        if kind in ("server", "defense"):
+            (state.server_state if kind == "server" else state.defense)[rest] = tensor
             continue
         owner, _, field = rest.partition("/")
         if kind == "fed":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,7 +37,7 @@ def class_histogram(counts: np.ndarray, title: str, theme: Theme = LIGHT) -> Fig
     below.set_xlabel("client" if clients <= MANY else "clients, in order of their main class and its share")
     summary = SkewSummary.of(counts)
     above.set_title(
-        f"{title}\n{clients:,} clients, {summary.samples:,} training samples, {summary.classes:.1f} classes a client, "
+        f"{textwrap.fill(title, 100)}\n{clients:,} clients, {summary.samples:,} training samples, {summary.classes:.1f} classes a client, "
         f"mean distance to the whole {summary.distance:.2f}",
         loc="left",
         fontsize=9.5,

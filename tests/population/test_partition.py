@@ -14,6 +14,7 @@ from raysplit.population.arrow import ArrowFile
 from raysplit.population.arrow_writer import ClientData, write_population
 from raysplit.population.partition.classes_per_client import ClassesPerClient
 from raysplit.population.partition.dirichlet import Dirichlet
+from raysplit.population.partition.feature_skew import NoiseLevels
 from raysplit.population.partition.filling import fill
 from raysplit.population.partition.iid import Iid
 from raysplit.population.partition.natural import Natural
@@ -123,6 +124,19 @@ def test_samples_are_the_pools_own(by, tmp_path):
                 read = getattr(opened, which)(client)
                 assert (read.x.numpy() == x[which][mine]).all() and (read.y.numpy() == y[which][mine]).all()
                 assert (opened.labels(client, which) == y[which][mine]).all()
+
+
+def test_numbers_are_dealt_as_bytes_are(tmp_path):
+    x = np.random.default_rng(0).standard_normal((30, 1, 1, 4)).astype(np.float32)
+    client = ClientData("all", x[:24], np.arange(24) % 3, x[24:], np.arange(6) % 3)
+    write_population(tmp_path / "table.arrow", [client], name="table", shape=(1, 1, 4), classes=3, dtype="float32")
+    population = partitioned(ArrowFile(str(tmp_path / "table.arrow")), Dirichlet(1.0), 4).open()
+    assert population.info.dtype == "float32"
+    for mine in range(4):
+        assert (population.train(mine).x.numpy() == x[population.samples(mine, "train")]).all()
+    noisy = partitioned(ArrowFile(str(tmp_path / "table.arrow")), Dirichlet(1.0), 4, features=NoiseLevels(0.1)).open()
+    change = np.concatenate([(noisy.train(k).x - population.train(k).x).numpy() for k in range(4)])
+    assert change.dtype == np.float32 and 0.03 < change.std() < 0.12
 
 
 @part
@@ -461,3 +475,19 @@ def test_what_cannot_be_dealt_is_refused(make, error, words):
     with pytest.raises(error, match=words) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+def test_real_writers_dealt_and_gathered_again(real_femnist):
+    """Every image of every real writer comes back exactly once, whatever the partitioner."""
+
+    def fingerprints(population, which):
+        found = []
+        for client in ids(population):
+            x, y = getattr(population, which)(int(client))
+            found += [(label, image.tobytes()) for label, image in zip(y.tolist(), x.numpy(), strict=True)]
+        return sorted(found)
+
+    pool = {which: fingerprints(real_femnist.open(), which) for which in ("train", "test")}
+    for by in (Dirichlet(0.3), Shards(2), ClassesPerClient(5), Natural()):
+        population = partitioned(real_femnist, by, 50).open()
+        assert {which: fingerprints(population, which) for which in pool} == pool

@@ -15,14 +15,15 @@ class FeatureSkew(Protocol):
     """A frozen dataclass; the same client always sees the same bytes."""
 
     def change(self, x: np.ndarray, client: int, clients: int, stream: np.random.Generator) -> np.ndarray:
-        """All of one client's samples, uint8 [n, C, H, W], as that client sees them; ``x`` stays as it is."""
+        """All of one client's samples, uint8 or float32 [n, C, H, W], as that client sees them; ``x`` stays as it is."""
         ...
 
 
 @part
 class NoiseLevels:
-    """Client k of K adds Gaussian noise of sd ``sd``·(k + 1)/K, in units of the full range 0 … 1, rounded and clipped to bytes.
+    """Client k of K adds Gaussian noise of sd ``sd``·(k + 1)/K. Bytes: in units of their full range, rounded and clipped.
 
+    Float32 samples: in their own units.
     Li et al. 2022, NIID-Bench, "noise-based feature imbalance" (there the variance grows so; here the standard deviation does).
     """
 
@@ -32,8 +33,9 @@ class NoiseLevels:
         within("NoiseLevels.sd", self.sd, 0, 10)
 
     def change(self, x: np.ndarray, client: int, clients: int, stream: np.random.Generator) -> np.ndarray:
-        noise = stream.standard_normal(x.shape, dtype=np.float32) * np.float32(255 * self.sd * (client + 1) / clients)
-        return np.clip(np.rint(x + noise), 0, 255).astype(np.uint8)
+        unit = 255 if x.dtype == np.uint8 else 1
+        noise = stream.standard_normal(x.shape, dtype=np.float32) * np.float32(unit * self.sd * (client + 1) / clients)
+        return _of_kind(x, x + noise)
 
 
 @part
@@ -55,7 +57,7 @@ class Rotations:
 
 
 def rotated(x: np.ndarray, degrees: float) -> np.ndarray:
-    """``x``, uint8 [n, C, H, W], turned counter-clockwise about the centre, bilinear, borders continued."""
+    """``x``, [n, C, H, W], turned counter-clockwise about the centre, bilinear, borders continued."""
     height, width = x.shape[2:]
     sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
     down, right = np.mgrid[:height, :width].astype(np.float64)
@@ -68,4 +70,9 @@ def rotated(x: np.ndarray, degrees: float) -> np.ndarray:
     lower, later = row - top, column - left
     above = x[:, :, top, left] * (1 - later) + x[:, :, top, far] * later
     below = x[:, :, bottom, left] * (1 - later) + x[:, :, bottom, far] * later
-    return np.rint(above * (1 - lower) + below * lower).astype(np.uint8)
+    return _of_kind(x, above * (1 - lower) + below * lower)
+
+
+def _of_kind(x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """``values`` in the type of ``x``; bytes rounded and clipped."""
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8) if x.dtype == np.uint8 else values.astype(x.dtype)

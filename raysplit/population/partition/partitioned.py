@@ -215,6 +215,7 @@ class OpenPartitioned:
             classes=pool.classes,
             shape=pool.shape,
             synthetic=pool.synthetic,
+            dtype=pool.dtype,
             digest=digest.hexdigest(),
             description=f"{pool.description or pool.name}; dealt to {spec.clients} clients by {spec.by}{filled}{left_out}",
         )

@@ -23,7 +23,7 @@ CASES = [
     (SplitFedV1(True, "accumulated", "sum"), "fc1", 2, "pooled", ()),
     (SplitFedV1(reading="accumulated"), None, 1, "colocated", slow),
     (MiniBatchSfl(), None, 1, "pooled", slow),
-    (MiniBatchSfl(), None, 2, "pooled", ()),
+    (MiniBatchSfl(), None, 2, "pooled", slow),
     (MiniBatchSfl(True), "fc1", 1, "colocated", slow),
     (SplitFedV3(), None, 1, "colocated", slow),
     (SplitFedV3(), None, 2, "colocated", ()),

@@ -21,7 +21,7 @@ from raysplit.engine.engine import RoundStart
 from raysplit.engine.local import LocalEngine
 from raysplit.errors import ScenarioError
 from raysplit.fed_server import sum_groups
-from raysplit.population.cohort import Cohort, Drawn
+from raysplit.population.cohort import Cohort, Drawn, Turnout
 from raysplit.protocols.centralized import Centralized
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.split_learning import SplitLearning
@@ -178,7 +178,8 @@ def test_what_is_left_trains_as_if_nobody_else_had_been_drawn():
     took_part, left, _ = first_round(dropped)
     assert (len(took_part), len(left)) == (5, 1)
     five = Drawn(np.array(sorted(took_part)), np.zeros(5, dtype=bool))
-    plan = make_plan(scenario, scenario.population.open(), 1, five)
+    nobody = five.where(five.malicious)
+    plan = make_plan(scenario, scenario.population.open(), 1, Turnout(five, nobody, nobody))
     start = Layout(scenario).initial()
     with LocalEngine(scenario) as engine:
         outcome = engine.train(plan, RoundStart(start.client, start.server, None, {}))

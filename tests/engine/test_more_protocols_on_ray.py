@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from raysplit.engine.cluster import object_store_bytes
+from raysplit.engine.placement import Wanted, lay_out
 from raysplit.optimizers import Adam
 from raysplit.population.cohort import Cohort
 from raysplit.protocols.cycle_sl import CyclePsl, CycleSfl
@@ -23,7 +25,7 @@ CASES = [
     (SplitFedV1(True, "accumulated", "sum"), "fc1", 2, "pooled", ()),
     (SplitFedV1(reading="accumulated"), None, 1, "colocated", slow),
     (MiniBatchSfl(), None, 1, "pooled", slow),
-    (MiniBatchSfl(), None, 2, "pooled", ()),
+    (MiniBatchSfl(), None, 2, "pooled", slow),
     (MiniBatchSfl(True), "fc1", 1, "colocated", slow),
     (SplitFedV3(), None, 1, "colocated", slow),
     (SplitFedV3(), None, 2, "colocated", ()),
@@ -69,10 +71,14 @@ def test_ray_gives_the_bits_of_the_local_engine(cluster, protocol, tail, hosts, 
 
 
 def test_shared_portions_of_personal_clients_are_pooled_when_nothing_is_asked(cluster):
-    from raysplit.engine.placement import Wanted, lay_out
-
     assert lay_out(toy(ParallelSl()), cluster, Wanted(hosts=2)).placement == "pooled"
     assert lay_out(toy(SplitFedV3()), cluster, Wanted(hosts=2)).placement == "colocated"
+
+
+def test_rays_store_has_room_for_the_portions_that_hosts_are_sent():
+    personal, averaged = (toy(p, clients=100, evaluation__clients=500) for p in (SplitFedV3(), SplitFedV1()))
+    portion = 10_000_000
+    assert object_store_bytes(personal, portion) - object_store_bytes(averaged, portion) == 2 * 600 * portion
 
 
 @pytest.mark.slow

@@ -66,13 +66,15 @@ def test_who_is_active_is_drawn_anew():
         "training__server_lr": 0,
         "population": ToyClients(6, smallest=30),
     }
-    _, own = listened(MiniBatchSfl(), **changes)
+    _, own = listened(ParallelSl(), **changes)  # nothing moves, not even by the rounding of an average
     _, sent = listened(Sglr(), **changes)
     active = {}
     for key, gradient in sent.items():
         if not gradient.equal(own[key]):
             active.setdefault(key[:2], set()).add(key[2])
-    assert len(active) > 15 and len(set(map(frozenset, active.values()))) > 5
+    first = {frozenset(active[1, step]) for step in range(7)}
+    rounds = {frozenset(active[round, 0]) for round in (1, 2, 3)}
+    assert all(len(chosen) == 3 for chosen in first | rounds) and len(first) > 2 and len(rounds) > 1
     assert set.union(*active.values()) == set(range(6))
 
 

@@ -6,7 +6,7 @@ import torch
 
 
 def largest_cluster(points: torch.Tensor, iterations: int = 300) -> torch.Tensor:
-    """Which of the ``points``, float64 [n, k], belong to the largest cluster, bool [n]; of two equal ones that of the first point.
+    """Which of the ``points``, float64 [n, k], belong to the largest cluster, bool [n]; of two equal ones the more crowded, then the lower.
 
     The bandwidth h is the mean distance of a point to its ⌈n/2⌉-th nearest, itself counted. Every point climbs to the mean of the points within h
     until it rests. Resting places are taken in order of how many points lie within h of them; one within h of a place that is
@@ -25,15 +25,14 @@ def largest_cluster(points: torch.Tensor, iterations: int = 300) -> torch.Tensor
         places = moved
         if step <= 1e-9 * max(bandwidth, 1e-9):
             break
-    crowd = (_distances(places, points) <= reach).sum(1)
+    crowd = (_distances(places, points) <= reach).sum(1).tolist()
     taken: list[int] = []
-    for i in crowd.sort(descending=True, stable=True).indices.tolist():
+    for i in sorted(range(n), key=lambda i: (-crowd[i], places[i].tolist())):
         if all(float((places[i] - places[j]).norm()) > reach for j in taken):
             taken.append(i)
     owner = _distances(points, places[taken]).argmin(1)
     sizes = torch.bincount(owner, minlength=len(taken))
-    first = next(int(label) for label in owner if sizes[label] == sizes.max())
-    return owner == first
+    return owner == int((sizes == sizes.max()).nonzero()[0])
 
 
 def _distances(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

@@ -19,7 +19,7 @@ class SignGuard:
     First, ``low`` ≤ ‖u_i‖/M ≤ ``high``. Then each update that passed is described by its shares of positive, zero and negative
     values among a ``share`` of the columns, drawn from the round's generator, and the largest cluster of these points is kept.
     Clusters are found by flat mean shift (mean_shift.py) with bandwidth the mean distance to the ⌈n/2⌉-th nearest point; of two equally
-    large ones that with the first row. The published algorithm clusters all updates and intersects; only what passed the first filter
+    large ones the denser. The published algorithm clusters all updates and intersects; only what passed the first filter
     is clustered here, so that the intersection is never empty. The variants with a similarity as fourth feature are left out.
     Defaults are those of the usual implementations; the paper was not at hand.
 

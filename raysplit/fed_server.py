@@ -66,8 +66,9 @@ def meet(
     memory: State,
     root: torch.Tensor | None = None,
 ) -> Meeting:
-    """Aggregate a round's client portions. ``drawn``: the clients that report; ``portion``: the round's start, [d]; ``parameters``: how many of d are no buffers.
+    """Aggregate a round's client portions. ``drawn``: the clients that report.
 
+    ``portion``: the round's start, [d]; ``parameters``: how many of d are no buffers.
     ``memory``: the rule's, from the round before. ``root``: the portion that the rule's root clients trained, [d].
     """
     began = time.perf_counter()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from raysplit.errors import ScenarioError
 from raysplit.parts import part
+from raysplit.population.cohort import Turnouts
 from raysplit.protocols.batched_server import last_of_each_step, union_weights
 from raysplit.protocols.cycle_sl import CycleSfl
 from raysplit.protocols.minibatch_sfl import MiniBatchSfl
@@ -94,9 +95,8 @@ def test_the_length_of_a_batch_is_known_without_drawing_it(samples, size, epochs
 @pytest.mark.parametrize("batch", [None, 1, 4, 100])
 def test_the_weights_of_a_step_add_up_to_one(batch):
     scenario = toy(MiniBatchSfl(), training__batch_size=batch, training__local_epochs=2)
-    from raysplit.population.cohort import Drawn
-
-    plan = make_plan(scenario, scenario.population.open(), 1, Drawn(np.arange(6), np.zeros(6, dtype=bool)))
+    population = scenario.population.open()
+    plan = make_plan(scenario, population, 1, Turnouts(scenario.cohort, scenario.seed, population).of(1))
     weight = union_weights(plan)
     for step in range(int(plan.steps.max())):
         assert sum(weight(v) for v in plan.visits(scenario.protocol) if v.step == step) == pytest.approx(1)

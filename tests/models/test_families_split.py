@@ -39,7 +39,7 @@ FAMILIES = {
     "sequential": (lambda cut: sequential(chain, (1, 8, 8), 5, cut, width=4), ["conv", "flat", "act"]),
     "torchvision": (
         lambda cut: torchvision_model("mobilenet_v3_small", cut=cut, input_shape=(3, 32, 32), classes=5),
-        ["features.3", "avgpool"],
+        ["features.3", "avgpool", "classifier.0"],
     ),
 }
 

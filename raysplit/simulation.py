@@ -105,7 +105,10 @@ def simulate(
         factor = 1.0 if scenario.training.schedule is None else scenario.training.schedule.factor(round, rounds)
         fed = scenario.training.aggregate
         if client is None:
-            meeting = meet(scenario, plan, drawn, outcome, before.client, layout.client.parameters)
+            try:
+                meeting = meet(scenario, plan, drawn, outcome, before.client, layout.client.parameters)
+            except ScenarioError as error:
+                raise _with_remedy(error, scenario, plan) from error
             client, fed_states["client"] = step_on_aggregate(
                 fed, before.client, meeting.portion, layout.client.parameters, before.fed_states.get("client"), factor
             )
@@ -221,6 +224,16 @@ def check_population(scenario: Scenario, info: PopulationInfo) -> None:
         raise PopulationError(
             f"{type(model).__name__} tells {model.classes} classes apart, but population {info.name!r} has {info.classes}"
         )
+
+
+def _with_remedy(error: ScenarioError, scenario: Scenario, plan: RoundPlan) -> ScenarioError:
+    """What an attack or a rule says of a cohort it cannot bear, and, where the cohort is a small one, what would help."""
+    if plan.reporting >= scenario.cohort.size:
+        return error
+    return ScenarioError(
+        f"{error}; only {plan.reporting} clients reported in round {plan.round}: "
+        f"Cohort.at_least={plan.reporting + 1} would pass over rounds like this"
+    )
 
 
 def _passed_over(state: GlobalState) -> Outcome:

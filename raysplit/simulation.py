@@ -116,7 +116,10 @@ def simulate(
             client, (portions, moved) = before.client, keep_portions(before, plan, outcome)
         elif client is None:
             root = _root_portion(scenario, population, engine, before, round) if plan.rows else None
-            meeting = meet(scenario, plan, drawn, outcome, before.client, layout.client.parameters, memory, root)
+            try:
+                meeting = meet(scenario, plan, drawn, outcome, before.client, layout.client.parameters, memory, root)
+            except ScenarioError as error:
+                raise _with_remedy(error, scenario, plan) from error
             memory = meeting.memory
             client, fed_states["client"] = step_on_aggregate(
                 fed, before.client, meeting.portion, layout.client.parameters, before.fed_states.get("client"), factor
@@ -261,6 +264,16 @@ def check_population(scenario: Scenario, info: PopulationInfo) -> None:
         raise PopulationError(
             f"{type(model).__name__} tells {model.classes} classes apart, but population {info.name!r} has {info.classes}"
         )
+
+
+def _with_remedy(error: ScenarioError, scenario: Scenario, plan: RoundPlan) -> ScenarioError:
+    """What an attack or a rule says of a cohort it cannot bear, and, where the cohort is a small one, what would help."""
+    if plan.reporting >= scenario.cohort.size:
+        return error
+    return ScenarioError(
+        f"{error}; only {plan.reporting} clients reported in round {plan.round}: "
+        f"Cohort.at_least={plan.reporting + 1} would pass over rounds like this"
+    )
 
 
 def _passed_over(state: GlobalState) -> Outcome:

@@ -76,7 +76,8 @@ class Cohort:
         return round(self.malicious * clients)
 
     def check(self, population: int, name: str) -> None:
-        """Raise ``ScenarioError`` where the population ``name`` of ``population`` clients cannot give such cohorts."""
+        """Raise ``ScenarioError`` where the population ``name`` of ``population`` clients cannot give such cohorts, and
+        ``PopulationError`` where the availability trace does not fit it."""
         if self.size > population:
             raise ScenarioError(
                 f"Cohort.size is {self.size}, but the population {name!r} has only {population} clients; draw at most {population}"
@@ -88,6 +89,8 @@ class Cohort:
                     f"Poisson(rate={self.draw.rate:g}) draws {mean:g} of the {population} clients of {name!r} on average, but "
                     f"Cohort.size is {self.size}; give size={max(1, round(mean))} or leave rate out"
                 )
+        if self.available is not None:
+            self.available.presence(population)
 
 
 def malicious_ranks(seed: int, population: int) -> np.ndarray:

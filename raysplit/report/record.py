@@ -84,6 +84,11 @@ def _outcome(run: Run) -> str:
         ("Data", f"{type_name(run.scenario.get('population'))}, {population}"),
         ("Model digest", run.state.digest or "not recorded"),
         ("Clients a round", _range(rounds["clients"])),
+        (
+            "Drawn, not heard",
+            count(int(sum(_known(rounds.get("dropped", []))))) if any(rounds.get("dropped", [])) else "",
+        ),
+        ("Rounds passed over", count(rounds["clients"].count(0)) if 0 in rounds["clients"] else ""),
         ("Time", f"{seconds(sum(rounds['wall_s']))}, median {seconds(_median(rounds['wall_s']))} a round"),
         ("Virtual time", _virtual(rounds.get("virtual_s", []))),
         ("Speed", f"{significant(_median(rounds['clients_per_s']))} clients/s, median of the rounds"),

@@ -140,6 +140,10 @@ edited("attack-too-late", "SplitFedV2()", "SplitFedV2(), attack=AgrTailored(star
 edited("defense-no-channel", "SplitFedV2()", "SplitLearning(), defense=Median()")
 edited("defense-trim", "SplitFedV2()", "SplitFedV2(), defense=TrimmedMean(trim=2)")
 edited("cohort-too-large", "size=4", "size=21")
+edited("cohort-poisson", "size=4", "size=4, draw=Poisson(0.5)")
+edited("cohort-unreachable", "size=4", "size=4, at_least=5")
+edited("cohort-dropouts", "size=4", "size=4, dropouts=Dropouts(10)")
+edited("cohort-trace", "size=4", "size=4, available=TraceFile('there.csv')")
 edited("state-travels", "lr=0.05", 'lr=0.05, client_state="travels"')
 CASES["state-persistent"] = lambda here: scenario(
     here, TINY.replace("SplitFedV2()", "SplitFedV1()").replace("lr=0.05", 'lr=0.05, server_state="persistent"')
@@ -193,6 +197,16 @@ CASES["data-option"] = lambda here: ["data", "prepare", "mnist", "--size", "64"]
 CASES["data-table-label"] = lambda here: ["data", "prepare", "table", "--from", "t.csv", "--out", "t.arrow"]
 CASES["data-own-out"] = lambda here: ["data", "prepare", "image_folder", "--from", "."]
 edited("population-option", "writers=20", "writers=0")
+edited(
+    "partition-option",
+    "synthetic_writers(writers=20, mean_samples=30, sd_samples=5)",
+    "partitioned(femnist(), Dirichlet(-1), 10)",
+)
+edited(
+    "partition-starved",
+    "synthetic_writers(writers=20, mean_samples=30, sd_samples=5)",
+    "partitioned(synthetic_writers(writers=2, mean_samples=30, sd_samples=0), Iid(), 100)",
+)
 edited("population-unprepared", "synthetic_writers(writers=20, mean_samples=30, sd_samples=5)", "femnist()")
 
 

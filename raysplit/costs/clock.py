@@ -31,7 +31,8 @@ class Late:
 
     def without(self, drawn: Drawn) -> Drawn:
         """The cohort without them."""
-        return Drawn(np.delete(drawn.clients, self.positions), np.delete(drawn.malicious, self.positions))
+        on_time = ~np.isin(drawn.clients, self.clients)
+        return Drawn(drawn.clients[on_time], drawn.malicious[on_time])
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Clock:
     def late(self, plan: RoundPlan) -> Late | None:
         """Who of the planned clients misses the round, or None; raises ``ScenarioError`` where nobody would be left."""
         policy = self._devices.stragglers
-        if isinstance(policy, Wait):
+        if isinstance(policy, Wait) or len(plan.clients) == 0:
             return None
         times = [self.alone(plan, position) for position in range(len(plan.clients))]
         needed = np.array([time.finish_s for time in times])

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from raysplit.attacks.poisoning.poisoning import UpdateAttack
 from raysplit.channels import Channel
 from raysplit.costs.devices import Devices
+from raysplit.costs.known import check_known
 from raysplit.costs.stragglers import check_stragglers
 from raysplit.defenses.aggregation.aggregation import AggregationRule
 from raysplit.defenses.aggregation.mean import Mean
@@ -133,6 +134,7 @@ def _check(scenario: Scenario) -> None:
             f"Training(server_state='persistent') needs one shared server portion, but {kind} has replicas that are averaged; use 'fresh'"
         )
     if scenario.devices is not None:
+        check_known(protocol, "virtual time")
         check_stragglers(scenario.devices.stragglers, protocol, scenario.cohort)
     if protocol.meeting != "averaging":
         if not isinstance(scenario.defense, Mean):

@@ -31,10 +31,13 @@ def cuts_table(table: CutTable) -> Table:
         caption="\n".join(notes(table)),
         caption_justify="left",
         box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+        padding=(0, 1),
+        show_edge=False,
+        pad_edge=False,
+        collapse_padding=True,
     )
-    shown.add_column("cut after", no_wrap=True)
-    heads = ["client's\nweights %", "\nFLOPs %", "smashed\na sample", "bytes a\nround", "virtual\nround"]
+    shown.add_column("cut after", overflow="fold")
+    heads = ["client's\nweights", "\nFLOPs", "smashed\na sample", "bytes a\nround", "virtual\nround"]
     heads += ["client\nstep", "server\nstep"] + (
         [f"accuracy\n{table.rounds} rounds"] if table.rounds is not None else []
     )
@@ -43,8 +46,8 @@ def cuts_table(table: CutTable) -> Table:
     for row in table.cuts:
         cells = [
             _name(row),
-            share(row.parameter_share),
-            share(row.flops_share),
+            share(row.parameter_share) + " %",
+            share(row.flops_share) + " %",
             size(row.smashed_bytes),
             size(row.round_bytes),
             seconds(row.virtual_s),
@@ -199,5 +202,5 @@ def _name(row: Cut) -> str:
 
 def share(fraction: float) -> str:
     """A percentage that tells 0.05 from 0 and 99.9 from 100."""
-    value = 100 * fraction
+    value = 100 * fraction if fraction == 1 else min(100 * fraction, 99.99)
     return significant(value, 2) if value < 1 else f"{value:.2f}" if value > 99 else f"{value:.1f}"

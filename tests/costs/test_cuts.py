@@ -133,7 +133,7 @@ def test_the_picture_has_a_panel_a_cost_and_a_bar_a_cut(rounds):
 
 
 @pytest.mark.parametrize(
-    ("fraction", "text"), [(0.0005, "0.050"), (0.059, "5.9"), (0.9911, "99.11"), (0.99995, "100.00")]
+    ("fraction", "text"), [(0.0005, "0.050"), (0.059, "5.9"), (0.9911, "99.11"), (0.99995, "99.99"), (1.0, "100.00")]
 )
 def test_shares_keep_the_digits_that_matter(fraction, text):
     assert share(fraction) == text

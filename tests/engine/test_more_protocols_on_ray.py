@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import torch
 
 from raysplit.engine.cluster import object_store_bytes
 from raysplit.engine.placement import Wanted, lay_out
+from raysplit.engine.ray_engine import _own
 from raysplit.optimizers import Adam
 from raysplit.population.cohort import Cohort
 from raysplit.protocols.cycle_sl import CyclePsl, CycleSfl
@@ -93,3 +96,10 @@ def test_a_process_killed_while_others_wait_for_it_changes_no_bit(cluster, tmp_p
     assert assassin.struck and not alive(pid)
     assert played.tables["rounds"].column("retries").to_pylist()[1] >= 1
     assert_same(played, play(toy(protocol, training__rounds=3)))
+
+
+def test_a_host_is_sent_the_portions_of_its_own_clients_alone():
+    kept = {client: torch.full((2,), float(client)) for client in (3, 5, 8)}
+    sent = _own(kept, np.array([8, 3, 4]))
+    assert sorted(sent) == [3, 8] and sent[8].array.tolist() == [8.0, 8.0]
+    assert _own(None, np.array([8])) is None

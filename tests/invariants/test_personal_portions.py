@@ -108,6 +108,15 @@ def test_the_servers_first_round_is_that_of_the_protocol_with_averaging(personal
     assert server_gap() > 1e-4
 
 
+def test_the_norm_of_a_round_is_that_of_the_mean_update():
+    """In the first round that is what averaging would have made of it."""
+    own, averaged = (
+        play(toy(p, training__rounds=1, training__precision="float64")) for p in (SplitFedV3(), SplitFedV1())
+    )
+    norms = [played.tables["rounds"]["update_norm"].to_pylist()[0] for played in (own, averaged)]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-12) and norms[0] > 1e-3
+
+
 @pytest.mark.parametrize(
     "protocol,tail",
     [(SplitFedV3(), None), (ParallelSl(), None), (SplitFedV3(True), "fc1"), (ParallelSl(u_shaped=True), "fc1")],

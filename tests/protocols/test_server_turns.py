@@ -80,6 +80,8 @@ def test_every_client_takes_every_step_once_and_nobody_the_next_before_all(steps
     visits = shared_visits(protocol, 7, 3, steps)
     assert sorted(visits) == [Visit(p, s) for p in range(len(steps)) for s in range(steps[p])]
     assert [v.step for v in visits] == sorted(v.step for v in visits)
+    if protocol.meeting != "handover":
+        assert visits == sorted(visits, key=lambda v: (v.step, v.position)), "sums are taken in cohort order"
     last = last_of_each_step(visits)
     assert sorted(v.step for v in last) == list(range(max(steps)))
     assert all(visits.index(v) + 1 == len(visits) or visits[visits.index(v) + 1].step == v.step + 1 for v in last)

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from raysplit.engine.checkpoints import newest_checkpoint, read_checkpoint
 from raysplit.engine.engine import Engine
@@ -23,6 +23,9 @@ from raysplit.scenario import Scenario
 from raysplit.scenario_file import apply_sets, load_scenarios
 from raysplit.simulation import Progress, RoundReport, check_population, simulate
 from raysplit.state import GlobalState, Layout
+
+if TYPE_CHECKING:
+    from raysplit.engine.crew import Crew
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def run(job: Job, choice: EngineChoice, watch: Watch, overwrite: bool = False) -
     return ended
 
 
-def _run(job: Job, choice: EngineChoice, cluster: Resources | None, watch: Watch, overwrite: bool) -> Ended:
+def _run(job: Job, choice: EngineChoice, cluster: Cluster | None, watch: Watch, overwrite: bool) -> Ended:
     layout = Layout(job.scenario)
     with open_engine(job.scenario, choice, cluster, job.module) as engine:
         create(job.folder, job.scenario, job.source, job.origin, overwrite)
@@ -286,23 +289,31 @@ def check_address(address: str) -> None:
         ) from error
 
 
+class Cluster(NamedTuple):
+    """A connected Ray cluster, and its actors that wait for the next scenario."""
+
+    resources: Resources
+    crew: Crew
+
+
 @contextmanager
-def open_cluster(choice: EngineChoice, portions: list[tuple[Scenario, int]]) -> Iterator[Resources | None]:
+def open_cluster(choice: EngineChoice, portions: list[tuple[Scenario, int]]) -> Iterator[Cluster | None]:
     """The Ray cluster for scenarios and the bytes of their larger portions; None for the local engine. Ray is imported only if it is used."""
     if choice.engine == "local":
         yield None
         return
     from raysplit.engine.cluster import connect, object_store_bytes
+    from raysplit.engine.crew import Crew
 
     store = max(object_store_bytes(scenario, portion) for scenario, portion in portions)
     cpus = None if choice.hosts is None else choice.hosts + (choice.servers or 1)
-    with connect(choice.address, store, cpus) as resources:
-        yield resources
+    with connect(choice.address, store, cpus) as resources, Crew() as crew:
+        yield Cluster(resources, crew)
 
 
 @contextmanager
 def open_engine(
-    scenario: Scenario, choice: EngineChoice, cluster: Resources | None, module: ModuleType | None
+    scenario: Scenario, choice: EngineChoice, cluster: Cluster | None, module: ModuleType | None
 ) -> Iterator[Engine]:
     """The engine that was chosen, closed at the end."""
     if cluster is None:
@@ -317,7 +328,7 @@ def open_engine(
     wanted = Wanted(choice.hosts, choice.servers, choice.placement, choice.gpus_per_host)
     if module is not None:
         by_value(module)
-    with RayEngine(scenario, lay_out(scenario, cluster, wanted)) as engine:
+    with RayEngine(scenario, lay_out(scenario, cluster.resources, wanted), cluster.crew) as engine:
         yield engine
 
 

@@ -88,16 +88,20 @@ def _limit_gpu(share: float) -> str:
 
 @ray.remote
 class ClientHost:
-    """A shard of the virtual clients on one core or a share of a GPU."""
+    """A shard of the virtual clients on one core or a share of a GPU. It plays for one scenario at a time."""
 
-    def __init__(self, scenario: Scenario, index: int, gpus: float) -> None:
+    def __init__(self, gpus: float) -> None:
+        self._device = _limit_gpu(gpus)
+
+    def take(self, scenario: Scenario, index: int) -> int:
+        """From here on play for ``scenario``; the process id, once the population is open and the model built."""
         self._index = index
-        self._host = Host(scenario, _limit_gpu(gpus))
-
-    def ready(self) -> int:
-        """The process id, once the population is open, the model built and the kernels are warm."""
+        self._host = Host(scenario, self._device)
         self._host.initial()
         return os.getpid()
+
+    def answers(self) -> None:
+        """Returns if this process is alive and at rest."""
 
     def train(self, plan: RoundPlan, groups: Sequence[int], start: Any, portions: Any) -> Packed:
         """``portions``: by client id, those that clients of these groups keep of their own."""
@@ -138,19 +142,23 @@ class ClientHost:
 
 @ray.remote(max_concurrency=2)
 class MainServer:
-    """One member of the server pool: the shared portion, or the replicas of the hosts that it is given."""
+    """One member of the server pool: the shared portion, or the replicas of the hosts that it is given. One scenario at a time."""
 
-    def __init__(self, scenario: Scenario, token: bytes, gpus: float) -> None:
-        self._host = Host(scenario, _limit_gpu(gpus))
-        self._protocol = scenario.protocol
-        self._token = token
+    def __init__(self, gpus: float) -> None:
+        self._device = _limit_gpu(gpus)
         self._listener = socket.create_server((ray.util.get_node_ip_address(), 0), backlog=256)
         self._listener.settimeout(0.5)
         self._hung_up = threading.Event()
         self._wires: dict[int, Wire] = {}
 
-    def ready(self) -> tuple[int, tuple[str, int]]:
-        """Process id and the address on which hosts reach this server."""
+    def answers(self) -> None:
+        """Returns if this process is alive."""
+
+    def take(self, scenario: Scenario, token: bytes) -> tuple[int, tuple[str, int]]:
+        """From here on serve ``scenario`` to whoever knows ``token``; process id and the address on which hosts reach this server."""
+        self._host = Host(scenario, self._device)
+        self._protocol = scenario.protocol
+        self._token = token
         self._host.initial()
         address, port = self._listener.getsockname()[:2]
         return os.getpid(), (address, port)

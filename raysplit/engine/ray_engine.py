@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,6 +18,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError,
 
 from raysplit.engine.actors import ClientHost, MainServer, Packed, to_arrays, to_tensors
 from raysplit.engine.cluster import ready_within
+from raysplit.engine.crew import Crew, Post, Worker, end
 from raysplit.engine.engine import ClientScores, EngineCounts, RoundStart
 from raysplit.engine.host import evaluation_chunks, peak_memory_bytes
 from raysplit.engine.placement import Layout
@@ -37,24 +37,29 @@ log = logging.getLogger("raysplit")
 
 
 class RayEngine:
-    """``connect`` (cluster.py) must have been called. One engine a scenario; closing it removes its actors."""
+    """``connect`` (cluster.py) must have been called. One engine a scenario.
 
-    def __init__(self, scenario: Scenario, layout: Layout) -> None:
+    Its actors come from ``crew`` where that has some, and go back there; without one, closing the engine ends them.
+    """
+
+    def __init__(self, scenario: Scenario, layout: Layout, crew: Crew | None = None) -> None:
         self._scenario = scenario
         self._layout = layout
         self._token = secrets.token_bytes(TOKEN_BYTES)
         self._reference = ray.put(scenario)
+        self._crew = Crew() if crew is None else crew
+        self._own_crew = crew is None
         self._calls = self._retries = 0
         self._peak = 0
         self._hosts: list[Any] = []
         self._servers: list[Any] = []
-        self._addresses: list[tuple[str, int]] = []
+        self._addresses: dict[int, tuple[str, int]] = {}
         self.pids: dict[str, int] = {}
         """Process ids by actor name (``host-0``, ``server-0``), for faults and for whoever watches."""
         try:
             self._start()
         except BaseException:
-            self.close()
+            self.close(broken=True)
             raise
 
     def describe(self) -> dict[str, str | int | float]:
@@ -118,50 +123,69 @@ class RayEngine:
         self._calls = self._retries = 0
         return counts
 
-    def close(self) -> None:
-        for actor in [*self._hosts, *self._servers]:
-            ray.kill(actor, no_restart=True)
+    def close(self, broken: bool = False) -> None:
+        """Give the actors back; ``broken``: end them, as something may still be under way in them."""
+        staff = [(self._host_post, f"host-{i}", actor) for i, actor in enumerate(self._hosts)]
+        staff += [(self._server_post, f"server-{i}", actor) for i, actor in enumerate(self._servers)]
         self._hosts, self._servers = [], []
-        deadline = time.monotonic() + 10
-        while any(_alive(pid) for pid in self.pids.values()) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        workers = [(post, Worker(actor, self.pids.get(name, 0))) for post, name, actor in staff]
+        if broken or self._own_crew:
+            end([worker for _, worker in workers])
+            return
+        for post, worker in workers:
+            self._crew.release(post, worker)
 
     def __enter__(self) -> RayEngine:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, *error: object) -> None:
+        self.close(broken=kind is not None)
+
+    @property
+    def _host_post(self) -> Post:
+        return ("client host", 1, self._layout.gpus_per_host)
+
+    @property
+    def _server_post(self) -> Post:
+        return ("main server", self._layout.cpus_per_server, self._layout.gpus_per_host)
 
     def _start(self) -> None:
-        self._hosts = [self._new_host(index) for index in range(self._layout.hosts)]
-        self._servers = [self._new_server() for _ in range(self._layout.servers)]
-        self._await_ready()
+        self._hosts = self._crew.hire(self._host_post, self._layout.hosts)
+        self._servers = self._crew.hire(self._server_post, self._layout.servers)
+        self._crew.dismiss()
+        self._hosts += [_start(ClientHost, self._host_post) for _ in range(self._layout.hosts - len(self._hosts))]
+        self._servers += [
+            _start(MainServer, self._server_post) for _ in range(self._layout.servers - len(self._servers))
+        ]
+        self._enlist(list(range(len(self._hosts))), list(range(len(self._servers))))
 
-    def _await_ready(self) -> None:
-        hosts = ready_within([host.ready.remote() for host in self._hosts], "client hosts")
-        servers = ready_within([server.ready.remote() for server in self._servers], "main servers")
-        self._calls += len(hosts) + len(servers)
-        self.pids = {f"host-{i}": pid for i, pid in enumerate(hosts)}
-        self.pids.update({f"server-{i}": pid for i, (pid, _) in enumerate(servers)})
-        self._addresses = [address for _, address in servers]
-
-    def _new_host(self, index: int) -> Any:
-        options = {"num_cpus": 1, "num_gpus": self._layout.gpus_per_host, "max_restarts": 0}
-        return ClientHost.options(**options).remote(self._reference, index, self._layout.gpus_per_host)  # type: ignore[attr-defined]
-
-    def _new_server(self) -> Any:
-        options = {"num_cpus": self._layout.cpus_per_server, "num_gpus": self._layout.gpus_per_host, "max_restarts": 0}
-        return MainServer.options(**options).remote(self._reference, self._token, self._layout.gpus_per_host)  # type: ignore[attr-defined]
+    def _enlist(self, hosts: list[int], servers: list[int]) -> None:
+        """Give these actors the scenario, and wait until they are ready to train."""
+        host_calls = [self._hosts[index].take.remote(self._reference, index) for index in hosts]
+        server_calls = [self._servers[index].take.remote(self._reference, self._token) for index in servers]
+        for index, pid in zip(hosts, ready_within(host_calls, "client hosts"), strict=True):
+            self.pids[f"host-{index}"] = pid
+        for index, (pid, address) in zip(servers, ready_within(server_calls, "main servers"), strict=True):
+            self.pids[f"server-{index}"] = pid
+            self._addresses[index] = address
+        self._calls += len(host_calls) + len(server_calls)
 
     def _replace_dead(self) -> None:
-        for actors, new in ((self._hosts, self._new_host), (self._servers, lambda _: self._new_server())):
+        lost: list[list[int]] = []
+        for actors, kind, post in (
+            (self._hosts, ClientHost, self._host_post),
+            (self._servers, MainServer, self._server_post),
+        ):
+            gone = []
             for index, actor in enumerate(actors):
                 try:
-                    ray.get(actor.ready.remote(), timeout=60)
+                    ray.get(actor.answers.remote(), timeout=60)
                 except (RayActorError, ray.exceptions.GetTimeoutError):
                     ray.kill(actor, no_restart=True)
-                    actors[index] = new(index)
-        self._await_ready()
+                    actors[index] = _start(kind, post)
+                    gone.append(index)
+            lost.append(gone)
+        self._enlist(*lost)
 
     def _deal(self, plan: RoundPlan) -> list[list[int]]:
         """Groups to hosts, longest expected work first, each to the host with least."""
@@ -271,9 +295,7 @@ def _first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def _alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except OSError:
-        return False
+def _start(kind: Any, post: Post) -> Any:
+    """A new actor for a post."""
+    _, cpus, gpus = post
+    return kind.options(num_cpus=cpus, num_gpus=gpus, max_restarts=0).remote(gpus)

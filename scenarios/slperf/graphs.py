@@ -1,6 +1,6 @@
 """SLPerf, graphs: vanilla split learning, its U-shape and SplitFed on a TUDataset with a GIN; IID and Dirichlet(0.5).
 
-The post does not say which TUDataset, how many clients, nor where the network is cut: PROTEINS, five clients and the second layer are guesses.
+The post does not say which TUDataset, how many clients, nor where the network is cut: PROTEINS_full, five clients and the second layer are guesses.
 The network and its optimiser are those of Xu et al. 2019: five layers of 64, sums, Adam 0.01, halved every 50 rounds, batches of 32.
 """
 
@@ -22,7 +22,7 @@ from raysplit import (
 )
 
 CLIENTS = 5
-PROTEINS = tudataset("PROTEINS")
+PROTEINS = tudataset("PROTEINS_full")
 
 base = Scenario(
     name="slperf-proteins",

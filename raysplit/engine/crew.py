@@ -1,0 +1,68 @@
+"""Actors that outlive an engine: a process that has imported torch costs seconds, and the next scenario can use it.
+
+Nothing of a scenario stays in them: whoever takes an actor gives it another scenario.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+import ray
+
+Post = tuple[str, float, float]
+"""What an actor was started as: its kind, its CPUs and its share of a GPU."""
+
+
+class Worker(NamedTuple):
+    """An actor and its process id."""
+
+    actor: Any
+    pid: int
+
+
+class Crew:
+    """The idle actors of one cluster; use as a context manager, and what is left of them ends with it."""
+
+    def __init__(self) -> None:
+        self._idle: dict[Post, list[Worker]] = {}
+
+    def hire(self, post: Post, count: int) -> list[Any]:
+        """Up to ``count`` idle actors for a post; they are the caller's from here on."""
+        idle = self._idle.get(post, [])
+        hired, self._idle[post] = idle[:count], idle[count:]
+        return [worker.actor for worker in hired]
+
+    def release(self, post: Post, worker: Worker) -> None:
+        """Take an actor back that is alive and at rest."""
+        self._idle.setdefault(post, []).append(worker)
+
+    def dismiss(self) -> None:
+        """End all idle actors: they hold cores that others may need. Returns when their processes are gone."""
+        workers = [worker for idle in self._idle.values() for worker in idle]
+        self._idle = {}
+        end(workers)
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.dismiss()
+
+
+def end(workers: list[Worker], patience_s: float = 10) -> None:
+    """Kill actors and wait until their processes are gone."""
+    for worker in workers:
+        ray.kill(worker.actor, no_restart=True)
+    deadline = time.monotonic() + patience_s
+    while any(alive(worker.pid) for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of this machine runs; one of another machine counts as gone."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False

@@ -1,0 +1,43 @@
+"""Actors that go from one scenario to the next: the same processes, and the same bits as fresh ones."""
+
+import pytest
+import ray
+
+from raysplit.engine.crew import Crew, alive
+from raysplit.engine.placement import Wanted, lay_out
+from raysplit.engine.ray_engine import RayEngine
+from raysplit.protocols.fedavg import FedAvg
+from raysplit.protocols.splitfed_v1 import SplitFedV1
+from raysplit.protocols.splitfed_v2 import SplitFedV2
+from tests.toys import ToyCnn, play, toy
+
+
+def on_ray(scenario, cluster, crew, placement="auto"):
+    """The digest of a scenario played by a crew's actors, and their process ids."""
+    with RayEngine(scenario, lay_out(scenario, cluster, Wanted(2, 1, placement)), crew) as engine:
+        return play(scenario, engine).digest, set(engine.pids.values())
+
+
+def test_the_next_scenario_is_played_by_the_same_processes_with_the_same_bits(cluster):
+    first, second = toy(SplitFedV2()), toy(SplitFedV1(), model=ToyCnn("V1"), seed=7)
+    with Crew() as crew:
+        digest, pids = on_ray(first, cluster, crew)
+        again, same = on_ray(second, cluster, crew, "pooled")
+        third, fewer = on_ray(toy(FedAvg()), cluster, crew)
+        assert digest == play(first).digest and again == play(second).digest and third == play(toy(FedAvg())).digest
+        assert pids == same and fewer < pids, "the server was not needed"
+        assert not any(alive(pid) for pid in pids - fewer), "and gave its core back"
+    assert not any(alive(pid) for pid in pids)
+
+
+def test_actors_of_an_engine_that_failed_play_no_more(cluster):
+    scenario = toy(FedAvg())
+    with Crew() as crew:
+        with pytest.raises(RuntimeError, match="in mid-round"):  # noqa: SIM117
+            with RayEngine(scenario, lay_out(scenario, cluster, Wanted(1)), crew) as engine:
+                pids = set(engine.pids.values())
+                raise RuntimeError("in mid-round")
+        assert not any(alive(pid) for pid in pids)
+        _, fresh = on_ray(scenario, cluster, crew)
+        assert not fresh & pids
+    assert ray.is_initialized()

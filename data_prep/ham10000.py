@@ -54,7 +54,7 @@ def prepare(
     console = console or Console(stderr=True)
     # Dataverse publishes no sums with its pages: that every picture of the metadata is there and decodes is the check.
     files = [OfficialFile(name, f"{OFFICIAL}/{number}", starts_with=b"PK") for name, number in PARTS.items()]
-    files += [OfficialFile(name, f"{OFFICIAL}/{number}", starts_with=b"lesion_id") for name, number in TABLE.items()]
+    files += [OfficialFile(name, f"{OFFICIAL}/{number}") for name, number in TABLE.items()]
     folder = obtain("ham10000", files, out, source=source, mirror=mirror, patience=patience, console=console)
     client, lesions = read_ham10000(folder, size=size, seed=seed)
     count = len(client.train_y) + len(client.test_y)
@@ -101,7 +101,7 @@ def _metadata(folder: Path) -> list[tuple[str, str, str]]:
             f"{str(folder)!r} holds no {TABLES[0]} nor {TABLES[1]}; --from names the folder with it and the pictures"
         )
     try:
-        with open(file, encoding="utf-8", newline="") as text:
+        with open(file, encoding="utf-8-sig", newline="") as text:
             head = text.readline()
             text.seek(0)
             rows = list(csv.DictReader(text, delimiter="\t" if "\t" in head else ","))

@@ -1,4 +1,4 @@
-"""The command line: raysplit run | resume | report | doctor | model | data. A user's mistake is one sentence and exit code 2."""
+"""The command line: raysplit run | resume | report | cuts | model | doctor | data. A user's mistake is one sentence and exit code 2."""
 
 from __future__ import annotations
 
@@ -151,6 +151,23 @@ def model(
     from raysplit.models.overview import model_named, show
 
     show(name, model_named(name, sets or [], cut), as_json)
+
+
+@app.command()
+def cuts(
+    file: File,
+    only: Annotated[str | None, typer.Option("--only", help="The scenario of the file; default: its first.")] = None,
+    train: Annotated[int | None, typer.Option("--train", min=1, help="Rounds to train at every cut.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Where cuts.csv, cuts.json and cuts.png go.")] = None,
+    sets: Sets = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The table as JSON on standard output, nothing else.")
+    ] = False,
+) -> None:
+    """Where should I cut? Every cut of a scenario's model: shares, bytes, FLOPs, time and, with --train, accuracy."""
+    from raysplit.costs.cuts_command import show_cuts
+
+    show_cuts(file, only, train, out, sets or [], as_json)
 
 
 @data_app.command("prepare")

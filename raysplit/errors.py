@@ -26,6 +26,11 @@ class ClusterError(UserError):
     """A cluster, device or machine that cannot hold the scenario."""
 
 
+def first_line(error: Exception) -> str:
+    """What a library said, for the end of a sentence of ours."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """A closing clause that names the valid choice nearest to ``name``, or all of them."""
     choices = list(valid)

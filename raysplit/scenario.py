@@ -13,6 +13,7 @@ from typing import Any, Literal
 from raysplit.attacks.poisoning.poisoning import UpdateAttack
 from raysplit.channels import Channel
 from raysplit.costs.devices import Devices
+from raysplit.costs.known import check_known
 from raysplit.costs.stragglers import check_stragglers
 from raysplit.defenses.aggregation.aggregation import AggregationRule
 from raysplit.defenses.aggregation.mean import Mean
@@ -22,7 +23,7 @@ from raysplit.parts import part, to_json
 from raysplit.population.cohort import Cohort
 from raysplit.population.dropouts import Dropouts
 from raysplit.population.population import PopulationSpec
-from raysplit.protocols.protocol import ClientState, ServerState, TrainingProtocol
+from raysplit.protocols.protocol import ClientState, ServerState, TrainingProtocol, check_turn
 from raysplit.training import Training
 
 FORMAT = 1
@@ -47,7 +48,8 @@ class Evaluation:
 class Scenario:
     """One experiment. ``name`` goes into the run folder; ``groups``: client groups a cohort is cut into (None: by its size).
 
-    ``pixels``: what the network sees of a byte b: b/255, 1 − b/255 (ink 1 on background 0), b/127.5 − 1, or b itself (graphs). Float32 samples are seen as they are.
+    ``pixels``: what the network sees of a byte b: b/255, 1 − b/255 (ink 1 on background 0), b/127.5 − 1, or b itself (graphs).
+    Float32 samples are seen as they are.
     ``devices``: the machines from which virtual time is computed (None: no virtual time).
     ``groups`` is part of the scenario because sums are taken group by group: changing it changes last bits, the cluster never does.
     Raises ``ScenarioError`` for any combination that cannot be run as meant.
@@ -121,6 +123,7 @@ def _check(scenario: Scenario) -> None:
         raise ScenarioError(
             f"{type(scenario.model).__name__} reads packed graphs byte by byte, but Scenario.pixels is {scenario.pixels!r}; use pixels='bytes'"
         )
+    check_turn(protocol)
     check_cut(scenario.model, split=protocol.server != "none", u_shaped=protocol.u_shaped)
     if scenario.client_state == "travels" and protocol.meeting != "handover":
         raise ScenarioError(
@@ -131,13 +134,14 @@ def _check(scenario: Scenario) -> None:
             f"Training(server_state='persistent') needs one shared server portion, but {kind} has replicas that are averaged; use 'fresh'"
         )
     if scenario.devices is not None:
+        check_known(protocol, "virtual time")
         check_stragglers(scenario.devices.stragglers, protocol, scenario.cohort)
     if protocol.meeting != "averaging":
         if not isinstance(scenario.defense, Mean):
             raise ScenarioError(
                 f"{type(scenario.defense).__name__} aggregates updates at a fed server, but {kind} has no updates channel; leave defense out"
             )
-        if training.aggregate is not None:
+        if training.aggregate is not None and protocol.server != "replicas":
             raise ScenarioError(
                 f"Training.aggregate steps on aggregated portions, but {kind} aggregates nothing; leave it None"
             )

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+import torch
 
 from raysplit import rng
 from raysplit.costs.clock import Clock
+from raysplit.defenses.aggregation.aggregation import roots_of
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.engine.checkpoints import write_checkpoint
 from raysplit.engine.engine import Engine, RoundStart
 from raysplit.errors import PopulationError, ScenarioError
 from raysplit.fed_server import attacks_in, meet, step_on_aggregate, sum_groups
 from raysplit.metrics.tables import Tables
-from raysplit.optimizers import State
-from raysplit.population.cohort import Turnout, Turnouts
+from raysplit.personal import keep_portions
+from raysplit.population.cohort import Drawn, Turnout, Turnouts
 from raysplit.population.population import Population, PopulationInfo
 from raysplit.protocols.plan import Outcome, RoundPlan, cut_groups
 from raysplit.protocols.visits import steps_per_epoch
@@ -31,6 +34,8 @@ from raysplit.round_record import Evaluated, record_evaluation, record_round
 from raysplit.scenario import Scenario
 from raysplit.state import GlobalState, Layout
 from raysplit.threads import one_thread
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -97,18 +102,25 @@ def simulate(
             turnout = late.without(turnout)
             plan = make_plan(scenario, population, round, turnout)
         drawn = turnout.reporting
-        start = RoundStart(before.client, before.server, before.server_state, _kept(before, plan))
+        own = _of_cohort(before.client_portions, plan)
+        kept_states = _of_cohort(before.client_states, plan)
+        start = RoundStart(before.client, before.server, before.server_state, kept_states, own)
         outcome = engine.train(plan, start) if len(plan.clients) else _passed_over(before)
         meeting = None
-        client = outcome.client_vector
+        client, portions, memory = outcome.client_vector, before.client_portions, before.defense
         fed_states = dict(before.fed_states)
         factor = 1.0 if scenario.training.schedule is None else scenario.training.schedule.factor(round, rounds)
         fed = scenario.training.aggregate
-        if client is None:
+        moved: torch.Tensor | None = None
+        if scenario.protocol.meeting == "personal":
+            client, (portions, moved) = before.client, keep_portions(before, plan, outcome)
+        elif client is None:
+            root = _root_portion(scenario, population, engine, before, round) if plan.rows else None
             try:
-                meeting = meet(scenario, plan, drawn, outcome, before.client, layout.client.parameters)
+                meeting = meet(scenario, plan, drawn, outcome, before.client, layout.client.parameters, memory, root)
             except ScenarioError as error:
                 raise _with_remedy(error, scenario, plan) from error
+            memory = meeting.memory
             client, fed_states["client"] = step_on_aggregate(
                 fed, before.client, meeting.portion, layout.client.parameters, before.fed_states.get("client"), factor
             )
@@ -121,17 +133,20 @@ def simulate(
                 fed, before.server, averaged, layout.server.parameters, before.fed_states.get("server"), factor
             )
         kept = {**before.client_states, **outcome.client_states}
-        state = GlobalState(round, client.cpu(), server.cpu(), server_state, kept, fed_states)
+        state = GlobalState(round, client.cpu(), server.cpu(), server_state, kept, fed_states, portions, memory)
         trained = sum(record.loss for record in outcome.records.values())
         diverged = not (
-            math.isfinite(trained) and bool(state.client.isfinite().all() and state.server.isfinite().all())
+            math.isfinite(trained)
+            and bool(state.client.isfinite().all() and state.server.isfinite().all())
+            and (moved is None or bool(moved.isfinite().all()))
         )
         evaluated = None
         if round % scenario.evaluation.every == 0 or round == rounds or diverged:
-            evaluated = Evaluated.of(engine.evaluate(judges, state.client, state.server))
+            own_portions = state.client_portions if scenario.protocol.meeting == "personal" else None
+            evaluated = Evaluated.of(engine.evaluate(judges, state.client, state.server, own_portions))
         seconds = time.perf_counter() - began
         attacked = attacks_in(scenario, round, drawn) is not None
-        norm = float((state.client - before.client).norm())
+        norm = float((state.client - before.client if moved is None else moved).norm())
         if evaluated is not None:
             record_evaluation(tables, round, evaluated, diverged)
         timed = None if clock is None or not len(plan.clients) else clock.timed(plan, late)
@@ -180,6 +195,7 @@ def make_plan(scenario: Scenario, population: Population, round: int, turnout: T
     weights[len(clients) - lost :] = 0
     steps = np.array([steps_per_epoch(int(n), training.batch_size) for n in samples], dtype=np.int64)
     rows = not isinstance(scenario.defense, Mean) or attacks_in(scenario, round, drawn) is not None
+    rows = rows or scenario.protocol.meeting == "personal"
     return RoundPlan(
         round=round,
         seed=scenario.seed,
@@ -194,8 +210,26 @@ def make_plan(scenario: Scenario, population: Population, round: int, turnout: T
         server_lr=training.server_lr_at(round),
         client_state=scenario.client_state,
         server_state=scenario.server_state,
+        batch_size=training.batch_size,
         lost=lost,
     )
+
+
+def _root_portion(
+    scenario: Scenario, population: Population, engine: Engine, before: GlobalState, round: int
+) -> torch.Tensor | None:
+    """What the rule's root clients make of the round's start, [d], or None where it has none.
+
+    They train beside the cohort, honestly, with fresh optimisers and against a server portion that is then thrown away; they are in no
+    table. A root client may also be drawn into the cohort, and lie there.
+    """
+    roots = np.array(roots_of(scenario.defense), dtype=np.int64)
+    if not len(roots):
+        return None
+    everybody = Drawn(roots, np.zeros(len(roots), dtype=bool))
+    nobody = everybody.where(everybody.malicious)
+    plan = replace(make_plan(scenario, population, round, Turnout(everybody, nobody, nobody)), rows=False)
+    return sum_groups(engine.train(plan, RoundStart(before.client, before.server, before.server_state, {})).client_sums)
 
 
 def evaluation_clients(scenario: Scenario, population: int) -> np.ndarray:
@@ -210,6 +244,12 @@ def check_population(scenario: Scenario, info: PopulationInfo) -> None:
     """Raise where a scenario and the data that it opened do not fit each other."""
     model = scenario.model
     scenario.cohort.check(info.clients, info.name)
+    for root in roots_of(scenario.defense):
+        if root >= info.clients:
+            raise ScenarioError(
+                f"{type(scenario.defense).__name__} names the root client {root}, but the population {info.name!r} has only {info.clients} clients, "
+                "counted from 0"
+            )
     if info.shape != model.input_shape:
         raise PopulationError(
             f"{type(model).__name__} takes samples of shape {model.input_shape}, but population {info.name!r} has {info.shape}; "
@@ -243,6 +283,7 @@ def _passed_over(state: GlobalState) -> Outcome:
     return outcome
 
 
-def _kept(state: GlobalState, plan: RoundPlan) -> dict[int, State]:
+def _of_cohort(kept: Mapping[int, T], plan: RoundPlan) -> dict[int, T]:
+    """Of what is kept by client id, that of this round's clients."""
     mine = (int(client) for client in plan.clients)
-    return {client: state.client_states[client] for client in mine if client in state.client_states}
+    return {client: kept[client] for client in mine if client in kept}

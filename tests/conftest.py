@@ -20,7 +20,9 @@ def test_data() -> Path:
     """The folder of unpacked real data; skips where there is none."""
     folder = os.environ.get("RAYSPLIT_TEST_DATA")
     if not folder:
-        pytest.skip("needs real data: set RAYSPLIT_TEST_DATA to a folder with femnist/{train,test}/all_data_*.json")
+        pytest.skip(
+            "needs real data: set RAYSPLIT_TEST_DATA to a folder with femnist/{train,test}/*.json, MNIST/raw, ..."
+        )
     return Path(folder)
 
 

@@ -72,7 +72,7 @@ class Clock:
     def late(self, plan: RoundPlan) -> Late | None:
         """Who of the planned clients misses the round, or None; raises ``ScenarioError`` where nobody would be left."""
         policy = self._devices.stragglers
-        if isinstance(policy, Wait):
+        if isinstance(policy, Wait) or len(plan.clients) == 0:
             return None
         times = [self.alone(plan, position) for position in range(len(plan.clients))]
         needed = np.array([time.finish_s for time in times])

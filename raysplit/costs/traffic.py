@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from raysplit.channels import Channel
+from raysplit.costs.known import check_known
 from raysplit.costs.portions import CutCosts, cut_costs
 from raysplit.protocols.client_side import LABEL_BYTES
 from raysplit.protocols.plan import RoundPlan
@@ -36,15 +37,18 @@ class ClientBytes(NamedTuple):
 def predicted_bytes(scenario: Scenario, plan: RoundPlan, costs: CutCosts | None = None) -> dict[Channel, ChannelBytes]:
     """Every channel of the round that ``plan`` describes (``simulation.make_plan``), exactly as it will be counted.
 
-    Holds as long as every parameter of the client portion gets a gradient, where optimiser state travels.
+    Holds as long as every parameter of the client portion gets a gradient, where optimiser state travels. Raises ``ScenarioError`` for
+    a protocol whose traffic depends on more than sizes.
     """
+    check_known(scenario.protocol, "bytes from sizes alone")
     costs = costs or cut_costs(scenario)
     protocol, clients, steps = scenario.protocol, len(plan.clients), int(plan.steps.sum())
     seen = int(plan.samples.sum()) * scenario.training.local_epochs
+    reporting = clients - int(getattr(plan, "lost", 0))  # portions that get lost on their way are not counted
     found: dict[Channel, ChannelBytes] = {}
     if protocol.meeting == "averaging":
-        portion = ChannelBytes(clients, clients * costs.client_bytes)
-        found |= {Channel.WEIGHTS: portion, Channel.UPDATES: portion}
+        found[Channel.WEIGHTS] = ChannelBytes(clients, clients * costs.client_bytes)
+        found[Channel.UPDATES] = ChannelBytes(reporting, reporting * costs.client_bytes)
     if protocol.server != "none":
         smashed = seen * costs.smashed * costs.float_bytes
         labels = 0 if protocol.u_shaped else seen * LABEL_BYTES
@@ -57,7 +61,7 @@ def predicted_bytes(scenario: Scenario, plan: RoundPlan, costs: CutCosts | None 
         hops = clients * handover_hops(scenario)
         found[Channel.HANDOVER] = ChannelBytes(hops, hops * costs.handover_bytes)
     if protocol.server == "replicas":
-        found[Channel.SERVER_UPDATES] = ChannelBytes(clients, clients * costs.server_bytes)
+        found[Channel.SERVER_UPDATES] = ChannelBytes(reporting, reporting * costs.server_bytes)
     return found
 
 

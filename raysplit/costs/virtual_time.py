@@ -6,7 +6,8 @@ From FLOPs, bytes and ``Devices`` alone; nothing is measured, so every machine a
   links are rates of each connection: clients do not crowd each other out. Labels travel with the smashed data.
 - A client does one thing at a time: it computes, sends and waits for the answer, batch by batch.
 - One shared server portion serves visits one by one in the plan's order, and a U-shaped visit holds it until its second half is done.
-  Replicas are served first come, first served, ``replicas_at_once`` side by side; between the halves of a visit others go on.
+  Replicas, and a portion that stands still while many visit it, are served first come, first served, ``replicas_at_once`` side by
+  side; between the halves of a visit others go on.
 - Averaging starts when the last portion is there: client portions at the fed server, replicas at the main server (which no
   network crosses), side by side. Robust rules are charged as the mean.
 - Hand-over by a store: every client loads the portion and stores it again. Peer to peer: a hop is charged once, from its sender to its
@@ -23,9 +24,9 @@ import numpy as np
 
 from raysplit.costs.devices import DeviceProfile, Devices
 from raysplit.costs.flops import averaging_flops
+from raysplit.costs.known import check_known, server_turn
 from raysplit.costs.portions import CutCosts
 from raysplit.costs.traffic import batch_sizes, handover_hops
-from raysplit.errors import ScenarioError
 from raysplit.protocols.client_side import LABEL_BYTES
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.visits import completion_order
@@ -58,7 +59,7 @@ class RoundTime:
 
     @property
     def last_report_s(self) -> float:
-        return max(client.finish_s for client in self.clients)
+        return max((client.finish_s for client in self.clients), default=0.0)
 
     def round_s(self, closes: float | None = None) -> float:
         """When the round is over; ``closes``: when the server stops waiting for reports (None: with the last)."""
@@ -112,27 +113,27 @@ def round_time(
 
     Raises ``ScenarioError`` for a protocol whose dependencies it does not know.
     """
+    check_known(scenario.protocol, "virtual time")
     training, protocol = scenario.training, scenario.protocol
     clients = [
         _Client(profile, batch_sizes(int(n), training.batch_size, training.local_epochs))
         for profile, n in zip(profiles, plan.samples, strict=True)
     ]
-    match protocol.meeting, protocol.server:
-        case "one_party", "none":
+    if not clients:
+        return RoundTime((), 0.0, 0.0, 0.0)
+    meeting: str = protocol.meeting
+    exchange = _Exchange(costs, devices, protocol.u_shaped, portions_move=meeting == "averaging")
+    match meeting, protocol.server, server_turn(protocol):
+        case "one_party", _, _:
             return _one_party(clients[0], costs, devices)
-        case "averaging", "none":
+        case _, "none", _:
             server_s = _unsplit(clients, costs, devices)
-        case "averaging", "replicas":
-            server_s = _replicas(_Exchange(costs, devices, protocol.u_shaped), clients)
-        case "averaging", "shared":
-            server_s = _shared(_Exchange(costs, devices, protocol.u_shaped), clients, scenario, plan)
-        case "handover", "shared":
-            server_s = _chain(_Exchange(costs, devices, protocol.u_shaped), clients, scenario, plan)
-        case meeting, server:
-            raise ScenarioError(
-                f"{type(protocol).__name__} has meeting={meeting!r} with server={server!r}, which has no virtual time; "
-                "leave Scenario.devices out"
-            )
+        case "handover", _, _:
+            server_s = _chain(exchange, clients, scenario, plan)
+        case _, "shared", "visit":
+            server_s = _shared(exchange, clients, scenario, plan)
+        case _, _, turn:
+            server_s = _side_by_side(exchange, clients, turn)
     averaging = averaging_flops(len(clients), costs.client_floats) if protocol.meeting == "averaging" else 0.0
     replicas = averaging_flops(len(clients), costs.body.floats) if protocol.server == "replicas" else 0.0
     return RoundTime(
@@ -161,10 +162,21 @@ def _unsplit(clients: list[_Client], costs: CutCosts, devices: Devices) -> float
 class _Exchange:
     """The two halves of a split step, as far as clocks go. Not U-shaped there is one half: smashed data in, cut gradients out."""
 
-    def __init__(self, costs: CutCosts, devices: Devices, u_shaped: bool) -> None:
+    def __init__(self, costs: CutCosts, devices: Devices, u_shaped: bool, portions_move: bool) -> None:
         self.costs, self.devices, self.u_shaped = costs, devices, u_shaped
+        self._portions_move = portions_move
         self.server = devices.server
         self.last = 1 if u_shaped else 0
+
+    def begins(self, client: _Client) -> None:
+        """The client loads its portion, unless it keeps its own."""
+        if self._portions_move:
+            client.receives(self.costs.client_bytes, self.devices.fed_server, 0.0)
+
+    def ends(self, client: _Client) -> None:
+        """It reports its portion, unless it keeps its own."""
+        if self._portions_move:
+            client.sends(self.costs.client_bytes, self.devices.fed_server)
 
     def sends_smashed(self, client: _Client, step: int) -> float:
         """The client's forward pass and its message; returns when that arrives."""
@@ -203,37 +215,66 @@ class _Exchange:
         return free
 
 
-def _replicas(exchange: _Exchange, clients: list[_Client]) -> float:
-    """Every client by its own replica; messages are served in order of arrival, ties in cohort order."""
-    devices, costs = exchange.devices, exchange.costs
-    free = [0.0] * min(devices.replicas_at_once or len(clients), len(clients))
+def _side_by_side(exchange: _Exchange, clients: list[_Client], turn: str) -> float:
+    """Visits that do not depend on each other, served in order of arrival, ties in cohort order: to replicas, or to one portion that
+    stands still meanwhile.
+
+    ``turn="step"``: nobody's next batch is served before everybody's last one; ``"mean_gradients"``: nor answered.
+    """
+    free = [0.0] * min(exchange.devices.replicas_at_once or len(clients), len(clients))
     queue: list[tuple[float, int, int, int]] = []  # arrival, position, step, half
     for position, client in enumerate(clients):
-        client.receives(costs.client_bytes, devices.fed_server, 0.0)
+        exchange.begins(client)
         heapq.heappush(queue, (exchange.sends_smashed(client, 0), position, 0, 0))
-    last = 0.0
-    while queue:
-        arrived, position, step, half = heapq.heappop(queue)
+    in_step = turn in ("step", "mean_gradients")
+    missing = [sum(len(client.batches) > step for client in clients) for step in range(int(max(map(_steps, clients))))]
+    early: list[tuple[float, int, int, int]] = []  # of the next step
+    unanswered: list[int] = []
+    now = last = 0.0
+    current = 0
+
+    def answer(position: int, step: int, half: int, done: float) -> None:
         client = clients[position]
-        done = max(arrived, heapq.heappop(free)) + exchange.served_s(client, step, half)
-        heapq.heappush(free, done)
-        last = max(last, done)
         again = exchange.answers(client, step, half, done)
         if again is not None:
             heapq.heappush(queue, (again, position, step, half + 1))
         elif step + 1 < len(client.batches):
             heapq.heappush(queue, (exchange.sends_smashed(client, step + 1), position, step + 1, 0))
         else:
-            client.sends(costs.client_bytes, devices.fed_server)
+            exchange.ends(client)
+
+    while queue:
+        arrived, position, step, half = heapq.heappop(queue)
+        if in_step and step > current:
+            early.append((arrived, position, step, half))
+            continue
+        done = max(arrived, now, heapq.heappop(free)) + exchange.served_s(clients[position], step, half)
+        heapq.heappush(free, done)
+        last = max(last, done)
+        if turn == "mean_gradients":
+            unanswered.append(position)
+        else:
+            answer(position, step, half, done)
+        if in_step and half == exchange.last:
+            missing[step] -= 1
+            if missing[step] == 0:
+                for waiting in unanswered:
+                    answer(waiting, step, half, last)
+                for visit in early:
+                    heapq.heappush(queue, visit)
+                now, current, unanswered, early = last, current + 1, [], []
     return last
+
+
+def _steps(client: _Client) -> int:
+    return len(client.batches)
 
 
 def _shared(exchange: _Exchange, clients: list[_Client], scenario: Scenario, plan: RoundPlan) -> float:
     """Clients side by side, one shared portion in the plan's order. A client has its next smashed data ready before its turn."""
-    fed_server, portion = exchange.devices.fed_server, exchange.costs.client_bytes
     arrives = {}
     for position, client in enumerate(clients):
-        client.receives(portion, fed_server, 0.0)
+        exchange.begins(client)
         arrives[position] = exchange.sends_smashed(client, 0)
     free = 0.0
     for position, step in plan.visits(scenario.protocol):
@@ -242,7 +283,7 @@ def _shared(exchange: _Exchange, clients: list[_Client], scenario: Scenario, pla
         if step + 1 < len(client.batches):
             arrives[position] = exchange.sends_smashed(client, step + 1)
         else:
-            client.sends(portion, fed_server)
+            exchange.ends(client)
     return free
 
 

@@ -47,7 +47,12 @@ ROUNDS = _table(
     _column("clients", pa.int32(), "client", "clients that reported; 0: the round was passed over"),
     _column("dropped", pa.int32(), "client", "clients that were drawn and did not report", nullable=True),
     _column("malicious", pa.int32(), "client", "malicious clients among those that reported"),
-    _column("update_norm", pa.float64(), "1", "Euclidean norm of the aggregated client-portion update"),
+    _column(
+        "update_norm",
+        pa.float64(),
+        "1",
+        "Euclidean norm of the aggregated client-portion update (of the mean update, where clients keep theirs)",
+    ),
     _column("wall_s", pa.float64(), "s", "wall-clock time of the round", deterministic=False),
     _column("virtual_s", pa.float64(), "s", "the round's time on the scenario's devices, simulated", nullable=True),
     _column("clients_per_s", pa.float64(), "client/s", "clients trained a second of the round", deterministic=False),

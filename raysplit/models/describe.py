@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from raysplit.errors import ScenarioError
+from raysplit.errors import ScenarioError, first_line
 from raysplit.models.network import ModelSpec, check_cut
 
 
@@ -61,7 +61,7 @@ def describe(spec: ModelSpec) -> list[StageFacts]:
                 y = stage(x)
             except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
                 raise ScenarioError(
-                    f"{type(spec).__name__}'s stage {name!r} cannot take samples of shape {tuple(x.shape[1:])}: {error}"
+                    f"{type(spec).__name__}'s stage {name!r} cannot take samples of shape {tuple(x.shape[1:])}: {first_line(error)}"
                 ) from error
         if not torch.is_tensor(y):
             raise ScenarioError(

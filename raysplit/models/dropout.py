@@ -60,7 +60,7 @@ def seed_dropout(network: nn.Module) -> None:
     """Replace torch's dropout layers in place by seeded ones, numbered in the order of the network's modules."""
     seeded: dict[nn.Module, SeededDropout] = {}
     for parent in list(network.modules()):
-        for name, child in list(parent.named_children()):
+        for name, child in list(parent._modules.items()):  # named_children() would pass over a layer used twice
             if isinstance(child, nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d) and child.p > 0:
                 if child not in seeded:
                     seeded[child] = SeededDropout(child.p, len(seeded), not isinstance(child, nn.Dropout))

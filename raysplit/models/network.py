@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from raysplit import rng
-from raysplit.errors import ScenarioError, nearest
+from raysplit.errors import ScenarioError, first_line, nearest
 from raysplit.models.dropout import dropouts_in, key_dropout, seed_dropout
 
 
@@ -55,6 +55,11 @@ def build(spec: ModelSpec, seed: int, dtype: torch.dtype = torch.float32) -> nn.
         torch.manual_seed(rng.key(seed, "model") & ((1 << 63) - 1))
         network = nn.Sequential(OrderedDict(spec.stages()))
     seed_dropout(network)
+    for module in network.modules():
+        if getattr(
+            module, "inplace", False
+        ):  # a stage must not write into smashed data, which the other party still holds
+            setattr(module, "inplace", False)  # noqa: B010 - mypy knows modules' attributes as tensors
     _refuse_hidden_state(network, spec)
     return network.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -79,7 +84,9 @@ def _refuse_hidden_state(network: nn.Sequential, spec: ModelSpec) -> None:
         try:
             network(x)
         except (RuntimeError, ValueError, TypeError) as error:
-            raise ScenarioError(f"{kind} cannot take samples of shape {tuple(spec.input_shape)}: {error}") from error
+            raise ScenarioError(
+                f"{kind} cannot take samples of shape {tuple(spec.input_shape)}: {first_line(error)}"
+            ) from error
         drew = None if torch.random.get_rng_state().equal(before) else _who_draws(network, x)
         for buffer, kept in zip(network.buffers(), buffers, strict=True):
             buffer.copy_(kept)
@@ -175,13 +182,19 @@ def check_cut(spec: ModelSpec, split: bool, u_shaped: bool) -> tuple[int, int]:
 
 
 def cut(network: nn.Sequential, spec: ModelSpec, split: bool, u_shaped: bool) -> Portions:
-    """Cut a built network; the portions share its modules."""
+    """Cut a built network; the portions share its modules. Raises ``ScenarioError`` for a head or body without parameters."""
     first, last = check_cut(spec, split, u_shaped)
     if not split:
         return Portions(head=network)
     stages = list(network.named_children())
+    head, body = nn.Sequential(OrderedDict(stages[:first])), nn.Sequential(OrderedDict(stages[first:last]))
+    for portion, party, way in ((head, "client", "later"), (body, "server", "earlier")):
+        if next(portion.parameters(), None) is None:
+            raise ScenarioError(
+                f"{type(spec).__name__}(cut={spec.cut!r}) leaves the {party} no parameters to train; cut {way}"
+            )
     return Portions(
-        head=nn.Sequential(OrderedDict(stages[:first])),
-        body=nn.Sequential(OrderedDict(stages[first:last])),
+        head=head,
+        body=body,
         tail=nn.Sequential(OrderedDict(stages[last:])) if u_shaped else None,
     )

@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import nn
 
-from raysplit.errors import ScenarioError, nearest
+from raysplit.errors import ScenarioError, first_line, nearest
 from raysplit.parts import part, within
 
 Option = bool | int | float | str
@@ -112,7 +112,7 @@ def _make(key: Key) -> nn.Module:
             with torch.device("cpu"):
                 return models.get_model(name, weights=None, num_classes=classes, **dict(options))
     except (TypeError, ValueError) as error:
-        raise ScenarioError(f"torchvision's {name} cannot be made with {dict(options)}: {error}") from error
+        raise ScenarioError(f"torchvision's {name} cannot be made with {dict(options)}: {first_line(error)}") from error
 
 
 def _children(network: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -153,7 +153,7 @@ def _glue(key: Key, input_shape: tuple[int, int, int]) -> tuple[int, str]:
             expected = network(x)
         except (RuntimeError, ValueError, AssertionError) as error:
             raise ScenarioError(
-                f"torchvision's {key[0]} cannot take samples of shape {input_shape}: {error}"
+                f"torchvision's {key[0]} cannot take samples of shape {input_shape}: {first_line(error)}"
             ) from error
         names = [name for name, _ in _children(network)]
         last = names[-1].split(".")[0]

@@ -35,6 +35,7 @@ class RoundPlan:
     server_lr: float
     client_state: ClientState
     server_state: ServerState
+    batch_size: int | None = None
     lost: int = 0
 
     @property

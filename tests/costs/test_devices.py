@@ -21,7 +21,7 @@ from raysplit.engine.engine import RoundStart
 from raysplit.engine.local import LocalEngine
 from raysplit.errors import ScenarioError
 from raysplit.fed_server import sum_groups
-from raysplit.population.cohort import Cohort, Drawn
+from raysplit.population.cohort import Cohort, Drawn, Turnout
 from raysplit.protocols.centralized import Centralized
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.split_learning import SplitLearning
@@ -121,7 +121,9 @@ def alone_of(scenario):
 
 def first_round(played):
     rows = [row for row in played.tables["times"].to_pylist() if row["round"] == 1]
-    trained = [row["client"] for row in played.tables["clients"].to_pylist() if row["round"] == 1]
+    trained = [
+        row["client"] for row in played.tables["clients"].to_pylist() if row["round"] == 1 and not row["dropped"]
+    ]
     left = {row["client"]: row for row in rows if row["left_out"] is not None}
     took_part = {row["client"]: row for row in rows if row["left_out"] is None}
     assert sorted(took_part) == sorted(trained)
@@ -176,7 +178,8 @@ def test_what_is_left_trains_as_if_nobody_else_had_been_drawn():
     took_part, left, _ = first_round(dropped)
     assert (len(took_part), len(left)) == (5, 1)
     five = Drawn(np.array(sorted(took_part)), np.zeros(5, dtype=bool))
-    plan = make_plan(scenario, scenario.population.open(), 1, five)
+    nobody = five.where(five.malicious)
+    plan = make_plan(scenario, scenario.population.open(), 1, Turnout(five, nobody, nobody))
     start = Layout(scenario).initial()
     with LocalEngine(scenario) as engine:
         outcome = engine.train(plan, RoundStart(start.client, start.server, None, {}))
@@ -197,7 +200,7 @@ def test_malicious_clients_may_be_late_too():
         devices=Devices(clients=SPREAD, stragglers=Drop(0.5)),
     )
     played = play(scenario)
-    rows = [row for row in played.tables["clients"].to_pylist() if row["round"] == 1]
+    rows = [row for row in played.tables["clients"].to_pylist() if row["round"] == 1 and not row["dropped"]]
     assert len(rows) == 5
     everybody = play(scenario.replace(devices=None)).tables["clients"].to_pylist()
     truth = {row["client"]: row["malicious"] for row in everybody}

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from raysplit.costs.devices import DeviceProfile, Devices
 from raysplit.costs.portions import CutCosts, PortionCosts
 from raysplit.costs.thapa2022 import Setting, fl, second_cut, sflv1, sflv2, sl
+from raysplit.costs.traffic import predicted_bytes
 from raysplit.errors import ScenarioError
 from raysplit.protocols.centralized import Centralized
 from raysplit.protocols.fedavg import FedAvg
@@ -312,14 +313,73 @@ def test_and_where_few_clients_have_many_small_batches_in_random_order():
     assert seconds_of(SplitFedV1(), 5, ONE_AT_A_TIME, **small) < seconds_of(SplitFedV2(), 5, ONE_AT_A_TIME, **small)
 
 
-def test_an_unknown_protocol_is_refused():
-    class Strange(SplitFedV1):
-        meeting = "handover"
+def answering(**answers):
+    """SplitFedV2 but for some answers, as a user's own protocol may give them."""
+    kind = type("Mine", (SplitFedV2,), answers)
+    scenario = toy(SplitFedV2(), training__batch_size=2)
+    object.__setattr__(scenario, "protocol", kind())
+    return scenario
 
-    scenario = toy(SplitFedV1())
-    object.__setattr__(scenario, "protocol", Strange())
-    with pytest.raises(ScenarioError, match="has no virtual time"):
+
+def test_portions_that_stay_at_home_are_not_sent():
+    """As the shared portion above, without loading and reporting."""
+    time = timed(answering(meeting="personal"), TWO, MACHINES, round=ROUND)
+    first = 5.5 + 1  # its smashed data come at 5.5, the second client's at 5.25
+    other = max(first + 1 + 7.25 + 2.75, 0) + 0.5
+    again = max(other, first + 5.5 + 5.5) + 1
+    assert finishes(time) == close([again + 5.5, other + 3.75])
+    assert time.round_s() == close(max(finishes(time)))
+
+
+def test_a_portion_that_stands_still_for_a_round_serves_whoever_comes():
+    scenario, v1 = answering(server_turn="round"), toy(SplitFedV1(), training__batch_size=2)
+    assert timed(scenario, TWO, MACHINES).clients == timed(v1, TWO, MACHINES).clients
+
+
+def test_a_portion_that_steps_once_a_step_index_lets_nobody_ahead():
+    """The second client's next batch is there at 29 but is served only after the first's first, at 32."""
+    time = timed(answering(server_turn="step"), TWO, MACHINES)
+    assert finishes(time) == close([DOWN[0] + 24 + UP[0], 32 + 0.5 + 3.75 + UP[1]])
+
+
+def test_common_gradients_come_when_the_last_batch_of_a_step_is_in():
+    time = timed(answering(server_turn="mean_gradients"), TWO, MACHINES)
+    second = max(32 + 5.5 + 5.5, 32 + 7.25 + 2.75) + 1
+    assert finishes(time) == close([second + 5.5 + UP[0], second + 3.75 + UP[1]])
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [{"meeting": "handover", "server": "replicas"}, {"pace": "buffered"}, {"server_turn": "server_first"}],
+    ids=repr,
+)
+def test_an_unknown_protocol_is_refused_and_not_taken_for_another(answers):
+    scenario = answering(**answers)
+    name, value = next(iter(answers.items()))
+    with pytest.raises(ScenarioError, match=f"Mine has {name}='{value}'.*, for which virtual time cannot be given"):
         timed(scenario, [3], [SLOW_DOWN])
+    with pytest.raises(ScenarioError, match="bytes from sizes alone cannot be given"):
+        predicted_bytes(scenario, bare_plan(scenario, [3]), SPLIT)
+
+
+@QUICK
+@given(
+    protocol=st.sampled_from([SplitFedV1(), SplitFedV2(), SplitFedV2("client_major")]),
+    cohort=cohorts,
+    server=profiles,
+    costs=split_costs,
+    at_once=st.one_of(st.none(), st.integers(1, 3)),
+)
+def test_no_splitfed_client_reports_after_the_end_of_split_learnings_chain(protocol, cohort, server, costs, at_once):
+    """Whoever waits, waits for somebody who gets on; so all together need no longer than one after another."""
+    samples, machines = [n for n, _ in cohort], [m for _, m in cohort]
+    devices = Devices(server=server, fed_server=server, replicas_at_once=at_once)
+    chain = timed(of(SplitLearning()), samples, machines, costs, devices).round_s()
+    assert timed(of(protocol), samples, machines, costs, devices).last_report_s <= chain * (1 + 1e-12)
+
+
+def test_a_round_without_clients_takes_no_time():
+    assert timed(of(SplitFedV1()), [], []).round_s() == 0
 
 
 def test_server_profile_bounds_a_transfer_too():

@@ -15,11 +15,13 @@ from rich.console import Console
 
 from data_prep.download import DownloadError
 from data_prep.ham10000 import CLASSES, PARTS, prepare, read_ham10000
+from data_prep.split import stratified
 from raysplit.errors import PopulationError
 from tests.conftest import needs
 from tests.data_prep.archives import archive, opened
 from tests.data_prep.loopback import Remote, cut, page, serving
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "data-sets.md"
 Row = tuple[str, str, str]
 
 
@@ -48,7 +50,7 @@ def jpeg(image: str, size: tuple[int, int] = (60, 45)) -> bytes:
 def table(rows: Sequence[Row], tab: bool = False) -> str:
     out = io.StringIO()
     writer = csv.writer(out, delimiter="\t" if tab else ",", quoting=csv.QUOTE_ALL if tab else csv.QUOTE_MINIMAL)
-    out.write("\t".join(HEAD) + "\n" if tab else ",".join(HEAD) + "\n")
+    writer.writerow(HEAD)
     writer.writerows([lesion, image, dx, "histo", "80.0", "male", "scalp"] for lesion, image, dx in rows)
     return out.getvalue()
 
@@ -111,7 +113,7 @@ def test_the_official_files_are_downloaded_and_are_the_same_data(tmp_path: Path,
     with serving(Remote(official(rows), mischief=[page])) as remote, pytest.raises(DownloadError, match="web page"):
         prepare(tmp_path / "e" / "h.arrow", mirror=remote.url, size=8, console=quiet)
     lying = Remote({**official(rows), "HAM10000_metadata.tab": b"{}"})
-    with serving(lying) as remote, pytest.raises(DownloadError, match="not the kind of file"):
+    with serving(lying) as remote, pytest.raises(PopulationError, match="lists no pictures; copy or download it again"):
         prepare(tmp_path / "f" / "h.arrow", mirror=remote.url, size=8, console=quiet)
 
 
@@ -124,6 +126,10 @@ def test_a_slice_of_the_real_pictures(tmp_path: Path, quiet: Console, test_data:
     with open(folder / "HAM10000_metadata.csv", newline="") as text:
         rows = [(row["lesion_id"], row["image_id"], row["dx"]) for row in csv.DictReader(text)]
     assert len(rows) == 10_015
+    lesions, first, of = np.unique([lesion for lesion, _, _ in rows], return_index=True, return_inverse=True)
+    assert len(lesions) == 7_470
+    test = stratified("ham10000 lesions", np.array([CLASSES.index(rows[k][2]) for k in first]), seed=0)[of]
+    assert f"| {np.sum(~test):,} + {np.sum(test):,} |" in DOCUMENT.read_text()
     chosen = set(sorted({lesion for lesion, _, _ in rows})[::25])
     mine = [row for row in rows if row[0] in chosen]
     source = tmp_path / "slice"

@@ -193,6 +193,9 @@ CASES["placement-uncut"] = lambda here: scenario(
 CASES["data-unknown"] = lambda here: ["data", "prepare", "femnits"]
 CASES["data-from-nowhere"] = lambda here: ["data", "prepare", "femnist", "--from", "nowhere", "--out", "femnist.arrow"]
 CASES["data-info-nothing"] = lambda here: ["data", "info", "nowhere.arrow"]
+CASES["data-option"] = lambda here: ["data", "prepare", "mnist", "--size", "64"]
+CASES["data-table-label"] = lambda here: ["data", "prepare", "table", "--from", "t.csv", "--out", "t.arrow"]
+CASES["data-own-out"] = lambda here: ["data", "prepare", "image_folder", "--from", "."]
 edited("population-option", "writers=20", "writers=0")
 edited(
     "partition-option",
@@ -243,6 +246,14 @@ def population_flipped(here: Path) -> list[str]:
 def population_shape(here: Path) -> list[str]:
     population(here, shape=(3, 32, 32))
     return on_file(here)
+
+
+@case
+def population_numbers(here: Path) -> list[str]:
+    pixels, labels = np.zeros((3, 1, 28, 28), dtype=np.float32), np.zeros(3, dtype=np.int64)
+    clients = [ClientData(f"w{n}", pixels, labels, pixels[:1], labels[:1]) for n in range(20)]
+    write_population(here / "letters.arrow", clients, name="letters", shape=(1, 28, 28), classes=62, dtype="float32")
+    return [*on_file(here), "--set", "pixels=inverted"]
 
 
 @case

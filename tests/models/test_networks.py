@@ -120,3 +120,39 @@ def test_layers_with_hidden_randomness_or_memory_are_refused_by_name(layer):
 
     with pytest.raises(ScenarioError, match="'odd'"):
         build(Odd(), 42)
+
+
+class Padded(ToyCnn):
+    """ToyCnn between two stages that have nothing to learn."""
+
+    def stages(self):
+        return [("input", nn.Identity()), *super().stages(), ("output", nn.Identity())]
+
+
+@pytest.mark.parametrize(
+    "model,u_shaped,sentence",
+    [
+        (Padded("input"), False, "Padded(cut='input') leaves the client no parameters to train; cut later"),
+        (Padded("fc2"), False, "Padded(cut='fc2') leaves the server no parameters to train; cut earlier"),
+        (Padded("input", "fc1"), True, "leaves the client no parameters to train"),
+    ],
+)
+def test_a_party_without_parameters_is_refused(model, u_shaped, sentence):
+    with pytest.raises(ScenarioError) as caught:
+        cut(build(model, 42), model, split=True, u_shaped=u_shaped)
+    assert sentence in str(caught.value)
+
+
+def test_no_layer_writes_into_what_the_other_party_holds():
+    class InPlace(ToyCnn):
+        def stages(self):
+            return [
+                ("conv", nn.Conv2d(1, 2, 3)),
+                ("act", nn.Sequential(nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(72, 5))),
+            ]
+
+    portions = cut(build(InPlace("conv"), 42), InPlace("conv"), split=True, u_shaped=False)
+    z = portions.head(torch.rand(2, 1, 8, 8)).detach().requires_grad_()
+    before = z.detach().clone()
+    portions.body(z).sum().backward()
+    assert z.equal(before)

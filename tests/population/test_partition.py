@@ -250,6 +250,13 @@ def test_balanced_dirichlet_mixes_have_the_moments_of_the_law():
     assert 0.6 * law < mixes.var() < 1.2 * law
 
 
+@pytest.mark.parametrize("alpha", [1e-4, 1e6])
+@pytest.mark.parametrize("by", [Dirichlet, lambda alpha: Dirichlet(alpha, balanced=True), QuantitySkew])
+def test_the_ends_of_the_range_are_no_trouble(by, alpha):
+    population = partitioned(Labelled(5, 400), by(alpha), 700).open()
+    assert population.train_sizes(ids(population)).sum() == 2000
+
+
 @pytest.mark.parametrize("balanced", [False, True])
 def test_a_smaller_alpha_is_more_skew_and_a_huge_one_is_none(balanced):
     def distance(alpha):

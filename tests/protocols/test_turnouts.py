@@ -91,6 +91,12 @@ def test_a_round_that_is_passed_over_changes_nothing(protocol):
     assert rows(play(scenario.replace(**{"training.rounds": 3})), "rounds", 3)[0]["clients"] == 2
 
 
+def test_centralised_training_is_passed_over_like_the_others():
+    played = play(toy(Centralized(), cohort=Cohort(2, available=DayNight(2, 0.5, spread=0)), training__rounds=3))
+    assert played.tables["rounds"].column("clients").to_pylist() == [2, 0, 2]
+    assert played.tables["clients"].column("round").to_pylist() == [1, 3], "one party"
+
+
 def test_a_step_on_the_aggregate_is_not_taken_without_one():
     cohort = Cohort(2, available=DayNight(2, 0.5, spread=0))
     scenario = toy(FedAvg(), cohort=cohort, training__aggregate=FedOpt(Adam(), lr=0.01))

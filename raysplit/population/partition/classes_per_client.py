@@ -61,11 +61,9 @@ class ClassesPerClient:
             while len(hand) < self.classes:
                 if not deck:
                     deck = stream.permutation(present).tolist()
-                # The end of one deck and the head of the next may hold the same class: take the first that is new.
-                place = next((place for place, c in enumerate(deck) if c not in hand), None)
-                if place is None:
-                    deck += stream.permutation(present).tolist()
-                    continue
+                # The end of one deck and the head of the next may hold the same class: take the first that is new. There is one,
+                # since a hand is smaller than a deck.
+                place = next(place for place, c in enumerate(deck) if c not in hand)
                 hand.append(deck.pop(place))
             for c in hand:
                 holders[c].append(client)

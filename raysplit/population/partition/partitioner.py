@@ -49,8 +49,8 @@ def unbiased(total: int, shares: np.ndarray, stream: np.random.Generator) -> np.
     """
     order = stream.permutation(len(shares))
     edges = np.cumsum(shares[order] / shares.sum()) * total
-    edges[-1] = total
-    stops = np.floor(np.minimum(edges, total) + stream.random()).astype(np.int64)
+    stops = np.minimum(np.floor(edges + stream.random()).astype(np.int64), total)
+    stops[-1] = total
     counts = np.empty(len(shares), dtype=np.int64)
     counts[order] = np.diff(stops, prepend=0)
     return counts

@@ -32,8 +32,9 @@ def hands_over_each_batch(protocol: TrainingProtocol) -> bool:
     return protocol.meeting == "handover" and protocol.order == "interleaved"
 
 
-def check_known(protocol: TrainingProtocol, what: str) -> None:
-    """Raise ``ScenarioError`` for a protocol whose dependencies are not known here; ``what`` is what cannot be given."""
+def check_known(protocol: TrainingProtocol, what: str, instead: str = "") -> None:
+    """Raise ``ScenarioError`` for a protocol whose dependencies are not known here; ``what`` is what cannot be given,
+    ``instead`` what to do."""
     answers: tuple[str, str] = (protocol.meeting, protocol.server)
     pace, turn = str(getattr(protocol, "pace", "synchronous")), server_turn(protocol)
     if answers not in _ANSWERS:
@@ -46,6 +47,4 @@ def check_known(protocol: TrainingProtocol, what: str) -> None:
         strange = f"server_turn={turn!r} in a U-shape"
     else:
         return
-    raise ScenarioError(
-        f"{type(protocol).__name__} has {strange}, for which {what} cannot be given; leave Scenario.devices out"
-    )
+    raise ScenarioError(f"{type(protocol).__name__} has {strange}, for which {what} cannot be given{instead}")

@@ -134,7 +134,7 @@ def _check(scenario: Scenario) -> None:
             f"Training(server_state='persistent') needs one shared server portion, but {kind} has replicas that are averaged; use 'fresh'"
         )
     if scenario.devices is not None:
-        check_known(protocol, "virtual time")
+        check_known(protocol, "virtual time", "; leave Scenario.devices out")
         check_stragglers(scenario.devices.stragglers, protocol, scenario.cohort)
     if protocol.meeting != "averaging":
         if not isinstance(scenario.defense, Mean):

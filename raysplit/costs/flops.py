@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from raysplit.costs.known import server_passes
 from raysplit.costs.portions import CutCosts, cut_costs
 from raysplit.protocols.plan import RoundPlan
 from raysplit.scenario import Scenario
@@ -36,7 +37,7 @@ def round_flops(scenario: Scenario, plan: RoundPlan, costs: CutCosts | None = No
     replicas = averaging_flops(len(plan.clients), costs.body.floats)
     return RoundFlops(
         clients=seen * costs.client_step,
-        server=float(seen.sum()) * costs.body.step,
+        server=float(seen.sum()) * costs.body.step * server_passes(scenario.protocol),
         averaging=averaging if scenario.protocol.meeting == "averaging" else 0.0,
         server_averaging=replicas if scenario.protocol.server == "replicas" else 0.0,
     )

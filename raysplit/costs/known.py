@@ -14,7 +14,7 @@ _ANSWERS = {
     ("personal", "shared"),
     ("handover", "shared"),
 }
-_TURNS = ("visit", "step", "round", "mean_gradients")
+_TURNS = ("visit", "step", "round", "mean_gradients", "server_first")
 
 
 def server_turn(protocol: TrainingProtocol) -> str:
@@ -22,8 +22,19 @@ def server_turn(protocol: TrainingProtocol) -> str:
     return str(getattr(protocol, "server_turn", "visit"))
 
 
-def check_known(protocol: TrainingProtocol, what: str) -> None:
-    """Raise ``ScenarioError`` for a protocol whose dependencies are not known here; ``what`` is what cannot be given."""
+def server_passes(protocol: TrainingProtocol) -> int:
+    """How often the server portion goes over each smashed sample: once, or ``server_epochs`` times before it takes the cut gradients."""
+    return 1 + int(getattr(protocol, "server_epochs", 1)) if server_turn(protocol) == "server_first" else 1
+
+
+def hands_over_each_batch(protocol: TrainingProtocol) -> bool:
+    """Whether the client portion is handed over after every batch, and not when a client has taken all of its own."""
+    return protocol.meeting == "handover" and protocol.order == "interleaved"
+
+
+def check_known(protocol: TrainingProtocol, what: str, instead: str = "") -> None:
+    """Raise ``ScenarioError`` for a protocol whose dependencies are not known here; ``what`` is what cannot be given,
+    ``instead`` what to do."""
     answers: tuple[str, str] = (protocol.meeting, protocol.server)
     pace, turn = str(getattr(protocol, "pace", "synchronous")), server_turn(protocol)
     if answers not in _ANSWERS:
@@ -32,8 +43,8 @@ def check_known(protocol: TrainingProtocol, what: str) -> None:
         strange = f"pace={pace!r}"
     elif turn not in _TURNS:
         strange = f"server_turn={turn!r}"
+    elif protocol.u_shaped and turn in ("mean_gradients", "server_first"):
+        strange = f"server_turn={turn!r} in a U-shape"
     else:
         return
-    raise ScenarioError(
-        f"{type(protocol).__name__} has {strange}, for which {what} cannot be given; leave Scenario.devices out"
-    )
+    raise ScenarioError(f"{type(protocol).__name__} has {strange}, for which {what} cannot be given{instead}")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from raysplit.channels import Channel
-from raysplit.costs.known import check_known
+from raysplit.costs.known import check_known, hands_over_each_batch
 from raysplit.costs.portions import CutCosts, cut_costs
 from raysplit.protocols.client_side import LABEL_BYTES
 from raysplit.protocols.plan import RoundPlan
@@ -58,7 +58,7 @@ def predicted_bytes(scenario: Scenario, plan: RoundPlan, costs: CutCosts | None 
             second = ChannelBytes(steps, seen * costs.features * costs.float_bytes)
             found |= {Channel.FEATURES: second, Channel.FEATURE_GRADIENTS: second}
     if protocol.meeting == "handover":
-        hops = clients * handover_hops(scenario)
+        hops = int(handovers(scenario, plan).sum()) * handover_hops(scenario)
         found[Channel.HANDOVER] = ChannelBytes(hops, hops * costs.handover_bytes)
     if protocol.server == "replicas":
         found[Channel.SERVER_UPDATES] = ChannelBytes(reporting, reporting * costs.server_bytes)
@@ -72,11 +72,19 @@ def client_bytes(scenario: Scenario, plan: RoundPlan, costs: CutCosts | None = N
     """
     costs = costs or cut_costs(scenario)
     protocol = scenario.protocol
-    carried = {"averaging": costs.client_bytes, "handover": costs.handover_bytes}.get(protocol.meeting, 0)
+    load = {"averaging": costs.client_bytes, "handover": costs.handover_bytes}.get(protocol.meeting, 0)
     labels = 0 if protocol.u_shaped or protocol.server == "none" else LABEL_BYTES
     exchanged = (costs.smashed + costs.features) * costs.float_bytes
     seen = plan.samples * scenario.training.local_epochs
-    return [ClientBytes(carried + int(n) * (exchanged + labels), carried + int(n) * exchanged) for n in seen]
+    return [
+        ClientBytes(int(times) * load + int(n) * (exchanged + labels), int(times) * load + int(n) * exchanged)
+        for times, n in zip(handovers(scenario, plan), seen, strict=True)
+    ]
+
+
+def handovers(scenario: Scenario, plan: RoundPlan) -> np.ndarray:
+    """How often each client gets and gives its portion, int64 [n]: once, or once a batch."""
+    return plan.steps if hands_over_each_batch(scenario.protocol) else np.ones_like(plan.steps)
 
 
 def handover_hops(scenario: Scenario) -> int:

@@ -24,7 +24,7 @@ import numpy as np
 
 from raysplit.costs.devices import DeviceProfile, Devices
 from raysplit.costs.flops import averaging_flops
-from raysplit.costs.known import check_known, server_turn
+from raysplit.costs.known import check_known, hands_over_each_batch, server_passes, server_turn
 from raysplit.costs.portions import CutCosts
 from raysplit.costs.traffic import batch_sizes, handover_hops
 from raysplit.protocols.client_side import LABEL_BYTES
@@ -133,7 +133,7 @@ def round_time(
         case _, "shared", "visit":
             server_s = _shared(exchange, clients, scenario, plan)
         case _, _, turn:
-            server_s = _side_by_side(exchange, clients, turn)
+            server_s = _side_by_side(exchange, clients, turn, server_passes(protocol))
     averaging = averaging_flops(len(clients), costs.client_floats) if protocol.meeting == "averaging" else 0.0
     replicas = averaging_flops(len(clients), costs.body.floats) if protocol.server == "replicas" else 0.0
     return RoundTime(
@@ -215,22 +215,23 @@ class _Exchange:
         return free
 
 
-def _side_by_side(exchange: _Exchange, clients: list[_Client], turn: str) -> float:
+def _side_by_side(exchange: _Exchange, clients: list[_Client], turn: str, passes: int) -> float:
     """Visits that do not depend on each other, served in order of arrival, ties in cohort order: to replicas, or to one portion that
     stands still meanwhile.
 
     ``turn="step"``: nobody's next batch is served before everybody's last one; ``"mean_gradients"``: nor answered.
+    ``"server_first"``: a step is served when all of it is there, in ``passes`` passes one after another, and then answered.
     """
     free = [0.0] * min(exchange.devices.replicas_at_once or len(clients), len(clients))
     queue: list[tuple[float, int, int, int]] = []  # arrival, position, step, half
     for position, client in enumerate(clients):
         exchange.begins(client)
         heapq.heappush(queue, (exchange.sends_smashed(client, 0), position, 0, 0))
-    in_step = turn in ("step", "mean_gradients")
+    in_step = turn in ("step", "mean_gradients", "server_first")
     missing = [sum(len(client.batches) > step for client in clients) for step in range(int(max(map(_steps, clients))))]
     early: list[tuple[float, int, int, int]] = []  # of the next step
     unanswered: list[int] = []
-    now = last = 0.0
+    now = last = held_s = 0.0
     current = 0
 
     def answer(position: int, step: int, half: int, done: float) -> None:
@@ -248,16 +249,22 @@ def _side_by_side(exchange: _Exchange, clients: list[_Client], turn: str) -> flo
         if in_step and step > current:
             early.append((arrived, position, step, half))
             continue
-        done = max(arrived, now, heapq.heappop(free)) + exchange.served_s(clients[position], step, half)
-        heapq.heappush(free, done)
-        last = max(last, done)
-        if turn == "mean_gradients":
+        served_s = exchange.served_s(clients[position], step, half)
+        if turn == "server_first":
+            held_s += passes * served_s
+            last = max(last, arrived)
+        else:
+            done = max(arrived, now, heapq.heappop(free)) + served_s
+            heapq.heappush(free, done)
+            last = max(last, done)
+        if turn in ("mean_gradients", "server_first"):
             unanswered.append(position)
         else:
             answer(position, step, half, done)
         if in_step and half == exchange.last:
             missing[step] -= 1
             if missing[step] == 0:
+                last, held_s = last + held_s, 0.0
                 for waiting in unanswered:
                     answer(waiting, step, half, last)
                 for visit in early:
@@ -287,20 +294,30 @@ def _shared(exchange: _Exchange, clients: list[_Client], scenario: Scenario, pla
     return free
 
 
+def _turns(scenario: Scenario, plan: RoundPlan) -> list[tuple[int, list[int]]]:
+    """Who has the portion when, and takes which steps with it."""
+    visits = plan.visits(scenario.protocol)
+    if hands_over_each_batch(scenario.protocol):
+        return [(visit.position, [visit.step]) for visit in visits]
+    return [(int(p), list(range(int(plan.steps[p])))) for p in completion_order(visits)]
+
+
 def _chain(exchange: _Exchange, clients: list[_Client], scenario: Scenario, plan: RoundPlan) -> float:
     """One client after another, each from the portion of the one before it."""
     store, load = exchange.devices.fed_server, exchange.costs.handover_bytes
     central = handover_hops(scenario) == 2
-    order = [clients[int(position)] for position in completion_order(plan.visits(scenario.protocol))]
+    turns = _turns(scenario, plan)
     now = free = 0.0
-    for place, client in enumerate(order):
+    for place, (position, steps) in enumerate(turns):
+        client, after = clients[position], clients[turns[(place + 1) % len(turns)][0]]
         if central:
             client.receives(load, store, now)
         elif place > 0:
-            # The hop's bytes are the sender's ``up``; the receiver gets them in the same seconds.
-            hop = transfer_s(load, order[place - 1].profile, client.profile)
-            client.receives(load, order[place - 1].profile, now - hop)
-        for step in range(len(client.batches)):
+            # The hop's seconds are the sender's ``up_s`` and the receiver's ``down_s``: they are the same ones.
+            before = clients[turns[place - 1][0]].profile
+            if turns[place - 1][0] != position:
+                client.receives(load, before, now - transfer_s(load, before, client.profile))
+        for step in steps:
             free = exchange.visit(client, step, exchange.sends_smashed(client, step), free)
-        now = client.sends(load, store if central else order[(place + 1) % len(order)].profile)
+        now = client.sends(load, store if central else after.profile)
     return free

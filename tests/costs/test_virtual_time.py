@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from raysplit.channels import Channel
 from raysplit.costs.devices import DeviceProfile, Devices
 from raysplit.costs.portions import CutCosts, PortionCosts
 from raysplit.costs.thapa2022 import Setting, fl, second_cut, sflv1, sflv2, sl
@@ -348,9 +349,34 @@ def test_common_gradients_come_when_the_last_batch_of_a_step_is_in():
     assert finishes(time) == close([second + 5.5 + UP[0], second + 3.75 + UP[1]])
 
 
+def test_a_server_that_learns_first_holds_everybody_up():
+    """All of the first step is there at 31; its 4 samples take 2 s, three times over: two epochs and the gradients."""
+    time = timed(answering(server_turn="server_first", server_epochs=2), TWO, MACHINES)
+    first = DOWN[0] + 5.5 + 3 * 2
+    second = max(first + 11, first + 10) + 3 * 1.5
+    assert finishes(time) == close([second + 5.5 + UP[0], second + 3.75 + UP[1]])
+
+
+@pytest.mark.parametrize("handover", ["central", "peer_to_peer"])
+def test_a_hand_over_after_every_batch_is_a_longer_chain(handover):
+    scenario = answering(meeting="handover", handover=handover)
+    time = timed(scenario, TWO, MACHINES, round=ROUND)  # the first, the second twice, the first
+    if handover == "central":
+        second = (DOWN[0] + 12 + UP[0]) + (DOWN[1] + 13.5 + UP[1]) + (DOWN[1] + 7 + UP[1])
+        last = second + DOWN[0] + 12 + UP[0]
+    else:
+        second = (12 + 13.25) + (13.5 + 0.5 + 100 / 8) + (7 + 25.75)  # to the second, to itself, to the first
+        last = second + 12 + (1.0 + 100 / 4)
+    assert finishes(time) == close([last, second])
+    for client in time.clients:
+        assert client.down_s + client.compute_s + client.wait_s + client.up_s == close(client.finish_s)
+    sent = predicted_bytes(scenario, bare_plan(scenario, TWO), SPLIT)
+    assert sent[Channel.HANDOVER].messages == 4 * (2 if handover == "central" else 1)
+
+
 @pytest.mark.parametrize(
     "answers",
-    [{"meeting": "handover", "server": "replicas"}, {"pace": "buffered"}, {"server_turn": "server_first"}],
+    [{"meeting": "handover", "server": "replicas"}, {"pace": "buffered"}, {"server_turn": "whenever"}],
     ids=repr,
 )
 def test_an_unknown_protocol_is_refused_and_not_taken_for_another(answers):

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from raysplit.metrics.run import open_run
+from raysplit.report import write_report
 from raysplit.runner import EngineChoice, Watch, jobs_from, run
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "costs.md"
@@ -24,6 +25,10 @@ def test_the_scenario_runs_and_tells_who_was_left_out(tmp_path):
     left_out = [row["left_out"] for row in opened.times.to_pylist()]
     assert (left_out.count("Drop"), left_out.count(None)) == (2 * 2, 2 * 8)
     assert opened.rounds.column("clients").to_pylist() == [8, 8]
+    page = write_report([opened], tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "on the scenario&#x27;s devices, median" in page and page.count("Virtual time") == 2
+    (opened.path / "metrics" / "times.arrow").unlink()
+    assert open_run(opened.path).times.num_rows == 0, "runs from before there was virtual time can still be read"
 
 
 def test_there_are_two_blocks():

@@ -34,6 +34,7 @@ scenario = Scenario(
     defense=TrimmedMean(),
     evaluation=Evaluation(clients=5),
     checkpoint_every=2,
+    devices=Devices(clients=LogNormalDevices(PHONE)),
 )
 """
 PAIR = 'scenarios = grid(scenario, attack={"clean": None, "attacked": AgrTailored(start_round=3)})\n'

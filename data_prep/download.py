@@ -56,6 +56,7 @@ def download(
     dest: Path,
     *,
     sha256: str | None = None,
+    md5: str | None = None,
     starts_with: bytes = b"",
     mirror: str | None = None,
     patience: Patience | None = None,
@@ -63,16 +64,16 @@ def download(
 ) -> Path:
     """Fetch ``url`` to ``dest`` and return ``dest``; a finished ``dest`` is kept and not fetched again.
 
-    ``sha256`` (hexadecimal) is checked when given, and ``starts_with`` are the first bytes that every such file has
-    (``b"PK"`` for a zip). ``mirror`` is the URL of a folder to take the file from instead. A bar is drawn when
+    ``sha256`` and ``md5`` (hexadecimal) are checked when given, and ``starts_with`` are the first bytes that every such file has
+    (``b"PK"`` for a zip). ``mirror`` is the URL of a folder with a file called as ``dest`` to fetch instead. A bar is drawn when
     ``console`` (default: standard error) is a terminal. Raises ``DownloadError``; what was received stays.
     """
     if mirror:
-        url = f"{mirror.rstrip('/')}/{url.rsplit('/', 1)[-1]}"
+        url = f"{mirror.rstrip('/')}/{dest.name}"
     part = dest.with_name(dest.name + ".part")
     try:
         if dest.exists():
-            if wrong := _wrong_sum(dest, sha256):
+            if wrong := _wrong_sum(dest, sha256, md5):
                 raise DownloadError(f"{str(dest)!r} {wrong}: delete it to fetch it again")
             return dest
         dest.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +81,7 @@ def download(
             with _bar(console or Console(stderr=True), dest.name) as transfer:
                 _fetch(_Source(url, starts_with, patience or Patience()), part, out, transfer)
             os.fsync(out.fileno())
-            if wrong := _wrong_sum(part, sha256):
+            if wrong := _wrong_sum(part, sha256, md5):
                 aside = dest.with_name(dest.name + ".wrong")
                 os.replace(part, aside)
                 forget_remote(part)
@@ -256,16 +257,19 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:160].rstrip(".")
 
 
-def _wrong_sum(file: Path, sha256: str | None) -> str:
-    """Empty when the file's sum is as expected or nothing is expected, else what is wrong."""
-    if sha256 is None:
-        return ""
-    digest = hashlib.sha256()
-    with open(file, "rb") as handle:
-        while chunk := handle.read(1 << 20):
-            digest.update(chunk)
-    found = digest.hexdigest()
-    return "" if found == sha256.lower() else f"has the sha256 {found[:16]}... instead of {sha256.lower()[:16]}..."
+def _wrong_sum(file: Path, sha256: str | None, md5: str | None) -> str:
+    """Empty when the file's sums are as expected or nothing is expected, else what is wrong."""
+    for kind, expected in (("sha256", sha256), ("md5", md5)):
+        if expected is None:
+            continue
+        # md5 is what torchvision and the data sets' pages publish; it finds damage, not a forger.
+        digest = hashlib.new(kind, usedforsecurity=False)
+        with open(file, "rb") as handle:
+            while chunk := handle.read(1 << 20):
+                digest.update(chunk)
+        if (found := digest.hexdigest()) != expected.lower():
+            return f"has the {kind} {found[:16]}... instead of {expected.lower()[:16]}..."
+    return ""
 
 
 @contextmanager

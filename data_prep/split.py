@@ -1,4 +1,4 @@
-"""Splitting one client's samples into a training and a test set, as LEAF does: nine tenths to train, order kept."""
+"""Splitting samples into a training and a test set by a stream that belongs to the data alone."""
 
 from __future__ import annotations
 
@@ -9,13 +9,33 @@ from raysplit.rng import stream
 
 
 def split_client(name: str, x: np.ndarray, y: np.ndarray, *, seed: int) -> ClientData:
-    """``x`` uint8 [n, C, H, W] and ``y`` [n], split by a stream that belongs to this client's name alone.
+    """``x`` [n, C, H, W] and ``y`` [n], split as LEAF does: nine tenths to train, order kept.
 
-    The training set has floor(0.9 n) samples but at least one, and the samples keep their order; so a client's split
-    does not depend on which other clients there are. A client of one sample trains on it and has no test set (LEAF
-    leaves such clients out).
+    The training set has floor(0.9 n) samples but at least one; the stream belongs to this client's name alone, so a
+    client's split does not depend on which other clients there are. A client of one sample trains on it and has no
+    test set (LEAF leaves such clients out).
     """
     train = max(1, len(y) * 9 // 10)
     chosen = np.zeros(len(y), dtype=bool)
     chosen[stream(seed, f"data_prep split {name}").permutation(len(y))[:train]] = True
     return ClientData(name, x[chosen], y[chosen], x[~chosen], y[~chosen])
+
+
+def split_stratified(name: str, x: np.ndarray, y: np.ndarray, *, seed: int) -> ClientData:
+    """``x`` [n, C, H, W] and ``y`` [n], split nine to one within each class, order kept."""
+    test = stratified(name, y, seed=seed)
+    return ClientData(name, x[~test], y[~test], x[test], y[test])
+
+
+def stratified(name: str, y: np.ndarray, *, seed: int) -> np.ndarray:
+    """Which of the samples with labels ``y`` [n] are held out: bool [n], a tenth of each class, rounded half up.
+
+    A class of fewer than five samples is all training. Which samples they are follows from ``seed``, ``name``, the
+    class and its size.
+    """
+    held_out = np.zeros(len(y), dtype=bool)
+    for label in np.unique(y):
+        mine = np.flatnonzero(y == label)
+        order = stream(seed, f"data_prep stratified split {name}", int(label)).permutation(len(mine))
+        held_out[mine[order[: (len(mine) + 5) // 10]]] = True
+    return held_out

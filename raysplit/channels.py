@@ -31,7 +31,7 @@ class Channel(str, Enum):
     UPDATES = "updates"
     """client → fed server: client portion (its update), d_C floats"""
     SERVER_UPDATES = "server_updates"
-    """server replica → main server: server-portion update (SplitFedV1)"""
+    """server replica → main server: server-portion update (SplitFedV1, V3)"""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The command line: raysplit run | resume | report | doctor | model | data. A user's mistake is one sentence and exit code 2."""
+"""The command line: raysplit run | resume | report | cuts | model | doctor | data. A user's mistake is one sentence and exit code 2."""
 
 from __future__ import annotations
 
@@ -51,17 +51,15 @@ def run(
 ) -> None:
     """Run every scenario of a file and write a report."""
     from raysplit.live import Live
-    from raysplit.runner import EngineChoice, jobs_from
-    from raysplit.runner import run as run_job
+    from raysplit.runner import EngineChoice, jobs_from, run_all
 
     chosen = jobs_from(file, out, sets or [], only)
     choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address)
     live = Live(as_json, len(chosen))
     ended = []
-    for job in chosen:
-        with live.following(job.scenario) as watch:
-            ended.append(run_job(job, choice, watch, overwrite))
-        live.ended(ended[-1])
+    for result in run_all(chosen, choice, lambda job: live.following(job.scenario), overwrite):
+        live.ended(result)
+        ended.append(result)
     _report([result.folder.path for result in ended], out / f"report-{file.stem}.html", live.say)
 
 
@@ -155,27 +153,95 @@ def model(
     show(name, model_named(name, sets or [], cut), as_json)
 
 
+@app.command()
+def cuts(
+    file: File,
+    only: Annotated[str | None, typer.Option("--only", help="The scenario of the file; default: its first.")] = None,
+    train: Annotated[int | None, typer.Option("--train", min=1, help="Rounds to train at every cut.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Where cuts.csv, cuts.json and cuts.png go.")] = None,
+    sets: Sets = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The table as JSON on standard output, nothing else.")
+    ] = False,
+) -> None:
+    """Where should I cut? Every cut of a scenario's model: shares, bytes, FLOPs, time and, with --train, accuracy."""
+    from raysplit.costs.cuts_command import show_cuts
+
+    show_cuts(file, only, train, out, sets or [], as_json)
+
+
 @data_app.command("prepare")
 def data_prepare(
-    name: Annotated[str, typer.Argument(help="The data set: femnist.")],
-    source: Annotated[Path | None, typer.Option("--from", help="LEAF json or archives already on disk.")] = None,
+    data_set: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="femnist, mnist, fashion_mnist, cifar10, ham10000, tudataset, att_faces, image_folder or table.",
+        ),
+    ],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="The folder (of a table: the file) that is already on disk.")
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="The population file to write; default: where femnist() looks.")
+        Path | None, typer.Option("--out", help="The population file to write; default: where the scenario looks.")
     ] = None,
     mirror: Annotated[str | None, typer.Option("--mirror", help="Another place to download from.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Which of the graph data sets: MUTAG, NCI1, ...")] = None,
+    size: Annotated[int | None, typer.Option("--size", help="Resize pictures to that side, in pixels.")] = None,
+    grey: Annotated[bool, typer.Option("--grey", help="Pictures in one channel.")] = False,
+    by_client: Annotated[bool, typer.Option("--by-client", help="Folders of clients above those of classes.")] = False,
+    pool: Annotated[bool, typer.Option("--pool", help="One client that owns everything, to be partitioned.")] = False,
+    label: Annotated[str | None, typer.Option("--label", help="The table's column of classes.")] = None,
+    client: Annotated[
+        str | None, typer.Option("--client", help="The table's column that says whose row it is.")
+    ] = None,
+    features: Annotated[
+        list[str] | None, typer.Option("--feature", help="A column of numbers (repeatable); default: all others.")
+    ] = None,
+    standardise: Annotated[bool, typer.Option("--standardise", help="Columns to mean 0 and sd 1 in training.")] = False,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of the split, where there is no official one.")] = None,
 ) -> None:
-    """Download, verify and convert a data set into a population."""
+    """Download, verify and convert a data set into a population (docs/data-sets.md)."""
     from raysplit.doctor import prepare
 
-    prepare(name, source, out, mirror, Console())
+    options = {
+        "name": name,
+        "size": size,
+        "grey": grey or None,
+        "by_client": by_client or None,
+        "pool": pool or None,
+        "label": label,
+        "client": client,
+        "features": features or None,
+        "standardise": standardise or None,
+        "seed": seed,
+    }
+    given = {option: value for option, value in options.items() if value is not None}
+    prepare(data_set, source, out, mirror, Console(), given)
 
 
 @data_app.command("info")
 def data_info(path: Annotated[Path, typer.Argument(help="A population file.")]) -> None:
-    """Users, samples, mean and sd of a population, beside the paper's figures."""
+    """What a population holds, every byte checked: clients, samples, classes (FEMNIST's beside the paper's figures)."""
     from raysplit.doctor import describe
 
     describe(path, Console())
+
+
+@data_app.command("histogram")
+def data_histogram(
+    file: File,
+    out: Annotated[Path, typer.Option("--out", help="The picture to write, NAME.png.")] = Path("histogram.png"),
+    sets: Sets = None,
+    only: Annotated[str | None, typer.Option("--only", help="The population of this scenario of the file.")] = None,
+    clients: Annotated[
+        int | None, typer.Option("--clients", help="Look at so many clients, evenly spaced; default: all.")
+    ] = None,
+) -> None:
+    """Which classes and how many samples the clients of a scenario hold: a summary and a picture."""
+    from raysplit.data_histogram import draw_histograms
+
+    draw_histograms(file, out, sets or [], only, clients, Console(soft_wrap=True, highlight=False))
 
 
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})

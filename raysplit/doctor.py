@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from raysplit.engine.cluster import connect
 from raysplit.engine.placement import Placement, Wanted, lay_out
-from raysplit.errors import PopulationError, nearest
-from raysplit.population.arrow import ArrowFile, data_directory
+from raysplit.population.arrow import ArrowFile
 from raysplit.runner import EngineChoice, check_choice
 from raysplit.scenario import Scenario
 from raysplit.scenario_file import load_scenarios
@@ -21,9 +19,6 @@ from raysplit.simulation import check_population
 from raysplit.state import Layout
 
 WantedOptions = tuple[int | None, int | None, Placement, float | None]
-
-DATA_SETS = ("femnist",)
-"""Data sets that ``data_prep`` can prepare, each a module of that name."""
 
 
 def examine(file: Path | None, address: str | None, wanted: WantedOptions, console: Console) -> None:
@@ -70,35 +65,27 @@ def _lay_out(scenario: Scenario, layout: object, console: Console) -> None:
     console.print(table)
 
 
-def prepare(name: str, source: Path | None, out: Path | None, mirror: str | None, console: Console) -> None:
-    """Prepare a data set by name. Raises ``PopulationError`` for an unknown one."""
-    module = _data_set(name)
-    target = out or data_directory() / f"{name}.arrow"
-    module.prepare(target, source=source, mirror=mirror, console=console)
+def prepare(
+    name: str,
+    source: Path | None,
+    out: Path | None,
+    mirror: str | None,
+    console: Console,
+    options: Mapping[str, Any] | None = None,
+) -> None:
+    """Prepare a data set by name, with the options that were given. Raises ``PopulationError`` for wrong ones."""
+    from data_prep.catalogue import prepare as prepare_by_name
+
+    prepare_by_name(name, source, out, mirror, console, options)
 
 
 def describe(path: Path, console: Console) -> None:
     """Print what a population file holds, after checking every byte of it."""
     from data_prep.femnist import describe as femnist_summary
+    from data_prep.prepared import describe as summary
 
-    info = ArrowFile(str(path)).open().info
-    if info.name == "femnist":
-        console.print(str(femnist_summary(path)), markup=False, highlight=False, soft_wrap=True)
-        return
-    opened = ArrowFile(str(path)).open()
-    opened.verify()
-    clients = np.arange(info.clients)
-    sizes = opened.train_sizes(clients) + opened.test_sizes(clients)
-    console.print(
-        f"{path}: {info.name}, {info.clients:,} clients, {int(sizes.sum()):,} samples, {sizes.mean():.2f} ± {sizes.std():.2f} a client",
-        highlight=False,
-    )
-
-
-def _data_set(name: str) -> ModuleType:
-    if name not in DATA_SETS:
-        raise PopulationError(f"there is no data set {name!r} to prepare; {nearest(name, DATA_SETS)}")
-    return importlib.import_module(f"data_prep.{name}")
+    of = femnist_summary if ArrowFile(str(path)).open().info.name == "femnist" else summary
+    console.print(str(of(path)), markup=False, highlight=False, soft_wrap=True)
 
 
 def _memory() -> int:

@@ -8,7 +8,7 @@ taken literally, so that a single client's average is that client, bit for bit. 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import torch
 
 from raysplit import rng
 from raysplit.attacks.poisoning.poisoning import UpdateAttack, UpdateView
+from raysplit.attacks.poisoning.scheduled import attack_in_force
 from raysplit.defenses.aggregation.aggregation import AggregationRule, RoundContext
 from raysplit.defenses.aggregation.order_statistics import weighted_sum
 from raysplit.optimizers import State, copied_state
@@ -27,10 +28,12 @@ from raysplit.training import FedOpt
 
 @dataclass
 class Meeting:
-    """What the fed server made of a round: the aggregated portion [d] before any FedOpt, and rows for the tables."""
+    """What the fed server made of a round: the aggregated portion [d] before any FedOpt, rows for the tables, and what the rule
+    wants to remember."""
 
     portion: torch.Tensor
     aggregation: dict[str, Any]
+    memory: State = field(default_factory=dict)
     attack: dict[str, Any] | None = None
     update_norms: np.ndarray | None = None
     seconds: float = field(default=0.0)
@@ -39,9 +42,9 @@ class Meeting:
 def attacks_in(scenario: Scenario, round: int, drawn: Drawn) -> UpdateAttack | None:
     """The attack on updates in force in a round, if there are malicious clients to carry it out."""
     attack = scenario.attack
-    if attack is None or round < attack.start_round or not drawn.malicious.any():
+    if attack is None or not drawn.malicious.any():
         return None
-    return attack
+    return attack_in_force(attack, round)
 
 
 def sum_groups(sums: dict[int, torch.Tensor]) -> torch.Tensor:
@@ -54,35 +57,50 @@ def sum_groups(sums: dict[int, torch.Tensor]) -> torch.Tensor:
 
 
 def meet(
-    scenario: Scenario, plan: RoundPlan, drawn: Drawn, outcome: Outcome, portion: torch.Tensor, parameters: int
+    scenario: Scenario,
+    plan: RoundPlan,
+    drawn: Drawn,
+    outcome: Outcome,
+    portion: torch.Tensor,
+    parameters: int,
+    memory: State,
+    root: torch.Tensor | None = None,
 ) -> Meeting:
-    """Aggregate a round's client portions. ``portion``: the round's start, [d]; ``parameters``: how many of d are no buffers."""
+    """Aggregate a round's client portions. ``drawn``: the clients that report.
+
+    ``portion``: the round's start, [d]; ``parameters``: how many of d are no buffers.
+    ``memory``: the rule's, from the round before. ``root``: the portion that the rule's root clients trained, [d].
+    """
     began = time.perf_counter()
     rule = scenario.defense
+    declared = scenario.cohort.declared_among(len(drawn.clients))
     row: dict[str, Any] = {
         "round": plan.round,
         "portion": "client",
         "rule": type(rule).__name__,
-        "n": len(plan.clients),
+        "n": plan.reporting,
         "d": len(portion),
-        "declared": scenario.cohort.declared,
+        "declared": declared,
         "realised": int(drawn.malicious.sum()),
         "broken": False,
     }
     if not plan.rows:
-        return Meeting(sum_groups(outcome.client_sums), {**row, "seconds": time.perf_counter() - began})
-    updates = torch.stack([outcome.client_rows.pop(position) for position in range(len(plan.clients))])
+        return Meeting(sum_groups(outcome.client_sums), {**row, "seconds": time.perf_counter() - began}, memory)
+    updates = torch.stack([outcome.client_rows.pop(position) for position in range(plan.reporting)])
     updates.sub_(portion)
-    weights = torch.from_numpy(plan.weights).to(updates.dtype)
+    weights = torch.from_numpy(plan.weights[: plan.reporting]).to(updates.dtype)
     buffers = weighted_sum(updates[:, parameters:], weights)
     updates = updates[:, :parameters]
     malicious = torch.from_numpy(drawn.malicious)
     context = RoundContext(
         plan.round,
-        plan.clients,
-        scenario.cohort.declared,
+        drawn.clients,
+        declared,
         int(drawn.malicious.sum()),
         rng.stream(plan.seed, "defense", plan.round),
+        memory,
+        None if root is None else (root - portion)[:parameters],
+        portion[:parameters],
     )
     meeting = Meeting(portion, row)
     attack = attacks_in(scenario, plan.round, drawn)
@@ -104,6 +122,7 @@ def meet(
     if not bool(malicious.all()):
         row.update(_bias(aggregate.update, _benign_mean(updates, malicious)))
     meeting.portion = portion + torch.cat([aggregate.update, buffers])
+    meeting.memory = dict(aggregate.memory)
     meeting.seconds = time.perf_counter() - began
     return meeting
 
@@ -115,6 +134,8 @@ def _poison(
     began = time.perf_counter()
     knowledge = attack.threat_model.knowledge
     trim_count = getattr(rule, "trim_count", None)
+    own = np.flatnonzero(malicious.numpy())
+    seed = int(context.rng.integers(1 << 62))
     view = UpdateView(
         benign=updates[~malicious] if knowledge == "full" else updates[:0],
         own=updates[malicious],
@@ -122,7 +143,8 @@ def _poison(
         rule=rule,
         trim=trim_count(len(updates), context.declared, context.realised) if trim_count else None,
         round=context.round,
-        rng=rng.stream(int(context.rng.integers(1 << 62)), "attack", context.round),
+        rng=rng.stream(seed, "attack", context.round),
+        context=_told(context, own, knowledge),
     )
     poison = attack.poison(view)
     updates[malicious] = poison.rows.to(updates.dtype)
@@ -137,6 +159,18 @@ def _poison(
         **known,
         "seconds": time.perf_counter() - began,
     }
+
+
+def _told(context: RoundContext, own: np.ndarray, knowledge: str) -> RoundContext:
+    """What an adversary knows of the rule's context: all but its random choices; with partial knowledge also not its state, nor others.
+
+    ``own``: positions of the malicious clients. They come first, then, with full knowledge, the benign ones.
+    """
+    others = np.setdiff1d(np.arange(len(context.clients)), own)
+    stand_in = rng.stream(0, "rehearsal", context.round)
+    if knowledge == "full":
+        return replace(context, clients=context.clients[np.concatenate([own, others])], rng=stand_in)
+    return replace(context, clients=context.clients[own], rng=stand_in, memory={}, reference=None)
 
 
 def _benign_mean(updates: torch.Tensor, malicious: torch.Tensor) -> torch.Tensor:

@@ -109,13 +109,16 @@ class Live:
                 "test_accuracy": None if report.evaluated is None else report.evaluated.accuracy,
                 "attacked": report.attacked,
                 "clients_per_s": rate,
+                "virtual_s": report.virtual_s,
                 "diverged": report.diverged,
             }
             self._print(form)
             return
         test = "" if report.evaluated is None else f"test {100 * report.evaluated.accuracy:.1f} %  "
         under = "attacked  " if report.attacked else ""
-        line = f"{test}loss {report.train_loss:.3f}  {under}{rate:.1f} clients/s"
+        loss = "passed over" if report.train_loss is None else f"loss {report.train_loss:.3f}"
+        virtual = "" if report.virtual_s is None else f"  virtual {report.virtual_s:.4g} s"
+        line = f"{test}{loss}  {under}{rate:.1f} clients/s{virtual}"
         bar.update(task, completed=report.round, description=line)
         now = time.monotonic()
         last = report.round == report.rounds or report.diverged

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from raysplit.engine.checkpoints import newest_checkpoint, read_checkpoint
 from raysplit.engine.engine import Engine
+from raysplit.engine.placement import Resources, Wanted, lay_out
 from raysplit.errors import ClusterError, RunError, ScenarioError, nearest
 from raysplit.metrics.run import open_run
 from raysplit.metrics.tables import open_tables, rewind
@@ -102,14 +103,35 @@ def shares_prefix(clean: Scenario, attacked: Scenario) -> bool:
     return forms[0] == forms[1]
 
 
+def run_all(
+    jobs: list[Job],
+    choice: EngineChoice,
+    following: Callable[[Job], AbstractContextManager[Watch]],
+    overwrite: bool = False,
+) -> Iterator[Ended]:
+    """Run jobs one after another on one cluster. What is wrong with any of them is said before the first one starts."""
+    check_choice(choice)
+    portions = []
+    for job in jobs:
+        check_population(job.scenario, job.scenario.population.open().info)
+        check_free(job.folder, job.scenario, overwrite)
+        portions.append((job.scenario, _portion_bytes(Layout(job.scenario).initial())))
+    with open_cluster(choice, portions) as cluster:
+        for job in jobs:
+            with following(job) as watch:
+                ended = _run(job, choice, cluster, watch, overwrite)
+            yield ended
+
+
 def run(job: Job, choice: EngineChoice, watch: Watch, overwrite: bool = False) -> Ended:
     """Run a job in a fresh folder. An error before training starts leaves no new folder behind and an old one as it was."""
-    population = job.scenario.population.open()
-    check_population(job.scenario, population.info)
-    check_choice(choice)
-    check_free(job.folder, job.scenario, overwrite)
+    (ended,) = run_all([job], choice, lambda _: nullcontext(watch), overwrite)
+    return ended
+
+
+def _run(job: Job, choice: EngineChoice, cluster: Resources | None, watch: Watch, overwrite: bool) -> Ended:
     layout = Layout(job.scenario)
-    with open_engine(job.scenario, choice, _portion_bytes(layout.initial()), job.module) as engine:
+    with open_engine(job.scenario, choice, cluster, job.module) as engine:
         create(job.folder, job.scenario, job.source, job.origin, overwrite)
         with locked(job.folder):
             try:
@@ -146,7 +168,10 @@ def resume(path: Path, choice: EngineChoice, watch: Watch) -> Ended:
     with locked(folder):
         layout = Layout(scenario)
         state = _reached(job, layout)
-        with open_engine(scenario, choice, _portion_bytes(state), module) as engine:
+        with (
+            open_cluster(choice, [(scenario, _portion_bytes(state))]) as cluster,
+            open_engine(scenario, choice, cluster, module) as engine,
+        ):
             return _go_on(job, engine, watch, layout, state)
 
 
@@ -262,25 +287,38 @@ def check_address(address: str) -> None:
 
 
 @contextmanager
-def open_engine(scenario: Scenario, choice: EngineChoice, portion: int, module: ModuleType | None) -> Iterator[Engine]:
-    """The engine that was chosen, closed at the end; Ray is imported only if it is used."""
+def open_cluster(choice: EngineChoice, portions: list[tuple[Scenario, int]]) -> Iterator[Resources | None]:
+    """The Ray cluster for scenarios and the bytes of their larger portions; None for the local engine. Ray is imported only if it is used."""
     if choice.engine == "local":
+        yield None
+        return
+    from raysplit.engine.cluster import connect, object_store_bytes
+
+    store = max(object_store_bytes(scenario, portion) for scenario, portion in portions)
+    cpus = None if choice.hosts is None else choice.hosts + (choice.servers or 1)
+    with connect(choice.address, store, cpus) as resources:
+        yield resources
+
+
+@contextmanager
+def open_engine(
+    scenario: Scenario, choice: EngineChoice, cluster: Resources | None, module: ModuleType | None
+) -> Iterator[Engine]:
+    """The engine that was chosen, closed at the end."""
+    if cluster is None:
         from raysplit.engine.local import LocalEngine
 
         with LocalEngine(scenario) as local:
             yield local
         return
-    from raysplit.engine.cluster import by_value, connect, object_store_bytes
-    from raysplit.engine.placement import Wanted, lay_out
+    from raysplit.engine.cluster import by_value
     from raysplit.engine.ray_engine import RayEngine
 
     wanted = Wanted(choice.hosts, choice.servers, choice.placement, choice.gpus_per_host)
-    cpus = None if choice.hosts is None else choice.hosts + (choice.servers or 1)
-    with connect(choice.address, object_store_bytes(scenario, portion), cpus) as resources:
-        if module is not None:
-            by_value(module)
-        with RayEngine(scenario, lay_out(scenario, resources, wanted)) as engine:
-            yield engine
+    if module is not None:
+        by_value(module)
+    with RayEngine(scenario, lay_out(scenario, cluster, wanted)) as engine:
+        yield engine
 
 
 def _facts(info: PopulationInfo) -> dict[str, Any]:

@@ -12,14 +12,18 @@ from typing import Any, Literal
 
 from raysplit.attacks.poisoning.poisoning import UpdateAttack
 from raysplit.channels import Channel
+from raysplit.costs.devices import Devices
+from raysplit.costs.known import check_known
+from raysplit.costs.stragglers import check_stragglers
 from raysplit.defenses.aggregation.aggregation import AggregationRule
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.errors import ScenarioError, nearest
 from raysplit.models.network import ModelSpec, check_cut
 from raysplit.parts import part, to_json
 from raysplit.population.cohort import Cohort
+from raysplit.population.dropouts import Dropouts
 from raysplit.population.population import PopulationSpec
-from raysplit.protocols.protocol import ClientState, ServerState, TrainingProtocol
+from raysplit.protocols.protocol import ClientState, ServerState, TrainingProtocol, check_turn
 from raysplit.training import Training
 
 FORMAT = 1
@@ -45,6 +49,8 @@ class Scenario:
     """One experiment. ``name`` goes into the run folder; ``groups``: client groups a cohort is cut into (None: by its size).
 
     ``pixels``: what the network sees of a byte b: b/255, 1 − b/255 (ink 1 on background 0), b/127.5 − 1, or b itself (graphs).
+    Float32 samples are seen as they are.
+    ``devices``: the machines from which virtual time is computed (None: no virtual time).
     ``groups`` is part of the scenario because sums are taken group by group: changing it changes last bits, the cluster never does.
     Raises ``ScenarioError`` for any combination that cannot be run as meant.
     """
@@ -62,6 +68,7 @@ class Scenario:
     pixels: Literal["unit", "inverted", "centred", "bytes"] = "unit"
     groups: int | None = None
     seed: int = 42
+    devices: Devices | None = None
 
     def __post_init__(self) -> None:
         _check(self)
@@ -116,6 +123,7 @@ def _check(scenario: Scenario) -> None:
         raise ScenarioError(
             f"{type(scenario.model).__name__} reads packed graphs byte by byte, but Scenario.pixels is {scenario.pixels!r}; use pixels='bytes'"
         )
+    check_turn(protocol)
     check_cut(scenario.model, split=protocol.server != "none", u_shaped=protocol.u_shaped)
     if scenario.client_state == "travels" and protocol.meeting != "handover":
         raise ScenarioError(
@@ -125,17 +133,22 @@ def _check(scenario: Scenario) -> None:
         raise ScenarioError(
             f"Training(server_state='persistent') needs one shared server portion, but {kind} has replicas that are averaged; use 'fresh'"
         )
+    if scenario.devices is not None:
+        check_known(protocol, "virtual time")
+        check_stragglers(scenario.devices.stragglers, protocol, scenario.cohort)
     if protocol.meeting != "averaging":
         if not isinstance(scenario.defense, Mean):
             raise ScenarioError(
                 f"{type(scenario.defense).__name__} aggregates updates at a fed server, but {kind} has no updates channel; leave defense out"
             )
-        if training.aggregate is not None:
+        if training.aggregate is not None and protocol.server != "replicas":
             raise ScenarioError(
                 f"Training.aggregate steps on aggregated portions, but {kind} aggregates nothing; leave it None"
             )
     if scenario.attack is not None:
         _check_attack(scenario, scenario.attack)
+    if scenario.cohort.dropouts is not None:
+        _check_dropouts(protocol, scenario.cohort.dropouts)
     trim = getattr(scenario.defense, "trim", None)
     if trim is not None:
         count = trim if isinstance(trim, int) else scenario.cohort.declared
@@ -144,6 +157,16 @@ def _check(scenario: Scenario) -> None:
                 f"{type(scenario.defense).__name__} would cut {count} of {scenario.cohort.size} updates from each side and leave none; "
                 f"a cohort of {scenario.cohort.size} bears at most {(scenario.cohort.size - 1) // 2}"
             )
+
+
+def _check_dropouts(protocol: TrainingProtocol, dropouts: Dropouts) -> None:
+    kind = type(protocol).__name__
+    if protocol.meeting == "one_party":
+        raise ScenarioError(f"{kind} is one party that cannot drop out; leave Cohort.dropouts out")
+    if protocol.meeting == "handover" and dropouts.when == "after":
+        raise ScenarioError(
+            f"Dropouts(when='after') loses a portion on its way to a fed server, but {kind} hands portions over; use when='before'"
+        )
 
 
 def _check_attack(scenario: Scenario, attack: UpdateAttack) -> None:

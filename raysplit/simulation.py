@@ -8,43 +8,51 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+import torch
 
 from raysplit import rng
+from raysplit.costs.clock import Clock
+from raysplit.defenses.aggregation.aggregation import roots_of
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.engine.checkpoints import write_checkpoint
 from raysplit.engine.engine import Engine, RoundStart
 from raysplit.errors import PopulationError, ScenarioError
 from raysplit.fed_server import attacks_in, meet, step_on_aggregate, sum_groups
 from raysplit.metrics.tables import Tables
-from raysplit.optimizers import State
-from raysplit.population.cohort import Drawn, draw, malicious_ranks
+from raysplit.personal import keep_portions
+from raysplit.population.cohort import Drawn, Turnout, Turnouts
 from raysplit.population.population import Population, PopulationInfo
-from raysplit.protocols.plan import RoundPlan, cut_groups
+from raysplit.protocols.plan import Outcome, RoundPlan, cut_groups
 from raysplit.protocols.visits import steps_per_epoch
 from raysplit.round_record import Evaluated, record_evaluation, record_round
 from raysplit.scenario import Scenario
 from raysplit.state import GlobalState, Layout
 from raysplit.threads import one_thread
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class RoundReport:
-    """What a watcher hears after every round; ``evaluated`` is None in rounds without an evaluation."""
+    """What a watcher hears after every round; ``evaluated`` is None in rounds without an evaluation, loss and
+    accuracy in rounds that were passed over."""
 
     round: int
     rounds: int
     seconds: float
     clients: int
-    train_loss: float
-    train_accuracy: float
+    train_loss: float | None
+    train_accuracy: float | None
     attacked: bool
     evaluated: Evaluated | None
     diverged: bool
+    virtual_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -79,24 +87,40 @@ def simulate(
     Checkpoints are written every ``scenario.checkpoint_every`` rounds, after the last, and after those in ``keep``, which stay.
     """
     check_population(scenario, population.info)
-    ranks = malicious_ranks(scenario.seed, population.info.clients)
+    turnouts = Turnouts(scenario.cohort, scenario.seed, population)
     judges = evaluation_clients(scenario, population.info.clients)
+    clock = Clock.of(scenario)
     rounds = scenario.training.rounds
     diverged = False
     for round in range(progress.state.round + 1, rounds + 1):
         began = time.perf_counter()
         before = progress.state
-        drawn = draw(scenario.cohort, scenario.seed, round, ranks)
-        plan = make_plan(scenario, population, round, drawn)
-        start = RoundStart(before.client, before.server, before.server_state, _kept(before, plan))
-        outcome = engine.train(plan, start)
+        turnout = turnouts.of(round)
+        plan = make_plan(scenario, population, round, turnout)
+        late = None if clock is None or not len(plan.clients) else clock.late(plan)
+        if late is not None:
+            turnout = late.without(turnout)
+            plan = make_plan(scenario, population, round, turnout)
+        drawn = turnout.reporting
+        own = _of_cohort(before.client_portions, plan)
+        kept_states = _of_cohort(before.client_states, plan)
+        start = RoundStart(before.client, before.server, before.server_state, kept_states, own)
+        outcome = engine.train(plan, start) if len(plan.clients) else _passed_over(before)
         meeting = None
-        client = outcome.client_vector
+        client, portions, memory = outcome.client_vector, before.client_portions, before.defense
         fed_states = dict(before.fed_states)
         factor = 1.0 if scenario.training.schedule is None else scenario.training.schedule.factor(round, rounds)
         fed = scenario.training.aggregate
-        if client is None:
-            meeting = meet(scenario, plan, drawn, outcome, before.client, layout.client.parameters)
+        moved: torch.Tensor | None = None
+        if scenario.protocol.meeting == "personal":
+            client, (portions, moved) = before.client, keep_portions(before, plan, outcome)
+        elif client is None:
+            root = _root_portion(scenario, population, engine, before, round) if plan.rows else None
+            try:
+                meeting = meet(scenario, plan, drawn, outcome, before.client, layout.client.parameters, memory, root)
+            except ScenarioError as error:
+                raise _with_remedy(error, scenario, plan) from error
+            memory = meeting.memory
             client, fed_states["client"] = step_on_aggregate(
                 fed, before.client, meeting.portion, layout.client.parameters, before.fed_states.get("client"), factor
             )
@@ -109,56 +133,69 @@ def simulate(
                 fed, before.server, averaged, layout.server.parameters, before.fed_states.get("server"), factor
             )
         kept = {**before.client_states, **outcome.client_states}
-        state = GlobalState(round, client.cpu(), server.cpu(), server_state, kept, fed_states)
+        state = GlobalState(round, client.cpu(), server.cpu(), server_state, kept, fed_states, portions, memory)
         trained = sum(record.loss for record in outcome.records.values())
         diverged = not (
-            math.isfinite(trained) and bool(state.client.isfinite().all() and state.server.isfinite().all())
+            math.isfinite(trained)
+            and bool(state.client.isfinite().all() and state.server.isfinite().all())
+            and (moved is None or bool(moved.isfinite().all()))
         )
         evaluated = None
         if round % scenario.evaluation.every == 0 or round == rounds or diverged:
-            evaluated = Evaluated.of(engine.evaluate(judges, state.client, state.server))
+            own_portions = state.client_portions if scenario.protocol.meeting == "personal" else None
+            evaluated = Evaluated.of(engine.evaluate(judges, state.client, state.server, own_portions))
         seconds = time.perf_counter() - began
         attacked = attacks_in(scenario, round, drawn) is not None
-        norm = float((state.client - before.client).norm())
+        norm = float((state.client - before.client if moved is None else moved).norm())
+        if evaluated is not None:
+            record_evaluation(tables, round, evaluated, diverged)
+        timed = None if clock is None or not len(plan.clients) else clock.timed(plan, late)
         row = record_round(
             tables,
             plan,
-            drawn,
+            turnout,
             outcome,
             meeting,
             engine.counts(),
+            absent_samples=population.train_sizes(turnout.absent.clients),
             norm=norm,
             seconds=seconds,
             attacked=attacked,
             diverged=diverged,
+            timed=timed,
         )
-        if evaluated is not None:
-            record_evaluation(tables, round, evaluated, diverged)
         progress.state = state
         if round % scenario.checkpoint_every == 0 or round == rounds or round in keep or diverged:
             tables.sync()
             write_checkpoint(checkpoints, state, layout, scenario.hash, keep)
         loss, accuracy = row["train_loss"], row["train_accuracy"]
-        watch(RoundReport(round, rounds, seconds, len(plan.clients), loss, accuracy, attacked, evaluated, diverged))
+        virtual = None if timed is None else timed.round_s
+        watch(
+            RoundReport(round, rounds, seconds, plan.reporting, loss, accuracy, attacked, evaluated, diverged, virtual)
+        )
         if diverged:
             break
     return Finish(progress.state, diverged)
 
 
-def make_plan(scenario: Scenario, population: Population, round: int, drawn: Drawn) -> RoundPlan:
+def make_plan(scenario: Scenario, population: Population, round: int, turnout: Turnout) -> RoundPlan:
     """What every party must agree on for this round; depends on the scenario and the round alone."""
     training = scenario.training
-    samples = population.train_sizes(drawn.clients)
+    drawn, lost = turnout.reporting, len(turnout.lost.clients)
+    clients = np.concatenate([drawn.clients, turnout.lost.clients])
+    samples = population.train_sizes(clients)
     if not samples.all():
         raise PopulationError(
-            f"client {int(drawn.clients[samples == 0][0])} of population {population.info.name!r} has no training samples "
+            f"client {int(clients[samples == 0][0])} of population {population.info.name!r} has no training samples "
             f"but was drawn in round {round}; leave such clients out when the population is prepared"
         )
-    clients = drawn.clients
-    if scenario.protocol.meeting == "one_party":
+    if scenario.protocol.meeting == "one_party" and len(clients):
         clients, samples = np.zeros(1, dtype=np.int64), samples.sum(keepdims=True)
+    weights = samples.astype(np.float64)
+    weights[len(clients) - lost :] = 0
     steps = np.array([steps_per_epoch(int(n), training.batch_size) for n in samples], dtype=np.int64)
     rows = not isinstance(scenario.defense, Mean) or attacks_in(scenario, round, drawn) is not None
+    rows = rows or scenario.protocol.meeting == "personal"
     return RoundPlan(
         round=round,
         seed=scenario.seed,
@@ -166,14 +203,33 @@ def make_plan(scenario: Scenario, population: Population, round: int, drawn: Dra
         cohort=drawn.clients,
         samples=samples.astype(np.int64),
         steps=steps * training.local_epochs,
-        weights=samples / samples.sum(),
+        weights=weights / weights.sum(),
         groups=cut_groups(samples, scenario.group_count),
         rows=rows,
         client_lr=training.client_lr_at(round),
         server_lr=training.server_lr_at(round),
         client_state=scenario.client_state,
         server_state=scenario.server_state,
+        batch_size=training.batch_size,
+        lost=lost,
     )
+
+
+def _root_portion(
+    scenario: Scenario, population: Population, engine: Engine, before: GlobalState, round: int
+) -> torch.Tensor | None:
+    """What the rule's root clients make of the round's start, [d], or None where it has none.
+
+    They train beside the cohort, honestly, with fresh optimisers and against a server portion that is then thrown away; they are in no
+    table. A root client may also be drawn into the cohort, and lie there.
+    """
+    roots = np.array(roots_of(scenario.defense), dtype=np.int64)
+    if not len(roots):
+        return None
+    everybody = Drawn(roots, np.zeros(len(roots), dtype=bool))
+    nobody = everybody.where(everybody.malicious)
+    plan = replace(make_plan(scenario, population, round, Turnout(everybody, nobody, nobody)), rows=False)
+    return sum_groups(engine.train(plan, RoundStart(before.client, before.server, before.server_state, {})).client_sums)
 
 
 def evaluation_clients(scenario: Scenario, population: int) -> np.ndarray:
@@ -187,14 +243,22 @@ def evaluation_clients(scenario: Scenario, population: int) -> np.ndarray:
 def check_population(scenario: Scenario, info: PopulationInfo) -> None:
     """Raise where a scenario and the data that it opened do not fit each other."""
     model = scenario.model
-    if scenario.cohort.size > info.clients:
-        raise ScenarioError(
-            f"Cohort.size is {scenario.cohort.size}, but the population {info.name!r} has only {info.clients} clients; draw at most {info.clients}"
-        )
+    scenario.cohort.check(info.clients, info.name)
+    for root in roots_of(scenario.defense):
+        if root >= info.clients:
+            raise ScenarioError(
+                f"{type(scenario.defense).__name__} names the root client {root}, but the population {info.name!r} has only {info.clients} clients, "
+                "counted from 0"
+            )
     if info.shape != model.input_shape:
         raise PopulationError(
             f"{type(model).__name__} takes samples of shape {model.input_shape}, but population {info.name!r} has {info.shape}; "
             "choose a model for that shape"
+        )
+    if info.dtype == "float32" and scenario.pixels in ("inverted", "centred"):
+        raise ScenarioError(
+            f"Scenario.pixels={scenario.pixels!r} is about bytes, but population {info.name!r} holds float32 numbers, which the "
+            "network sees as they are; leave pixels out"
         )
     if info.classes > model.classes:
         raise PopulationError(
@@ -202,6 +266,24 @@ def check_population(scenario: Scenario, info: PopulationInfo) -> None:
         )
 
 
-def _kept(state: GlobalState, plan: RoundPlan) -> dict[int, State]:
+def _with_remedy(error: ScenarioError, scenario: Scenario, plan: RoundPlan) -> ScenarioError:
+    """What an attack or a rule says of a cohort it cannot bear, and, where the cohort is a small one, what would help."""
+    if plan.reporting >= scenario.cohort.size:
+        return error
+    return ScenarioError(
+        f"{error}; only {plan.reporting} clients reported in round {plan.round}: "
+        f"Cohort.at_least={plan.reporting + 1} would pass over rounds like this"
+    )
+
+
+def _passed_over(state: GlobalState) -> Outcome:
+    """A round in which nobody trained: all portions and optimiser states stay as they were."""
+    outcome = Outcome.empty()
+    outcome.client_vector = state.client
+    return outcome
+
+
+def _of_cohort(kept: Mapping[int, T], plan: RoundPlan) -> dict[int, T]:
+    """Of what is kept by client id, that of this round's clients."""
     mine = (int(client) for client in plan.clients)
-    return {client: state.client_states[client] for client in mine if client in state.client_states}
+    return {client: kept[client] for client in mine if client in kept}

@@ -17,7 +17,9 @@ class GlobalState:
     """After ``round`` rounds. ``client``, ``server``: the global portions, flat (server empty where nothing is cut).
 
     ``server_state``: the shared server portion's optimiser; ``client_states``: kept client optimisers by client id;
-    ``fed_states``: the optimisers on the aggregated "client" and "server" portions.
+    ``fed_states``: the optimisers on the aggregated "client" and "server" portions. ``client_portions``: where clients keep portions
+    of their own, those of all clients that ever trained, by id; ``client`` is then the initial one, with which others begin.
+    ``defense``: the aggregation rule's memory.
     """
 
     round: int
@@ -26,6 +28,8 @@ class GlobalState:
     server_state: State = field(default_factory=dict)
     client_states: dict[int, State] = field(default_factory=dict)
     fed_states: dict[str, State] = field(default_factory=dict)
+    client_portions: dict[int, torch.Tensor] = field(default_factory=dict)
+    defense: State = field(default_factory=dict)
 
 
 class Layout:
@@ -47,5 +51,21 @@ class Layout:
         return {**self.client.named_tensors(state.client), **self.server.named_tensors(state.server)}
 
     def digest(self, state: GlobalState) -> str:
-        """The identity of the global model: equal for equal bits, whatever the protocol's cut."""
-        return digest(self.named(state))
+        """The identity of the global model, and of clients' own portions: equal for equal bits, whatever the protocol's cut."""
+        return digest({**self.named(state), **self.named_portions(state)})
+
+    def named_portions(self, state: GlobalState) -> dict[str, torch.Tensor]:
+        """The portions that clients keep, as ``"17/conv1.weight"``: client id, then the network's own name."""
+        return {
+            f"{client}/{name}": tensor
+            for client, portion in state.client_portions.items()
+            for name, tensor in self.client.named_tensors(portion).items()
+        }
+
+    def portions_from(self, tensors: dict[str, torch.Tensor]) -> dict[int, torch.Tensor]:
+        """The inverse of ``named_portions``; raises ``KeyError`` or ``ValueError`` for tensors of another model."""
+        named: dict[int, dict[str, torch.Tensor]] = {}
+        for full, tensor in tensors.items():
+            client, _, name = full.partition("/")
+            named.setdefault(int(client), {})[name] = tensor
+        return {client: self.client.from_named(named[client]) for client in sorted(named)}

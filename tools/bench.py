@@ -6,7 +6,7 @@
 
 The bare loop is what a careful person writes by hand: two processes, one thread each, the same kernels and clients, largest clients first
 to the less loaded process, a weighted partial sum in each. Rounds are interleaved (bare, FedAvg, SplitFedV1, bare, …) and every
-ratio is a median over pairs, because machines are noisy.
+ratio is a median over pairs, by the clock and in CPU-seconds of all processes concerned, because machines are noisy.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -43,7 +45,7 @@ from raysplit.engine.ray_engine import RayEngine
 from raysplit.fed_server import sum_groups
 from raysplit.models.flat import FlatPortion
 from raysplit.models.network import build
-from raysplit.population.cohort import draw, malicious_ranks
+from raysplit.population.cohort import Turnouts, draw, malicious_ranks
 from raysplit.protocols.visits import batch_indices, steps_per_epoch
 from raysplit.scenario import Evaluation
 from raysplit.simulation import make_plan
@@ -133,12 +135,12 @@ class BareLoop:
 def engine_round(scenario: Scenario, engine: RayEngine) -> Callable[[int], None]:
     """One training round with aggregation, as the simulation plays it, without evaluation or metrics."""
     population = scenario.population.open()
-    ranks = malicious_ranks(scenario.seed, population.info.clients)
+    turnouts = Turnouts(scenario.cohort, scenario.seed, population)
     state = Layout(scenario).initial()
     portions = {"client": state.client, "server": state.server}
 
     def play(round: int) -> None:
-        plan = make_plan(scenario, population, round, draw(scenario.cohort, scenario.seed, round, ranks))
+        plan = make_plan(scenario, population, round, turnouts.of(round))
         outcome = engine.train(plan, RoundStart(portions["client"], portions["server"], None, {}))
         portions["client"] = sum_groups(outcome.client_sums)
         if outcome.server_sums:
@@ -147,10 +149,26 @@ def engine_round(scenario: Scenario, engine: RayEngine) -> Callable[[int], None]
     return play
 
 
-def timed(play: Callable[[], object]) -> float:
-    began = time.perf_counter()
+class Took(NamedTuple):
+    """Seconds by the clock, and seconds that the processes which train spent on a core: the measure on a busy machine."""
+
+    wall: float
+    cpu: float
+
+
+def timed(play: Callable[[], object], pids: Sequence[int]) -> Took:
+    began, spent = time.perf_counter(), cpu_seconds(pids)
     play()
-    return time.perf_counter() - began
+    return Took(time.perf_counter() - began, cpu_seconds(pids) - spent)
+
+
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """User and system time of these processes and of this one so far."""
+    ticks = 0
+    for pid in [*pids, os.getpid()]:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def rounds(model: str, repeats: int) -> None:
@@ -163,15 +181,16 @@ def rounds(model: str, repeats: int) -> None:
     with connect(None, object_store_bytes(first, portion), cpus=4) as have:
         engines = {n: RayEngine(s, lay_out(s, have, Wanted(hosts=2))) for n, s in scenarios.items()}
         plays = {name: engine_round(scenarios[name], engines[name]) for name in scenarios}
-        times: dict[str, list[float]] = {name: [] for name in ("bare", *scenarios)}
+        times: dict[str, list[Took]] = {name: [] for name in ("bare", *scenarios)}
         counts = {}
         for round in range(1, repeats + 2):
             drawn = draw(first.cohort, first.seed, round, ranks)
             samples = population.train_sizes(drawn.clients)
-            took = {"bare": timed(functools.partial(bare.round, round, drawn.clients, samples))}
+            workers = [process.pid or 0 for process in bare.processes]
+            took = {"bare": timed(functools.partial(bare.round, round, drawn.clients, samples), workers)}
             for name, play in plays.items():
                 engines[name].counts()
-                took[name] = timed(functools.partial(play, round))
+                took[name] = timed(functools.partial(play, round), list(engines[name].pids.values()))
                 counts[name] = engines[name].counts()
             if round > 1:  # the first round warms allocators and caches
                 for name, seconds in took.items():
@@ -180,14 +199,18 @@ def rounds(model: str, repeats: int) -> None:
             engine.close()
     bare.close()
     print(f"{model}: 100 of 3,550 clients a round, {repeats} interleaved rounds, 2 processes x 1 thread")
-    print(f"  bare loop   {statistics.median(times['bare']):7.3f} s a round")
+    print(f"  bare loop   {statistics.median(took.wall for took in times['bare']):7.3f} s a round")
     for name in scenarios:
-        ratios = [t / b for t, b in zip(times[name], times["bare"], strict=True)]
-        spread = f"{min(ratios):.3f} .. {max(ratios):.3f}"
+        pairs = list(zip(times[name], times["bare"], strict=True))
         print(
-            f"  {name:<11} {statistics.median(times[name]):7.3f} s a round; {statistics.median(ratios):.3f} x the bare loop ({spread}); "
+            f"  {name:<11} {statistics.median(took.wall for took in times[name]):7.3f} s a round; x the bare loop: "
+            f"{_spread([t.wall / b.wall for t, b in pairs])} by the clock, {_spread([t.cpu / b.cpu for t, b in pairs])} in CPU-seconds; "
             f"{counts[name].ray_calls} Ray calls a round; peak {counts[name].peak_memory_bytes / 2**20:.0f} MiB in the largest process"
         )
+
+
+def _spread(ratios: list[float]) -> str:
+    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f} .. {max(ratios):.3f})"
 
 
 def million(repeats: int) -> None:
@@ -220,15 +243,19 @@ def million(repeats: int) -> None:
 
 
 def start() -> None:
-    """From the command to the end of round 1 of the quick start, read off the command's JSON lines."""
+    """From the command to the end of round 1 of the quick start, read off the command's JSON lines; five times."""
     command = [sys.executable, "-m", "raysplit.cli", "run", "scenarios/quickstart.py", "--json", "--overwrite"]
     command += ["--only", "quickstart-clean", "--set", "training.rounds=2", "--out", "build/bench-start"]
-    began = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if '"event": "round"' in line:
-                print(f"  first round finished {time.perf_counter() - began:.1f} s after the command")
+    taken = []
+    for _ in range(5):
+        began = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            rounds = (time.perf_counter() - began for line in process.stdout if '"event": "round"' in line)
+            taken.append(next(rounds))
+            process.communicate()
+    listed = ", ".join(f"{seconds:.1f}" for seconds in taken)
+    print(f"  first round finished {statistics.median(taken):.1f} s after the command (median of {listed})")
 
 
 def main() -> None:

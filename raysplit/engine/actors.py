@@ -23,8 +23,9 @@ from raysplit.engine.engine import ClientScores, RoundStart
 from raysplit.engine.host import Host, count_replicas, peak_memory_bytes
 from raysplit.engine.wire import Parcel, PeerLost, Wire, WireLink, accept
 from raysplit.protocols.client_side import ClientFailure
+from raysplit.protocols.main_server import open_server
 from raysplit.protocols.plan import Outcome, RoundPlan
-from raysplit.protocols.server_side import ServerSide
+from raysplit.protocols.server_side import MainServerSide, Reply
 from raysplit.scenario import Scenario
 
 CALL_TIMEOUT_S = 60
@@ -63,6 +64,10 @@ def to_tensors(thing: Any) -> Any:
     return thing
 
 
+def _begin(start: Any, portions: Any) -> RoundStart:
+    return replace(to_tensors(start), client_portions=to_tensors(portions))
+
+
 @dataclass(frozen=True)
 class _Array:
     """Marks what was a tensor, so that arrays which were arrays stay so."""
@@ -94,20 +99,28 @@ class ClientHost:
         self._host.initial()
         return os.getpid()
 
-    def train(self, plan: RoundPlan, groups: Sequence[int], start: Any) -> Packed:
+    def train(self, plan: RoundPlan, groups: Sequence[int], start: Any, portions: Any) -> Packed:
+        """``portions``: by client id, those that clients of these groups keep of their own."""
         try:
-            outcome = self._host.train(plan, groups, to_tensors(start))
+            outcome = self._host.train(plan, groups, _begin(start, portions))
         except ClientFailure as failure:
             raise failure.on(self._name()) from None
         return Packed(to_arrays(outcome), peak_memory_bytes())
 
     def visit(
-        self, plan: RoundPlan, groups: Sequence[int], start: Any, address: Any, token: bytes, ahead: int
+        self,
+        plan: RoundPlan,
+        groups: Sequence[int],
+        start: Any,
+        portions: Any,
+        address: Any,
+        token: bytes,
+        ahead: int,
     ) -> Packed:
         """Play groups against the main server at ``address``."""
         link = WireLink(address, token, self._index)
         try:
-            outcome = self._host.visit(plan, groups, to_tensors(start), link, ahead)
+            outcome = self._host.visit(plan, groups, _begin(start, portions), link, ahead)
         except ClientFailure as failure:
             raise failure.on(self._name()) from None
         finally:
@@ -117,9 +130,10 @@ class ClientHost:
     def _name(self) -> str:
         return f"host {self._index} (pid {os.getpid()}, node {ray.util.get_node_ip_address()})"
 
-    def evaluate(self, chunks: Sequence[np.ndarray], start: Any) -> list[ClientScores]:
-        begin = to_tensors(start)
-        return [self._host.evaluate(chunk, begin.client, begin.server) for chunk in chunks]
+    def evaluate(self, chunks: Sequence[np.ndarray], start: Any, portions: Any) -> list[ClientScores]:
+        """``portions``: by client id, those of this host's chunks alone; None where clients keep none."""
+        begin, own = to_tensors(start), to_tensors(portions)
+        return [self._host.evaluate(chunk, begin.client, begin.server, own) for chunk in chunks]
 
 
 @ray.remote(max_concurrency=2)
@@ -149,7 +163,7 @@ class MainServer:
         inbox: queue.SimpleQueue[tuple[int, Parcel | None]] = queue.SimpleQueue()
         shared = self._protocol.server == "shared"
         seats = self._host.server_seats(1 if shared else len(groups) * ahead)
-        server = ServerSide(self._protocol, plan, seats, begin.server.to(self._host.device), begin.server_state, mine)
+        server = open_server(self._protocol, plan, seats, begin.server.to(self._host.device), begin.server_state, mine)
         try:
             self._connect(set(groups), inbox)
             if shared:
@@ -162,8 +176,9 @@ class MainServer:
         if shared:
             outcome.server_vector, outcome.server_state = server.shared_result()
         else:
-            outcome.server_sums = server.gathering.sums
-            count_replicas(outcome, sum(len(plan.groups[group]) for group in mine), begin.server)
+            outcome.server_sums = server.replica_sums()
+            replicas = sum(p < plan.reporting for group in mine for p in plan.groups[group])
+            count_replicas(outcome, replicas, begin.server)
         return Packed(to_arrays(outcome), peak_memory_bytes())
 
     def abort(self) -> None:
@@ -193,9 +208,9 @@ class MainServer:
             missing.discard(host)
 
     def _serve_in_order(
-        self, plan: RoundPlan, groups: dict[int, list[int]], server: ServerSide, inbox: queue.SimpleQueue[Any]
+        self, plan: RoundPlan, groups: dict[int, list[int]], server: MainServerSide, inbox: queue.SimpleQueue[Any]
     ) -> None:
-        host_of = {p: host for host, theirs in groups.items() for group in theirs for p in plan.groups[group]}
+        host_of = _hosts_of(plan, groups)
         early: dict[tuple[int, Channel], list[Parcel]] = {}
         owed = _visits_owed(plan, groups)
 
@@ -212,37 +227,43 @@ class MainServer:
 
         for visit in plan.visits(self._protocol):
             host = host_of[visit.position]
-            parcel = next_parcel(host, Channel.SMASHED)
-            self._answer(server, host, parcel)
+            self._answer(server, host_of, next_parcel(host, Channel.SMASHED))
             if self._protocol.u_shaped:
-                self._answer(server, host, next_parcel(host, Channel.FEATURE_GRADIENTS))
+                self._answer(server, host_of, next_parcel(host, Channel.FEATURE_GRADIENTS))
             owed[host] -= 1
 
     def _serve_as_they_come(
-        self, plan: RoundPlan, groups: dict[int, list[int]], server: ServerSide, inbox: queue.SimpleQueue[Any]
+        self, plan: RoundPlan, groups: dict[int, list[int]], server: MainServerSide, inbox: queue.SimpleQueue[Any]
     ) -> None:
-        owed = _visits_owed(plan, groups)
+        owed, host_of = _visits_owed(plan, groups), _hosts_of(plan, groups)
         while any(owed.values()):
             host, parcel = inbox.get()
             if parcel is None:
                 if owed[host]:
                     raise PeerLost(f"host {host} is gone")
                 continue
-            if self._answer(server, host, parcel) is Channel.CUT_GRADIENTS:
-                owed[host] -= 1
+            for reply in self._answer(server, host_of, parcel):
+                owed[host] -= reply.channel is Channel.CUT_GRADIENTS
 
-    def _answer(self, server: ServerSide, host: int, parcel: Parcel) -> Channel:
+    def _answer(self, server: MainServerSide, host_of: dict[int, int], parcel: Parcel) -> list[Reply]:
+        """Hand a parcel to the server and send what is due now, to whichever hosts."""
         tensor = parcel.tensor.to(self._host.device)
         if parcel.channel is Channel.SMASHED:
             labels = None if parcel.labels is None else parcel.labels.to(self._host.device)
-            reply = server.smashed(parcel.visit, tensor, labels)
+            replies = server.smashed(parcel.visit, tensor, labels)
         else:
-            reply = server.feature_gradients(parcel.visit, tensor)
-        wire = self._wires.get(host)
-        if wire is None:
-            raise PeerLost("this server was told to hang up")
-        wire.send(Parcel(reply.channel, reply.visit, reply.tensor, None, reply.score))
-        return reply.channel
+            replies = server.feature_gradients(parcel.visit, tensor)
+        for reply in replies:
+            wire = self._wires.get(host_of[reply.visit.position])
+            if wire is None:
+                raise PeerLost("this server was told to hang up")
+            wire.send(Parcel(reply.channel, reply.visit, reply.tensor, None, reply.score))
+        return replies
+
+
+def _hosts_of(plan: RoundPlan, groups: dict[int, list[int]]) -> dict[int, int]:
+    """Cohort position → the host that plays it."""
+    return {p: host for host, theirs in groups.items() for group in theirs for p in plan.groups[group]}
 
 
 def _visits_owed(plan: RoundPlan, groups: dict[int, list[int]]) -> dict[int, int]:

@@ -1,7 +1,9 @@
 """Checkpoints: a folder a round, complete or absent, readable without running anybody's code.
 
 ``checkpoints/round-000200/`` holds ``model.safetensors`` (the global model by the network's own names), ``optimizers.safetensors`` and
-``state.json`` with the scenario's hash and each file's sha256. It is written beside its place, forced to disk and renamed.
+``state.json`` with the scenario's hash and each file's sha256. Where clients keep portions of their own ``clients.safetensors``
+holds them, as ``17/conv1.weight``, and the client portion of ``model.safetensors`` is the initial one. The folder is written
+beside its place, forced to disk and renamed.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,8 @@ from raysplit.metrics.atomic import sync_folder
 from raysplit.optimizers import State
 from raysplit.state import GlobalState, Layout
 
-FORMAT = 1
+FORMAT = 2
+"""2: clients' own portions, in a file that a reader of 1 would pass over."""
 KEEP = 2
 """Checkpoints kept: the newest, and one before it in case the newest was damaged."""
 
@@ -44,10 +48,12 @@ def write_checkpoint(
             "model.safetensors": save(layout.named(state)),
             "optimizers.safetensors": save(_flatten(state)),
         }
+        if state.client_portions:
+            files["clients.safetensors"] = save(layout.named_portions(state))
         for name, data in files.items():
             _write(scratch / name, data)
         record = {
-            "format": FORMAT,
+            "format": FORMAT if state.client_portions else 1,
             "round": state.round,
             "scenario": scenario_hash,
             "digest": layout.digest(state),
@@ -84,18 +90,23 @@ def read_checkpoint(path: Path, layout: Layout, scenario_hash: str) -> GlobalSta
             f"checkpoint {path} belongs to scenario {record['scenario']}, not {scenario_hash}; resume the run that wrote it"
         )
     try:
-        data = {name: (path / name).read_bytes() for name in ("model.safetensors", "optimizers.safetensors")}
+        names = ["model.safetensors", "optimizers.safetensors"]
+        if "clients.safetensors" in record["sha256"]:
+            names.append("clients.safetensors")
+        data = {name: (path / name).read_bytes() for name in names}
         for name, content in data.items():
             if hashlib.sha256(content).hexdigest() != record["sha256"][name]:
                 raise ValueError(f"{name} does not have the sha256 that state.json gives")
         model = load(data["model.safetensors"])
         client, server = layout.client.from_named(model), layout.server.from_named(model)
         states = load(data["optimizers.safetensors"])
+        own = load(data["clients.safetensors"]) if "clients.safetensors" in data else {}
+        portions = layout.portions_from(own)
     except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise RunError(
             f"checkpoint {path} is damaged ({error}); remove that folder to resume from the one before it"
         ) from error
-    return _unflatten(int(record["round"]), client, server, states)
+    return replace(_unflatten(int(record["round"]), client, server, states), client_portions=portions)
 
 
 def _record(path: Path) -> dict[str, Any]:
@@ -124,6 +135,7 @@ def _record(path: Path) -> dict[str, Any]:
 
 def _flatten(state: GlobalState) -> dict[str, torch.Tensor]:
     tensors = {f"server/{name}": t.contiguous() for name, t in state.server_state.items()}
+    tensors.update({f"defense/{name}": t.contiguous() for name, t in state.defense.items()})
     for portion, kept in state.fed_states.items():
         tensors.update({f"fed/{portion}/{name}": t.contiguous() for name, t in kept.items()})
     for client, kept in state.client_states.items():
@@ -135,8 +147,8 @@ def _unflatten(round: int, client: torch.Tensor, server: torch.Tensor, tensors: 
     state = GlobalState(round, client, server)
     for name, tensor in tensors.items():
         kind, _, rest = name.partition("/")
-        if kind == "server":
-            state.server_state[rest] = tensor
+        if kind in ("server", "defense"):
+            (state.server_state if kind == "server" else state.defense)[rest] = tensor
             continue
         owner, _, field = rest.partition("/")
         if kind == "fed":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -15,12 +15,16 @@ from raysplit.protocols.plan import Outcome, RoundPlan
 
 @dataclass(frozen=True)
 class RoundStart:
-    """The state with which a round begins. ``server`` is empty (0 floats) where the model is not cut."""
+    """The state with which a round begins. ``server`` is empty (0 floats) where the model is not cut.
+
+    ``client_portions``: where clients keep portions of their own, those of this round's clients that have trained before.
+    """
 
     client: torch.Tensor
     server: torch.Tensor
     server_state: State | None
     client_states: dict[int, State]
+    client_portions: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,16 @@ class Engine(Protocol):
 
     def train(self, plan: RoundPlan, start: RoundStart) -> Outcome: ...
 
-    def evaluate(self, clients: np.ndarray, client: torch.Tensor, server: torch.Tensor) -> ClientScores: ...
+    def evaluate(
+        self,
+        clients: np.ndarray,
+        client: torch.Tensor,
+        server: torch.Tensor,
+        portions: dict[int, torch.Tensor] | None = None,
+    ) -> ClientScores:
+        """The model on the test sets of ``clients``. ``portions``: client portions of their own, by client id; who has none
+        is judged with ``client``. None: nobody has one, and batches ignore client boundaries."""
+        ...
 
     def counts(self) -> EngineCounts:
         """Since the last call."""

@@ -22,9 +22,10 @@ from raysplit.protocols.client_side import (
     train_unsplit,
     visit_server,
 )
+from raysplit.protocols.main_server import open_server
 from raysplit.protocols.parties import ClientSeat, ServerSeat
 from raysplit.protocols.plan import Outcome, RoundPlan
-from raysplit.protocols.server_side import ServerSide
+from raysplit.protocols.protocol import waits
 from raysplit.protocols.visits import Visit, batch_indices, parallel_visits
 from raysplit.scenario import Scenario
 from raysplit.threads import pin_threads
@@ -73,24 +74,26 @@ class Host:
     def train(self, plan: RoundPlan, groups: Sequence[int], start: RoundStart) -> Outcome:
         """Play ``groups`` of a round with the main server, if there is one, in this process (``colocated``)."""
         protocol = self.scenario.protocol
-        share = self._share(plan, groups, start, seats=1)
+        ahead = self._ahead(plan, groups, 1)
+        share = self._share(plan, groups, start, seats=ahead)
         if protocol.server == "none":
             train_unsplit(share, lambda p, step: self._batch(plan, p, step))
             return self._done(share)
         vector = start.server.to(self.device)
-        server = ServerSide(protocol, plan, self.server_seats(1), vector, start.server_state, list(groups))
-        visits = self.visits(plan, groups, ahead=1)
-        visit_server(share, visits, lambda p, step: self._batch(plan, p, step), DirectLink(server), ahead=1)
+        server = open_server(protocol, plan, self.server_seats(1), vector, start.server_state, list(groups))
+        visits = self.visits(plan, groups, ahead)
+        visit_server(share, visits, lambda p, step: self._batch(plan, p, step), DirectLink(server), ahead)
         outcome = self._done(share)
         if protocol.server == "shared":
             outcome.server_vector, outcome.server_state = server.shared_result()
         else:
-            outcome.server_sums = server.gathering.sums
-            count_replicas(outcome, len(share.positions), start.server)
+            outcome.server_sums = server.replica_sums()
+            count_replicas(outcome, sum(p < plan.reporting for p in share.positions), start.server)
         return outcome
 
     def visit(self, plan: RoundPlan, groups: Sequence[int], start: RoundStart, link: ServerLink, ahead: int) -> Outcome:
         """Play ``groups`` of a round against a main server at the other end of ``link`` (``pooled``)."""
+        ahead = self._ahead(plan, groups, ahead)
         share = self._share(plan, groups, start, seats=ahead)
         visits = self.visits(plan, groups, ahead)
         visit_server(share, visits, lambda p, step: self._batch(plan, p, step), link, ahead)
@@ -104,9 +107,13 @@ class Host:
         members = set(mine)
         return [visit for visit in plan.visits(self.scenario.protocol) if visit.position in members]
 
+    def _ahead(self, plan: RoundPlan, groups: Sequence[int], ahead: int) -> int:
+        """Steps under way: all of this host's clients where the server waits for everybody, or it would wait for ever."""
+        return sum(len(plan.groups[group]) for group in groups) if waits(self.scenario.protocol) else ahead
+
     def _share(self, plan: RoundPlan, groups: Sequence[int], start: RoundStart, seats: int) -> HostShare:
         self._cache.clear()
-        begin = ClientStart(start.client.to(self.device), start.client_states)
+        begin = ClientStart(start.client.to(self.device), start.client_states, start.client_portions)
         return HostShare(self.scenario.protocol, plan, groups, self.client_seats(seats), begin, self.taps)
 
     def _done(self, share: HostShare) -> Outcome:
@@ -133,15 +140,29 @@ class Host:
         return Samples(torch.cat([s.x for s in drawn]), torch.cat([s.y for s in drawn]))
 
     def _pixels(self, x: torch.Tensor) -> torch.Tensor:
-        """uint8 [B, C, H, W] → what ``Scenario.pixels`` asks for, in the training's precision, channels_last."""
+        """uint8 [B, C, H, W] → what ``Scenario.pixels`` asks for, in the training's precision, channels_last.
+
+        float32 samples are numbers already and pass as they are (``check_population`` refuses pixels that ask for more).
+        """
+        if x.is_floating_point():
+            return x.to(self.device, self.scenario.training.dtype).contiguous(memory_format=torch.channels_last)
         kind = self.scenario.pixels
         pixels = (x.bitwise_not() if kind == "inverted" else x).to(self.device, self.scenario.training.dtype)
         if kind != "bytes":
             pixels = pixels.div_(127.5).sub_(1) if kind == "centred" else pixels.div_(255)
         return pixels.contiguous(memory_format=torch.channels_last)
 
-    def evaluate(self, clients: np.ndarray, client: torch.Tensor, server: torch.Tensor) -> ClientScores:
-        """The global model on the test sets of ``clients``, in large batches that ignore client boundaries."""
+    def evaluate(
+        self,
+        clients: np.ndarray,
+        client: torch.Tensor,
+        server: torch.Tensor,
+        portions: dict[int, torch.Tensor] | None = None,
+    ) -> ClientScores:
+        """The global model on the test sets of ``clients``, in large batches that ignore client boundaries.
+
+        With ``portions`` (by client id) client by client, each with its own; who has none with ``client``.
+        """
         client_seat = self.client_seats(1)[0]
         client_seat.flat.vector.copy_(client)
         stages = [client_seat.head]
@@ -153,34 +174,49 @@ class Host:
             stages.append(client_seat.tail)
         sets = [self.population.test(int(c)) for c in clients]
         sizes = np.array([len(s.y) for s in sets], dtype=np.int64)
-        x = torch.cat([s.x for s in sets])
-        y = torch.cat([s.y for s in sets])
-        losses, hits = [], []
+        losses: list[torch.Tensor] = []
+        hits: list[torch.Tensor] = []
         with torch.no_grad():
             for stage in stages:
                 stage.eval()
-            for begin in range(0, len(y), EVALUATION_BATCH):
-                z = self._pixels(x[begin : begin + EVALUATION_BATCH])
-                for stage in stages:
-                    z = stage(z)
-                target = y[begin : begin + EVALUATION_BATCH].to(self.device)
-                losses.append(functional.cross_entropy(z, target, reduction="none").double().cpu())
-                hits.append((z.argmax(1) == target).cpu())
+            if portions is None:
+                losses, hits = self._judge(stages, torch.cat([s.x for s in sets]), torch.cat([s.y for s in sets]))
+            else:
+                for owner, mine in zip(clients, sets, strict=True):
+                    client_seat.flat.vector.copy_(portions.get(int(owner), client))
+                    found = self._judge(stages, mine.x, mine.y)
+                    losses.extend(found[0])
+                    hits.extend(found[1])
             for stage in stages:
                 stage.train()
-        owner = np.repeat(np.arange(len(clients)), sizes)
-        loss = (
-            np.bincount(owner, torch.cat(losses).numpy(), minlength=len(clients)) if losses else np.zeros(len(clients))
-        )
-        correct = (
-            np.bincount(owner, torch.cat(hits).numpy(), minlength=len(clients)) if hits else np.zeros(len(clients))
-        )
+        owners = np.repeat(np.arange(len(clients)), sizes)
+        loss = _sums(owners, losses, len(clients))
+        correct = _sums(owners, hits, len(clients))
         return ClientScores(clients, loss, correct.astype(np.int64), sizes)
+
+    def _judge(
+        self, stages: Sequence[torch.nn.Module], x: torch.Tensor, y: torch.Tensor
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Loss (nats, float64) and hit of every sample, batch by batch."""
+        losses, hits = [], []
+        for begin in range(0, len(y), EVALUATION_BATCH):
+            z = self._pixels(x[begin : begin + EVALUATION_BATCH])
+            for stage in stages:
+                z = stage(z)
+            target = y[begin : begin + EVALUATION_BATCH].to(self.device)
+            losses.append(functional.cross_entropy(z, target, reduction="none").double().cpu())
+            hits.append((z.argmax(1) == target).cpu())
+        return losses, hits
 
 
 def evaluation_chunks(clients: np.ndarray) -> list[np.ndarray]:
     """Client ids cut into the chunks that ``Host.evaluate`` takes."""
     return [clients[begin : begin + EVALUATION_CHUNK] for begin in range(0, len(clients), EVALUATION_CHUNK)]
+
+
+def _sums(owners: np.ndarray, values: list[torch.Tensor], clients: int) -> np.ndarray:
+    """Values of samples summed by the client that owns them, float64 [clients]."""
+    return np.bincount(owners, torch.cat(values).numpy(), minlength=clients) if values else np.zeros(clients)
 
 
 def count_replicas(outcome: Outcome, replicas: int, server: torch.Tensor) -> None:

@@ -25,8 +25,15 @@ class LocalEngine:
     def train(self, plan: RoundPlan, start: RoundStart) -> Outcome:
         return self._host.train(plan, range(len(plan.groups)), start)
 
-    def evaluate(self, clients: np.ndarray, client: torch.Tensor, server: torch.Tensor) -> ClientScores:
-        return ClientScores.joined([self._host.evaluate(chunk, client, server) for chunk in evaluation_chunks(clients)])
+    def evaluate(
+        self,
+        clients: np.ndarray,
+        client: torch.Tensor,
+        server: torch.Tensor,
+        portions: dict[int, torch.Tensor] | None = None,
+    ) -> ClientScores:
+        chunks = evaluation_chunks(clients)
+        return ClientScores.joined([self._host.evaluate(chunk, client, server, portions) for chunk in chunks])
 
     def counts(self) -> EngineCounts:
         return EngineCounts(ray_calls=0, retries=0, peak_memory_bytes=peak_memory_bytes())

@@ -83,6 +83,6 @@ def _placement(scenario: Scenario, want: Wanted) -> tuple[Literal["pooled", "col
         return "colocated", "the model is not cut"
     if want.placement != "auto":
         return want.placement, "as asked"
-    if protocol.server == "shared" and protocol.meeting == "averaging":
+    if protocol.server == "shared" and protocol.meeting in ("averaging", "personal"):
         return "pooled", "one shared server portion; clients compute ahead of it"
     return "colocated", "no party looks at the wire, so the server portion runs beside its clients"

@@ -9,6 +9,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -82,14 +83,25 @@ class RayEngine:
                 self._replace_dead()
         raise AssertionError("unreachable")
 
-    def evaluate(self, clients: np.ndarray, client: torch.Tensor, server: torch.Tensor) -> ClientScores:
-        """Chunks of clients dealt over the hosts in turn."""
+    def evaluate(
+        self,
+        clients: np.ndarray,
+        client: torch.Tensor,
+        server: torch.Tensor,
+        portions: dict[int, torch.Tensor] | None = None,
+    ) -> ClientScores:
+        """Chunks of clients dealt over the hosts in turn; a host gets the portions of its own chunks' clients."""
         chunks = evaluation_chunks(clients)
         for attempt in range(RETRIES + 1):
             try:
                 start = ray.put(to_arrays(RoundStart(client, server, None, {})))
                 count = min(len(self._hosts), len(chunks))
-                calls = [self._hosts[h].evaluate.remote(chunks[h::count], start) for h in range(count)]
+                calls = [
+                    self._hosts[h].evaluate.remote(
+                        chunks[h::count], start, _own(portions, np.concatenate(chunks[h::count]))
+                    )
+                    for h in range(count)
+                ]
                 scores: list[Any] = [None] * len(chunks)
                 for h, part in enumerate(self._gather(calls)):
                     scores[h::count] = part
@@ -162,18 +174,23 @@ class RayEngine:
             dealt[host].append(int(group))
         return [sorted(groups) for groups in dealt]
 
+    def _share(self, start: RoundStart) -> Any:
+        """What every actor of a round begins with; clients' own portions go to their hosts alone."""
+        return ray.put(to_arrays(replace(start, client_portions={})))
+
     def _colocated(self, plan: RoundPlan, start: RoundStart) -> Outcome:
-        shared = ray.put(to_arrays(start)), ray.put(plan)
+        shared, portions = self._share(start), start.client_portions
+        shared_plan = ray.put(plan)
         dealt = self._deal(plan)
         calls = [
-            host.train.remote(shared[1], groups, shared[0])
+            host.train.remote(shared_plan, groups, shared, _own(portions, _clients(plan, groups)))
             for host, groups in zip(self._hosts, dealt, strict=True)
             if groups
         ]
         return self._merge(self._gather(calls))
 
     def _pooled(self, plan: RoundPlan, start: RoundStart) -> Outcome:
-        begin, shared_plan = ray.put(to_arrays(start)), ray.put(plan)
+        begin, shared_plan = self._share(start), ray.put(plan)
         dealt = {host: groups for host, groups in enumerate(self._deal(plan)) if groups}
         pool = len(self._servers)
         ahead = 1 if self._scenario.protocol.meeting == "handover" else AHEAD
@@ -184,7 +201,8 @@ class RayEngine:
                 calls.append(server.serve.remote(shared_plan, begin, served, ahead))
         for host, groups in dealt.items():
             address = self._addresses[host % pool]
-            calls.append(self._hosts[host].visit.remote(shared_plan, groups, begin, address, self._token, ahead))
+            own = _own(start.client_portions, _clients(plan, groups))
+            calls.append(self._hosts[host].visit.remote(shared_plan, groups, begin, own, address, self._token, ahead))
         return self._merge(self._gather(calls, on_loss=self._abort))
 
     def _abort(self) -> None:
@@ -229,6 +247,18 @@ class RayEngine:
         for client, kept in outcome.client_states.items():
             outcome.client_states[client] = {name: tensor.clone() for name, tensor in kept.items()}
         return outcome
+
+
+def _clients(plan: RoundPlan, groups: Sequence[int]) -> np.ndarray:
+    """The ids of the clients in some groups."""
+    return plan.clients[[position for group in groups for position in plan.groups[group]]]
+
+
+def _own(portions: dict[int, torch.Tensor] | None, clients: np.ndarray) -> Any:
+    """Of the portions that clients keep, by client id, those of ``clients``, packed; None where clients keep none."""
+    if portions is None:
+        return None
+    return to_arrays({int(c): portions[int(c)] for c in clients if int(c) in portions})
 
 
 def _urgency(error: Exception) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from raysplit.errors import RunError
-from raysplit.metrics.schemas import FORMAT
+from raysplit.metrics.schemas import FORMAT, LATER, SCHEMAS
 from raysplit.metrics.tables import read_table
 
 
@@ -62,6 +62,8 @@ class Run:
     attacks: pa.Table
     channels: pa.Table
     evaluations: pa.Table
+    client_evaluations: pa.Table
+    times: pa.Table
     scenario: Mapping[str, Any]
     environment: Mapping[str, Any]
     state: State
@@ -104,10 +106,10 @@ def open_run(path: str | os.PathLike[str]) -> Run:
         raise RunError(f"{folder} does not exist; give the folder of a run, such as runs/<name>-<hash>")
     if not folder.is_dir() or not (folder / "metrics").is_dir():
         raise RunError(f"{folder} is not a run folder: it has no metrics folder; give one such as runs/<name>-<hash>")
-    tables = {
-        name: read_table(folder / "metrics" / f"{name}.arrow")
-        for name in ("rounds", "clients", "aggregation", "attacks", "channels", "evaluations")
-    }
+    tables = {}
+    for name, schema in SCHEMAS.items():
+        path = folder / "metrics" / f"{name}.arrow"
+        tables[name] = schema.empty_table() if name in LATER and not path.exists() else read_table(path)
     return Run(
         path=folder,
         scenario=_read_json(folder / "scenario.json"),

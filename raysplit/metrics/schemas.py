@@ -41,13 +41,20 @@ _SECONDS = _column("seconds", pa.float64(), "s", "wall-clock time of this step",
 
 ROUNDS = _table(
     "rounds",
-    _column("train_loss", pa.float64(), "nat", "cross-entropy, sample-weighted over the cohort"),
-    _column("train_accuracy", pa.float64(), "fraction", "sample-weighted over the cohort"),
-    _column("samples", pa.int64(), "sample", "training samples of the cohort"),
-    _column("clients", pa.int32(), "client", "clients in the cohort"),
-    _column("malicious", pa.int32(), "client", "malicious clients in the cohort"),
-    _column("update_norm", pa.float64(), "1", "Euclidean norm of the aggregated client-portion update"),
+    _column("train_loss", pa.float64(), "nat", "cross-entropy, sample-weighted; none if nobody trained", nullable=True),
+    _column("train_accuracy", pa.float64(), "fraction", "sample-weighted; none if nobody trained", nullable=True),
+    _column("samples", pa.int64(), "sample", "training samples of the clients that reported"),
+    _column("clients", pa.int32(), "client", "clients that reported; 0: the round was passed over"),
+    _column("dropped", pa.int32(), "client", "clients that were drawn and did not report", nullable=True),
+    _column("malicious", pa.int32(), "client", "malicious clients among those that reported"),
+    _column(
+        "update_norm",
+        pa.float64(),
+        "1",
+        "Euclidean norm of the aggregated client-portion update (of the mean update, where clients keep theirs)",
+    ),
     _column("wall_s", pa.float64(), "s", "wall-clock time of the round", deterministic=False),
+    _column("virtual_s", pa.float64(), "s", "the round's time on the scenario's devices, simulated", nullable=True),
     _column("clients_per_s", pa.float64(), "client/s", "clients trained a second of the round", deterministic=False),
     _column("peak_memory_bytes", pa.int64(), "B", "largest resident memory of any process so far", deterministic=False),
     _column("ray_calls", pa.int32(), "call", "remote calls of the round", deterministic=False),
@@ -60,6 +67,7 @@ CLIENTS = _table(
     "clients",
     _column("client", pa.int64(), "id", "client id in the population"),
     _column("malicious", pa.bool_(), "bool", "whether the adversary holds this client"),
+    _column("dropped", pa.bool_(), "bool", "whether it was drawn and did not report", nullable=True),
     _column("samples", pa.int32(), "sample", "training samples of this client"),
     _column("steps", pa.int32(), "step", "optimiser steps in this round"),
     _column("train_loss", pa.float64(), "nat", "cross-entropy, mean over the round's samples", nullable=True),
@@ -113,8 +121,42 @@ EVALUATIONS = _table(
     _column("accuracy", pa.float64(), "fraction", "sample-weighted"),
     _column("client_accuracy_mean", pa.float64(), "fraction", "mean over clients", nullable=True),
     _column("client_accuracy_sd", pa.float64(), "fraction", "standard deviation over clients", nullable=True),
-    _column("client_accuracy_p10", pa.float64(), "fraction", "10th percentile over clients", nullable=True),
+    _column("client_accuracy_cv", pa.float64(), "%", "100 sd / mean over clients", nullable=True),
+    *[
+        _column(f"client_accuracy_p{p}", pa.float64(), "fraction", f"{p}th percentile over clients", nullable=True)
+        for p in (10, 25, 50, 75, 90)
+    ],
+    _column(
+        "client_accuracy_worst_decile", pa.float64(), "fraction", "mean of the worst tenth of clients", nullable=True
+    ),
     _column("diverged", pa.bool_(), "bool", "whether the loss stopped being finite"),
+)
+
+CLIENT_EVALUATIONS = _table(
+    "client_evaluations",
+    _column("split", pa.string(), "name", "test"),
+    _column("client", pa.int64(), "id", "client id in the population"),
+    _column("samples", pa.int32(), "sample", "samples of this client that were evaluated"),
+    _column("correct", pa.int32(), "sample", "those classified rightly"),
+    _column("loss", pa.float64(), "nat", "cross-entropy, mean over its samples", nullable=True),
+)
+
+TIMES = _table(
+    "times",
+    _column("client", pa.int64(), "id", "client id in the population"),
+    _column("device", pa.string(), "name", "kind of machine"),
+    _column("down_s", pa.float64(), "s", "virtual time receiving"),
+    _column("compute_s", pa.float64(), "s", "virtual time computing"),
+    _column("wait_s", pa.float64(), "s", "virtual time waiting for its turn and for the server"),
+    _column("up_s", pa.float64(), "s", "virtual time sending"),
+    _column("finish_s", pa.float64(), "s", "virtual time from the round's start to its last message's arrival"),
+    _column(
+        "left_out",
+        pa.string(),
+        "name",
+        "straggler policy that left it out (its times are then those it would have needed alone)",
+        nullable=True,
+    ),
 )
 
 SCHEMAS: dict[str, pa.Schema] = {
@@ -124,5 +166,10 @@ SCHEMAS: dict[str, pa.Schema] = {
     "attacks": ATTACKS,
     "channels": CHANNELS,
     "evaluations": EVALUATIONS,
+    "client_evaluations": CLIENT_EVALUATIONS,
+    "times": TIMES,
 }
 """Schema of each table; ``metrics/<name>.arrow`` in a run folder."""
+
+LATER = ("client_evaluations", "times")
+"""Tables that runs of earlier versions do not have."""

@@ -95,6 +95,8 @@ class Tables:
     attacks: TableWriter
     channels: TableWriter
     evaluations: TableWriter
+    client_evaluations: TableWriter
+    times: TableWriter
 
     def writers(self) -> list[TableWriter]:
         """All tables, in the order in which they stand in the schemas."""

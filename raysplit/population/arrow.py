@@ -59,7 +59,7 @@ def clients_file(file: Path) -> Path:
 
 
 class Views(NamedTuple):
-    """One client's rows as read-only views of the memory map: ``x`` uint8 [n, C, H, W], ``y`` int16 [n]."""
+    """One client's rows as read-only views of the memory map: ``x`` uint8 or float32 [n, C, H, W], ``y`` int16 [n]."""
 
     train_x: np.ndarray
     train_y: np.ndarray
@@ -68,7 +68,7 @@ class Views(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """One record batch of samples as views of the map: ``pixels`` uint8 [rows, C, H, W], ``labels`` int16 [rows]."""
+    """One record batch of samples as views of the map: ``pixels`` [rows, C, H, W], ``labels`` int16 [rows]."""
 
     pixels: np.ndarray
     labels: np.ndarray
@@ -106,6 +106,7 @@ class OpenArrow:
             synthetic=header.synthetic,
             digest=header.digest,
             description=header.description,
+            dtype=header.dtype,
         )
 
     def train_sizes(self, clients: np.ndarray) -> np.ndarray:
@@ -117,7 +118,7 @@ class OpenArrow:
         return self._sizes(clients, "test_start", "test_stop")
 
     def train(self, client: int) -> Samples:
-        """One client's training set, as tensors of its own: ``x`` uint8 [n, C, H, W], ``y`` int64 [n]."""
+        """One client's training set, as tensors of its own: ``x`` uint8 or float32 [n, C, H, W], ``y`` int64 [n]."""
         views = self.views(client)
         return _samples(views.train_x, views.train_y)
 
@@ -148,7 +149,7 @@ class OpenArrow:
 
     def verify(self) -> None:
         """Read every sample and compare with the digest; raises ``PopulationError`` when a single bit differs."""
-        digest = Digest(self._header.shape, self._header.classes)
+        digest = Digest(self._header.shape, self._header.classes, self._header.dtype)
         for client in range(len(self._names)):
             views = self.views(client)
             digest.add(self.name(client), len(views.train_y), len(views.test_y))
@@ -173,8 +174,9 @@ class OpenArrow:
 class Digest:
     """The running sha256 of a population's content (docs/population.md, Digest)."""
 
-    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
-        self._hash = hashlib.sha256(b"raysplit population 1\n")
+    def __init__(self, shape: tuple[int, int, int], classes: int, dtype: str = "uint8") -> None:
+        kind = "1" if dtype == "uint8" else f"2 {dtype}"
+        self._hash = hashlib.sha256(f"raysplit population {kind}\n".encode())
         self._hash.update(np.asarray([*shape, classes], dtype="<i8").tobytes())
 
     def add(self, name: str, train: int, test: int) -> None:
@@ -183,7 +185,7 @@ class Digest:
         self._hash.update(np.asarray([len(text), train, test], dtype="<i8").tobytes() + text)
 
     def add_rows(self, *rows: np.ndarray) -> None:
-        """Arrays of pixels (uint8) or labels (int16)."""
+        """Arrays of samples (uint8, float32) or labels (int16)."""
         for array in rows:
             little = array.astype(array.dtype.newbyteorder("<"), copy=False)
             self._hash.update(np.ascontiguousarray(little).reshape(-1).view(np.uint8).data)
@@ -256,8 +258,8 @@ def _read_samples(file: Path, header: Header) -> tuple[list[_Batch], np.ndarray]
         raise ValueError(f"it is {view.size} bytes long, the offsets beside it belong to one of {header.sample_bytes}")
     if Header.from_metadata(reader.schema.metadata, offsets=False) != header.without_offsets():
         raise ValueError("its metadata differ from those of the offsets beside it")
-    if not reader.schema.equals(sample_schema(header.shape), check_metadata=False):
-        raise ValueError(f"its columns are not those of samples of shape {list(header.shape)}")
+    if not reader.schema.equals(sample_schema(header.shape, header.dtype), check_metadata=False):
+        raise ValueError(f"its columns are not those of {header.dtype} samples of shape {list(header.shape)}")
     last = reader.num_record_batches - 1
     tail, stamp = reader.get_batch_with_custom_metadata(last) if last >= 1 else (None, None)
     if tail is None or tail.num_rows != 0 or stamp is None or stamp.get(b"digest") != header.digest.encode():

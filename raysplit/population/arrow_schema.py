@@ -1,4 +1,4 @@
-"""What the two Arrow files of a population must say of themselves (docs/population.md, format version 1)."""
+"""What the two Arrow files of a population must say of themselves (docs/population.md, format versions 1 and 2)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pyarrow as pa
 
-VERSION = 1
+#: The format version that holds samples of each kind. Bytes stay version 1, so their files and digests are those of old.
+VERSIONS = {"uint8": 1, "float32": 2}
 
 CLIENT_FIELDS: dict[str, pa.DataType] = {
     "client": pa.string(),
@@ -30,8 +32,11 @@ class Header:
     description: str
     digest: str = ""
     sample_bytes: int = 0
+    dtype: str = "uint8"
 
     def __post_init__(self) -> None:
+        if self.dtype not in VERSIONS:
+            raise ValueError(f"the samples are {self.dtype}, not {' or '.join(VERSIONS)}")
         if len(self.shape) != 3 or min(self.shape) < 1 or _size(self.shape) > 1 << 24:
             raise ValueError(f"the shape is {list(self.shape)}, not [channels, height, width] of at most 2^24 pixels")
         if not 1 <= self.classes <= 32767:
@@ -45,13 +50,15 @@ class Header:
         """Arrow schema metadata of the samples file, or of the offsets."""
         metadata = {
             "raysplit.format": "population",
-            "raysplit.version": str(VERSION),
+            "raysplit.version": str(VERSIONS[self.dtype]),
             "name": self.name,
             "shape": json.dumps(self.shape),
             "classes": str(self.classes),
             "synthetic": json.dumps(self.synthetic),
             "description": self.description,
         }
+        if VERSIONS[self.dtype] > 1:
+            metadata["dtype"] = self.dtype
         return metadata | {"digest": self.digest, "sample_bytes": str(self.sample_bytes)} if offsets else metadata
 
     @classmethod
@@ -60,17 +67,24 @@ class Header:
         text = {key.decode(): value.decode() for key, value in (metadata or {}).items()}
         if text.get("raysplit.format") != "population":
             raise ValueError("it is an Arrow file, but not a population")
-        if text.get("raysplit.version") != str(VERSION):
-            raise ValueError(f"it has format version {text.get('raysplit.version')}, this RaySplit reads {VERSION}")
+        version = text.get("raysplit.version")
+        if version not in ("1", "2"):
+            raise ValueError(f"it has format version {version}, this RaySplit reads 1 and 2")
         wanted = {"name", "shape", "classes", "synthetic", "description"} | (
             {"digest", "sample_bytes"} if offsets else set()
         )
+        dtype = "uint8"
+        if version == "2":
+            wanted.add("dtype")
+            dtype = text.get("dtype", "float32")
         if missing := sorted(wanted - text.keys()):
             raise ValueError(f"its metadata lack {', '.join(missing)}")
         shape, synthetic = json.loads(text["shape"]), json.loads(text["synthetic"])
         if not (isinstance(shape, list) and all(type(side) is int for side in shape) and isinstance(synthetic, bool)):
             raise ValueError("its metadata have a shape or a synthetic flag of a wrong kind")
-        header = cls(text["name"], tuple(shape), int(text["classes"]), synthetic, text["description"])
+        header = cls(text["name"], tuple(shape), int(text["classes"]), synthetic, text["description"], dtype=dtype)
+        if str(VERSIONS[dtype]) != version:
+            raise ValueError(f"it has format version {version}, which holds no {dtype} samples")
         if not offsets:
             return header
         if len(text["digest"]) != 64:
@@ -78,12 +92,13 @@ class Header:
         return replace(header, digest=text["digest"], sample_bytes=int(text["sample_bytes"]))
 
 
-def sample_schema(shape: tuple[int, int, int]) -> pa.Schema:
+def sample_schema(shape: tuple[int, int, int], dtype: str = "uint8") -> pa.Schema:
     """The columns of the samples file; units stand in the field metadata."""
-    pixels = pa.list_(pa.field("pixel", pa.uint8(), nullable=False), _size(shape))
+    kind, unit = (pa.uint8(), "intensity 0..255") if dtype == "uint8" else (pa.float32(), "as the description says")
+    pixels = pa.list_(pa.field("pixel", kind, nullable=False), _size(shape))
     return pa.schema(
         [
-            pa.field("pixels", pixels, nullable=False, metadata={"unit": "intensity 0..255", "order": "C, H, W"}),
+            pa.field("pixels", pixels, nullable=False, metadata={"unit": unit, "order": "C, H, W"}),
             pa.field("label", pa.int16(), nullable=False, metadata={"unit": "class index"}),
         ]
     )
@@ -99,6 +114,16 @@ def client_schema() -> pa.Schema:
             for name, kind in CLIENT_FIELDS.items()
         ]
     )
+
+
+def check_samples(x: np.ndarray, y: np.ndarray, header: Header) -> str:
+    """Empty when ``x`` and ``y`` may be written under ``header``, else what they are and what they should be."""
+    if x.dtype != header.dtype or x.shape[1:] != header.shape or y.shape != x.shape[:1]:
+        wanted = ", ".join(map(str, header.shape))
+        return f"pixels {x.dtype}{list(x.shape)} with labels {list(y.shape)}, not {header.dtype} [n, {wanted}] with [n]"
+    if x.dtype == np.float32 and not np.isfinite(x).all():
+        return "samples with values that are not finite; a network can learn nothing from them"
+    return ""
 
 
 def _size(shape: tuple[int, int, int]) -> int:

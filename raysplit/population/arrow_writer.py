@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from raysplit.errors import PopulationError
 from raysplit.population.arrow import Digest, clients_file
-from raysplit.population.arrow_schema import CLIENT_FIELDS, Header, client_schema, sample_schema
+from raysplit.population.arrow_schema import CLIENT_FIELDS, Header, check_samples, client_schema, sample_schema
 from raysplit.population.population import PopulationInfo
 
 #: What the user can mend: no space, quota or permission, a read-only disk, a file where a folder should be.
@@ -26,7 +26,7 @@ UNWRITABLE = frozenset(
 
 
 class ClientData(NamedTuple):
-    """One client on its way to disk: ``*_x`` uint8 [n, C, H, W], ``*_y`` integer class labels [n].
+    """One client on its way to disk: ``*_x`` uint8 or float32 [n, C, H, W], ``*_y`` integer class labels [n].
 
     At least one training sample; the test set may be empty.
     """
@@ -47,11 +47,13 @@ def write_population(
     classes: int,
     synthetic: bool = False,
     description: str = "",
+    dtype: str = "uint8",
     batch_bytes: int = 32 << 20,
 ) -> PopulationInfo:
     """Write ``clients`` to ``path`` (``NAME.arrow``) and the offsets beside it, replacing both atomically.
 
-    Client ids are the order of ``clients``. ``shape`` is [C, H, W]; a record batch is closed at the first client
+    Client ids are the order of ``clients``. ``shape`` is [C, H, W]; ``dtype`` is that of all samples, ``"uint8"`` or
+    ``"float32"`` (finite numbers that reach the network as they are); a record batch is closed at the first client
     boundary at or beyond ``batch_bytes`` of pixels. Raises ``PopulationError`` for a client that does not fit
     ``shape`` and ``classes``, for two clients of one name and for none at all; nothing is replaced then.
     """
@@ -59,7 +61,7 @@ def write_population(
     if file.suffix != ".arrow" or file.name.endswith(".clients.arrow"):
         raise PopulationError(f"a population file must be called NAME.arrow, not {file.name!r}")
     try:
-        header = Header(name, shape, classes, synthetic, description)
+        header = Header(name, shape, classes, synthetic, description, dtype=dtype)
     except ValueError as error:
         raise PopulationError(f"{str(file)!r} cannot be written: {error}") from error
     try:
@@ -77,15 +79,15 @@ def write_population(
         raise PopulationError(
             f"{str(file)!r} cannot be written: {error.strerror}; mend that or name another folder"
         ) from error
-    return PopulationInfo(name, len(offsets["client"]), classes, shape, synthetic, digest, description)
+    return PopulationInfo(name, len(offsets["client"]), classes, shape, synthetic, digest, description, dtype)
 
 
 def _write_samples(
     out: BinaryIO, clients: Iterable[ClientData], header: Header, batch_bytes: int
 ) -> tuple[dict[str, list[str] | list[int]], str]:
     """Stream the samples; returns the columns of the offsets and the digest."""
-    schema = sample_schema(header.shape).with_metadata(header.to_metadata(offsets=False))
-    digest = Digest(header.shape, header.classes)
+    schema = sample_schema(header.shape, header.dtype).with_metadata(header.to_metadata(offsets=False))
+    digest = Digest(header.shape, header.classes, header.dtype)
     names: dict[str, None] = {}
     starts, middles, stops = [], [], []
     pending: list[ClientData] = []
@@ -132,7 +134,7 @@ def _write_offsets(out: BinaryIO, offsets: dict[str, list[str] | list[int]], hea
 
 
 def _checked(client: ClientData, header: Header) -> ClientData:
-    """The client with contiguous uint8 pixels and int16 labels, or an error that names it."""
+    """The client with contiguous samples and int16 labels, or an error that names it."""
     where = f"client {client.name!r}"
     try:
         client.name.encode()
@@ -140,11 +142,8 @@ def _checked(client: ClientData, header: Header) -> ClientData:
         raise PopulationError(f"{where} has a name that is not valid text; name it in Unicode") from error
     checked: list[np.ndarray] = []
     for part, x, y in (("training", client.train_x, client.train_y), ("test", client.test_x, client.test_y)):
-        if x.dtype != np.uint8 or x.shape[1:] != header.shape or y.shape != x.shape[:1]:
-            raise PopulationError(
-                f"{where} has {part} pixels {x.dtype}{list(x.shape)} with labels {list(y.shape)}, not uint8 "
-                f"[n, {', '.join(map(str, header.shape))}] with [n]"
-            )
+        if wrong := check_samples(x, y, header):
+            raise PopulationError(f"{where} has {part} {wrong}")
         if y.size and (y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= header.classes):
             raise PopulationError(f"{where} has a {part} label that is not a class in 0..{header.classes - 1}")
         checked += [np.ascontiguousarray(x), y.astype(np.int16)]

@@ -6,13 +6,18 @@ Both come from streams of their own, so the cohorts of two runs with the same se
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from raysplit import rng
 from raysplit.errors import ScenarioError
-from raysplit.parts import part
+from raysplit.parts import part, within
+from raysplit.population.availability import Availability
+from raysplit.population.draws import Crowd, Draw, Poisson, Uniform
+from raysplit.population.dropouts import Dropouts
+from raysplit.population.population import Population
 
 
 class Drawn(NamedTuple):
@@ -21,20 +26,32 @@ class Drawn(NamedTuple):
     clients: np.ndarray
     malicious: np.ndarray
 
+    def where(self, chosen: np.ndarray) -> Drawn:
+        """Those with ``chosen``, bool [n]."""
+        return Drawn(self.clients[chosen], self.malicious[chosen])
+
 
 @part
 class Cohort:
-    """``size`` clients drawn uniformly without replacement each round.
+    """``size`` clients a round, by default drawn uniformly without replacement.
 
     ``malicious``: the share of malicious clients. ``of="population"``: that share of all clients is malicious, once and for all, and a
-    cohort holds as many as the draw brings (hypergeometric: 20 ± 4 of 100 at 20 %). ``of="cohort"``: every cohort holds exactly
-    ``round(malicious · size)``, the ones of lowest rank in one fixed random ranking of the population.
+    cohort holds as many as the draw brings (hypergeometric: 20 ± 4 of 100 at 20 %). ``of="cohort"``: every cohort of n drawn clients
+    holds exactly ``round(malicious · n)``, the ones of lowest rank in one fixed random ranking of the population.
     A larger share contains the malicious clients of a smaller one. The cohort itself depends on neither.
+
+    ``draw``: how they are drawn; ``available``: who can be drawn at all (fewer than ``size`` there: all of them); ``dropouts``:
+    who of them fails before reporting. ``at_least``: reports that a round needs; with fewer it is passed over: nobody
+    trains, the model stays as it was, and the drawn are recorded as dropped (Bonawitz et al. 2019, section 2.2).
     """
 
     size: int
     malicious: float = 0.0
     of: Literal["population", "cohort"] = "population"
+    draw: Draw = Uniform()
+    available: Availability | None = None
+    dropouts: Dropouts | None = None
+    at_least: int = 1
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -43,11 +60,37 @@ class Cohort:
             raise ScenarioError(
                 f"Cohort.malicious is a share and must be at least 0 and below 1, but it is {self.malicious!r}"
             )
+        within("Cohort.at_least", self.at_least, 1)
+        if self.at_least > self.size and not isinstance(self.draw, Poisson):
+            raise ScenarioError(
+                f"Cohort.at_least is {self.at_least}, but Cohort.size is {self.size}, so every round would be passed over"
+            )
 
     @property
     def declared(self) -> int:
         """Malicious clients that an operator who knows the share expects in a cohort."""
-        return round(self.malicious * self.size)
+        return self.declared_among(self.size)
+
+    def declared_among(self, clients: int) -> int:
+        """Malicious clients that an operator who knows the share expects among ``clients``."""
+        return round(self.malicious * clients)
+
+    def check(self, population: int, name: str) -> None:
+        """Raise ``ScenarioError`` where the population ``name`` of ``population`` clients cannot give such cohorts, and
+        ``PopulationError`` where the availability trace does not fit it."""
+        if self.size > population:
+            raise ScenarioError(
+                f"Cohort.size is {self.size}, but the population {name!r} has only {population} clients; draw at most {population}"
+            )
+        if isinstance(self.draw, Poisson) and self.draw.rate is not None:
+            mean = self.draw.rate * population
+            if abs(mean - self.size) >= 1:
+                raise ScenarioError(
+                    f"Poisson(rate={self.draw.rate:g}) draws {mean:g} of the {population} clients of {name!r} on average, but "
+                    f"Cohort.size is {self.size}; give size={max(1, round(mean))} or leave rate out"
+                )
+        if self.available is not None:
+            self.available.presence(population)
 
 
 def malicious_ranks(seed: int, population: int) -> np.ndarray:
@@ -55,18 +98,65 @@ def malicious_ranks(seed: int, population: int) -> np.ndarray:
     return rng.stream(seed, "malicious").permutation(np.arange(population, dtype=np.int32))
 
 
-def draw(cohort: Cohort, seed: int, round: int, ranks: np.ndarray) -> Drawn:
-    """The cohort of a round (1-based) from the population that ``ranks`` ranks; raises ``ScenarioError`` if it is too small."""
+def draw(cohort: Cohort, seed: int, round: int, ranks: np.ndarray, crowd: Crowd | None = None) -> Drawn:
+    """The cohort of a round (1-based) from the population that ``ranks`` ranks; raises ``ScenarioError`` if it is too small.
+
+    ``crowd`` is that population with its sizes and who is there; None: all are, and have one sample each.
+    """
     population = len(ranks)
     if cohort.size > population:
         raise ScenarioError(
             f"Cohort.size is {cohort.size}, but the population has only {population} clients; draw at most {population}"
         )
-    clients = np.sort(rng.stream(seed, "cohort", round).choice(population, cohort.size, replace=False, shuffle=False))
+    if crowd is None:
+        crowd = Crowd(population, lambda: np.ones(population, dtype=np.int64))
+    clients = cohort.draw.draw(cohort.size, seed, round, crowd)
     mine = ranks[clients]
     if cohort.of == "population":
         malicious = mine < int(np.rint(cohort.malicious * population))
     else:
-        malicious = np.zeros(cohort.size, dtype=bool)
-        malicious[np.argsort(mine, kind="stable")[: cohort.declared]] = True
+        malicious = np.zeros(len(clients), dtype=bool)
+        malicious[np.argsort(mine, kind="stable")[: cohort.declared_among(len(clients))]] = True
     return Drawn(clients.astype(np.int64), malicious)
+
+
+class Turnout(NamedTuple):
+    """Who was drawn, and what came of it: ``reporting``, whose portions arrive; ``lost``, who train and whose portions do not;
+    ``absent``, who never train. All in cohort order."""
+
+    reporting: Drawn
+    lost: Drawn
+    absent: Drawn
+
+    @property
+    def dropped(self) -> Drawn:
+        """Everybody who was drawn and did not report."""
+        return Drawn(*(np.concatenate(pair) for pair in zip(self.lost, self.absent, strict=True)))
+
+
+class Turnouts:
+    """The turnout of every round of one simulation, in any order: opened once, it remembers nothing of earlier rounds."""
+
+    def __init__(self, cohort: Cohort, seed: int, population: Population) -> None:
+        """Raises ``ScenarioError`` or ``PopulationError`` where the cohort does not fit the population."""
+        self._cohort, self._seed = cohort, seed
+        self._clients = population.info.clients
+        cohort.check(self._clients, population.info.name)
+        self._ranks = malicious_ranks(seed, self._clients)
+        self._samples = cache(lambda: population.train_sizes(np.arange(self._clients, dtype=np.int64)))
+        self._present = None if cohort.available is None else cohort.available.presence(self._clients)
+
+    def of(self, round: int) -> Turnout:
+        """Who takes part in a round (1-based)."""
+        cohort = self._cohort
+        present = None if self._present is None else self._present(round)
+        drawn = draw(cohort, self._seed, round, self._ranks, Crowd(self._clients, self._samples, present))
+        failed = np.zeros(len(drawn.clients), dtype=bool)
+        if cohort.dropouts is not None:
+            failed = cohort.dropouts.fail(self._seed, round, drawn.clients)
+        nobody = drawn.where(np.zeros(len(drawn.clients), dtype=bool))
+        if np.count_nonzero(~failed) < cohort.at_least:
+            return Turnout(nobody, nobody, drawn)
+        if cohort.dropouts is not None and cohort.dropouts.when == "after":
+            return Turnout(drawn.where(~failed), drawn.where(failed), nobody)
+        return Turnout(drawn.where(~failed), nobody, drawn.where(failed))

@@ -86,9 +86,14 @@ def draw_hand(random: np.random.Generator, variation: float, skew: float) -> Han
     )
 
 
+def choose_labels(hand: Hand, count: int, random: np.random.Generator) -> np.ndarray:
+    """What ``write`` would write first of all with the same generator: labels, int64 [count]."""
+    return np.searchsorted(hand.cumulative, random.random(count), side="right").clip(0, CLASSES - 1)
+
+
 def write(hand: Hand, count: int, random: np.random.Generator, variation: float) -> tuple[np.ndarray, np.ndarray]:
     """``count`` samples in this hand: images uint8 [count, 28, 28] and labels int64 [count]."""
-    labels = np.searchsorted(hand.cumulative, random.random(count), side="right").clip(0, CLASSES - 1)
+    labels = choose_labels(hand, count, random)
     stray = random.random(count) < _STRAY * min(variation, 1.0)
     rows = np.where(stray, _choose(labels, random.random(count)), hand.habit[labels])
     jitter = variation * hand.care * random.standard_normal((7, count))

@@ -15,7 +15,7 @@ import torch
 
 
 class Samples(NamedTuple):
-    """``x``: uint8 [n, C, H, W]; ``y``: int64 class labels [n]."""
+    """``x``: uint8 or float32 [n, C, H, W], as ``PopulationInfo.dtype`` says; ``y``: int64 class labels [n]."""
 
     x: torch.Tensor
     y: torch.Tensor
@@ -26,7 +26,8 @@ class PopulationInfo:
     """What the record and the report say about a population.
 
     ``shape`` is a sample's [C, H, W]; ``digest`` names the data (two populations with equal digests give equal bytes);
-    ``synthetic`` populations are announced as such in the log, the record and the report.
+    ``synthetic`` populations are announced as such in the log, the record and the report. ``dtype``: ``"uint8"`` (bytes, of which the
+    network sees what ``Scenario.pixels`` says) or ``"float32"`` (numbers that it sees as they are).
     """
 
     name: str
@@ -36,6 +37,7 @@ class PopulationInfo:
     synthetic: bool
     digest: str
     description: str = ""
+    dtype: str = "uint8"
 
 
 class Population(Protocol):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from raysplit.errors import PopulationError
 from raysplit.population.population import Population
 
 
@@ -16,6 +17,10 @@ def contact_sheet(population: Population, clients: Sequence[int], samples: int =
     Each row shows up to ``samples`` images, spread evenly over the client's classes; missing ones stay grey.
     """
     channels, height, width = population.info.shape
+    if population.info.dtype != "uint8" or channels not in (1, 3):
+        raise PopulationError(
+            f"the samples of population {population.info.name!r} are no pictures, so no sheet shows them"
+        )
     sheet = np.full((len(clients) * (height + gap), samples * (width + gap), channels), 200, dtype=np.uint8)
     for row, client in enumerate(clients):
         x, y = population.train(int(client))

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, fields
+from typing import Literal
 
 import numpy as np
 import torch
 
 from raysplit.errors import PopulationError
-from raysplit.population.hand import CLASSES, draw_hand, write
+from raysplit.population.hand import CLASSES, choose_labels, draw_hand, write
 from raysplit.population.hashing import uniforms
 from raysplit.population.ink import SIDE
 from raysplit.population.population import PopulationInfo, Samples
@@ -145,6 +146,13 @@ class SyntheticPopulation:
     def test(self, client: int) -> Samples:
         """The test set of one writer, x uint8 [n, 1, 28, 28]."""
         return self._samples(client, "test", int(self.test_sizes(np.array([client]))[0]))
+
+    def labels(self, client: int, part: Literal["train", "test"]) -> np.ndarray:
+        """The labels of one writer's training or test set, int64 [n], without the images."""
+        sizes = self.train_sizes if part == "train" else self.test_sizes
+        hand = draw_hand(stream(self._spec.seed, "synthetic hand", client), self._spec.variation, self._spec.skew)
+        count = int(sizes(np.array([client]))[0])
+        return choose_labels(hand, count, stream(self._spec.seed, f"synthetic {part}", client))
 
     def _sizes(self, clients: np.ndarray) -> np.ndarray:
         ids = np.asarray(clients, dtype=np.int64)

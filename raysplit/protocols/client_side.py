@@ -20,7 +20,7 @@ from raysplit.protocols.parties import ClientSeat
 from raysplit.protocols.plan import ClientRecord, Outcome, RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.seating import Gathering, Seating
-from raysplit.protocols.server_side import Reply, ServerSide
+from raysplit.protocols.server_side import MainServerSide, Reply
 from raysplit.protocols.visits import Visit
 
 Batch = Callable[[int, int], tuple[torch.Tensor, torch.Tensor]]
@@ -30,7 +30,7 @@ LABEL_BYTES = 8
 
 
 class ServerLink(Protocol):
-    """A client host's end of the wire to the main server. Replies come in the order of sending."""
+    """A client host's end of the wire to the main server. Each visit is answered; a server that waits answers many at once."""
 
     def send_smashed(self, visit: Visit, z: torch.Tensor, y: torch.Tensor | None) -> None: ...
 
@@ -42,25 +42,26 @@ class ServerLink(Protocol):
 class DirectLink:
     """The main server in the same process (``placement="colocated"``)."""
 
-    def __init__(self, server: ServerSide) -> None:
+    def __init__(self, server: MainServerSide) -> None:
         self._server = server
         self._replies: deque[Reply] = deque()
 
     def send_smashed(self, visit: Visit, z: torch.Tensor, y: torch.Tensor | None) -> None:
-        self._replies.append(self._server.smashed(visit, z, y))
+        self._replies.extend(self._server.smashed(visit, z, y))
 
     def send_feature_gradients(self, visit: Visit, gradient: torch.Tensor) -> None:
-        self._replies.append(self._server.feature_gradients(visit, gradient))
+        self._replies.extend(self._server.feature_gradients(visit, gradient))
 
     def receive(self) -> Reply:
         return self._replies.popleft()
 
 
 class ClientStart(NamedTuple):
-    """With what clients begin: the global client portion [d] and kept optimiser states by client id."""
+    """With what clients begin: the global client portion [d], kept optimiser states, and portions of their own by client id."""
 
     vector: torch.Tensor
     states: dict[int, State]
+    portions: dict[int, torch.Tensor]
 
 
 class ClientFailure(RuntimeError):
@@ -98,28 +99,37 @@ class HostShare:
         self.gathering = Gathering({g: orders[g] for g in groups}, torch.from_numpy(plan.weights), plan.rows)
         self.traffic = Traffic()
         self.outcome = Outcome.empty()
-        self._vector, self._states = start
+        self._vector, states, self._portions = start
+        self._states = dict(states)
+        self._each_batch = self.handover and protocol.order == "interleaved"
         self._travelling: State | None = None
         self._portion_bytes = start.vector.numel() * start.vector.element_size()
 
     def _start(self, position: int) -> tuple[torch.Tensor, State | None]:
         plan = self.plan
+        client = int(plan.clients[position])
         if self.protocol.meeting == "averaging":
             self.traffic.count(Channel.WEIGHTS, self._portion_bytes)
+        vector = self._portions.get(client, self._vector)
         if plan.client_state == "travels":
-            return self._vector, self._travelling
+            return vector, self._travelling
         if plan.client_state == "per_client":
-            return self._vector, self._states.get(int(plan.clients[position]))
-        return self._vector, None
+            return vector, self._states.get(client)
+        return vector, None
+
+    def ends(self, visit: Visit) -> bool:
+        """Whether the client gets up after this visit: it was its last, or the portion is handed over batch by batch."""
+        return self._each_batch or visit.step == self.plan.steps[visit.position] - 1
 
     def record(self, position: int) -> ClientRecord:
         return self.outcome.records.setdefault(position, ClientRecord())
 
     def finish(self, position: int) -> None:
-        """A client has taken its last step: its portion goes to the fed server, or on to the next client."""
+        """A client's turn is over: its portion goes to the fed server, on to the next client, or stays with it."""
         seat = self.seating.leave(position)
         if self.plan.client_state == "per_client":
-            self.outcome.client_states[int(self.plan.clients[position])] = seat.state()
+            client = int(self.plan.clients[position])
+            self._states[client] = self.outcome.client_states[client] = seat.state()
         if self.handover:
             load = self._portion_bytes
             if self.plan.client_state == "travels":
@@ -129,6 +139,8 @@ class HostShare:
             self.traffic.count(Channel.HANDOVER, hops * load, messages=hops)
             self._vector = seat.flat.vector.clone()
             return
+        if position >= self.plan.reporting and self.protocol.meeting != "personal":
+            return  # lost on the way to the fed server
         if self.protocol.meeting == "averaging":
             self.traffic.count(Channel.UPDATES, self._portion_bytes)
         self.gathering.put(position, seat.flat.vector)
@@ -196,7 +208,7 @@ def visit_server(share: HostShare, visits: Sequence[Visit], batch: Batch, link: 
             share.record(visit.position).add(reply.score.loss, reply.score.correct, len(y))
         under_way.remove(visit)
         busy.discard(visit.position)
-        if visit.step == share.plan.steps[visit.position] - 1:
+        if share.ends(visit):
             share.finish(visit.position)
 
     try:

@@ -114,12 +114,17 @@ class ServerSeat(Seat):
 
     def whole_step(self, z: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, Score]:
         """Forward, loss, backward, step; returns ∂L/∂Z, per sample, taken before the step."""
+        answer = self.gradients(z, y)
+        self.step()
+        return answer
+
+    def gradients(self, z: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, Score]:
+        """``whole_step`` without the step: the portion's gradients stay with its parameters."""
         self.zero_grad()
         leaf = z.detach().requires_grad_()
         logits = self.body(leaf)
         loss = functional.cross_entropy(logits, y)
         loss.backward()  # type: ignore[no-untyped-call]
-        self.step()
         assert leaf.grad is not None
         return leaf.grad, _score(loss, logits, y)
 
@@ -132,9 +137,14 @@ class ServerSeat(Seat):
 
     def backward(self, feature_gradients: torch.Tensor) -> torch.Tensor:
         """U-shaped: step with the client's gradient of the features; returns ∂L/∂Z."""
+        gradient = self.feature_gradients(feature_gradients)
+        self.step()
+        return gradient
+
+    def feature_gradients(self, feature_gradients: torch.Tensor) -> torch.Tensor:
+        """``backward`` without the step."""
         assert self._features is not None and self._leaf is not None
         self._features.backward(feature_gradients)  # type: ignore[no-untyped-call]
-        self.step()
         gradient = self._leaf.grad
         assert gradient is not None
         self._leaf = self._features = None

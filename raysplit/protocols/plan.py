@@ -18,7 +18,8 @@ class RoundPlan:
     ids; the same as ``clients`` unless one party trains on all their data as client 0.
 
     ``groups``: cohort positions of each client group, the unit of work and of partial sums. ``rows``: gather every client
-    portion instead of partial sums.
+    portion instead of partial sums. ``lost``: so many clients, the last positions, train but their portions never arrive; their
+    weights are 0.
     """
 
     round: int
@@ -34,19 +35,29 @@ class RoundPlan:
     server_lr: float
     client_state: ClientState
     server_state: ServerState
+    batch_size: int | None = None
+    lost: int = 0
+
+    @property
+    def reporting(self) -> int:
+        """How many clients' portions arrive: those at the positions below."""
+        return len(self.clients) - self.lost
 
     def visits(self, protocol: TrainingProtocol) -> list[Visit]:
         """All visits to a shared server portion, in the order in which they are served."""
         return shared_visits(protocol, self.seed, self.round, self.steps)
 
     def summing_orders(self, protocol: TrainingProtocol) -> dict[int, list[int]]:
-        """Group → positions in the order in which their portions are summed: as clients finish at a shared server, else cohort order."""
+        """Group → positions in the order in which their portions are summed: as clients finish at a shared server, else cohort order.
+
+        Without those whose portions are lost."""
         if protocol.server != "shared":
-            return {group: list(positions) for group, positions in enumerate(self.groups)}
+            return {group: [p for p in positions if p < self.reporting] for group, positions in enumerate(self.groups)}
         group_of = {position: group for group, positions in enumerate(self.groups) for position in positions}
         orders: dict[int, list[int]] = {group: [] for group in range(len(self.groups))}
         for position in completion_order(self.visits(protocol)):
-            orders[group_of[int(position)]].append(int(position))
+            if position < self.reporting:
+                orders[group_of[int(position)]].append(int(position))
         return orders
 
 

@@ -6,13 +6,23 @@ are plain values; the local step (``parties.py``), the order of visits (``visits
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
-Meeting = Literal["one_party", "averaging", "handover"]
+from raysplit.errors import ScenarioError
+
+Meeting = Literal["one_party", "averaging", "handover", "personal"]
 ServerPortion = Literal["none", "replicas", "shared"]
 Order = Literal["parallel", "client_major", "interleaved"]
 ClientState = Literal["fresh", "per_client", "travels"]
 ServerState = Literal["fresh", "persistent"]
+ServerTurn = Literal["visit", "step", "round", "mean_gradients", "server_first"]
+"""When one shared server portion steps, and on what. A finer answer than the four, read where a protocol gives it:
+
+``visit``: after every visit (the default). ``step``: once a step index, on the gradients of all its visits at the same portion.
+``round``: once a round, on the gradients of all its visits. These answer every visit at once. The others wait until every
+client's batch of a step index has come: ``mean_gradients`` sends clients a common cut gradient, ``server_first`` trains the
+portion on all of the step's smashed data before it sends any.
+"""
 
 
 @runtime_checkable
@@ -21,7 +31,7 @@ class TrainingProtocol(Protocol):
 
     @property
     def meeting(self) -> Meeting:
-        """How client portions meet: in one party, by averaging at the fed server, or by hand-over."""
+        """How client portions meet: in one party, by averaging at the fed server, by hand-over, or never (``personal``)."""
         ...
 
     @property
@@ -48,3 +58,38 @@ class TrainingProtocol(Protocol):
     def server_state(self) -> ServerState:
         """The server optimiser's state when a round begins, unless ``Training.server_state`` says otherwise."""
         ...
+
+
+def server_turn(protocol: TrainingProtocol) -> ServerTurn:
+    """When a protocol's shared server portion steps; ``"visit"`` unless the protocol says otherwise."""
+    turn: ServerTurn = getattr(protocol, "server_turn", "visit")
+    return turn
+
+
+def waits(protocol: TrainingProtocol) -> bool:
+    """Whether the server answers only once every client's batch of a step index has come."""
+    return server_turn(protocol) in ("mean_gradients", "server_first")
+
+
+def check_turn(protocol: TrainingProtocol) -> None:
+    """Raise ``ScenarioError`` where a protocol's ``server_turn`` does not go with its other answers."""
+    turn, kind = server_turn(protocol), type(protocol).__name__
+    if turn == "visit":
+        return
+    if turn not in get_args(ServerTurn):
+        known = " or ".join(repr(value) for value in get_args(ServerTurn))
+        raise ScenarioError(f"{kind}.server_turn must be {known}, but it is {turn!r}")
+    if protocol.server != "shared" or protocol.meeting == "handover":
+        raise ScenarioError(
+            f"{kind}.server_turn={turn!r} needs one shared server portion that many clients visit side by side, but {kind} has "
+            f"server={protocol.server!r} and meeting={protocol.meeting!r}; leave server_turn out"
+        )
+    if turn != "round" and protocol.order != "interleaved":
+        raise ScenarioError(
+            f"{kind}.server_turn={turn!r} takes everybody's batch before anybody's next, but {kind} has order={protocol.order!r}; "
+            "use 'interleaved'"
+        )
+    if waits(protocol) and protocol.u_shaped:
+        raise ScenarioError(
+            f"{kind}.server_turn={turn!r} needs the labels at the main server, but {kind} is U-shaped; use server_turn 'step' or u_shaped=False"
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 
@@ -22,6 +22,22 @@ class Reply(NamedTuple):
     visit: Visit
     tensor: torch.Tensor
     score: Score | None
+
+
+class MainServerSide(Protocol):
+    """What plays the main server in a round. Each call returns the replies that are due now, to whichever clients."""
+
+    def smashed(self, visit: Visit, z: torch.Tensor, y: torch.Tensor | None) -> list[Reply]: ...
+
+    def feature_gradients(self, visit: Visit, gradient: torch.Tensor) -> list[Reply]: ...
+
+    def shared_result(self) -> tuple[torch.Tensor, State]:
+        """After the last visit: the shared portion and its optimiser's state."""
+        ...
+
+    def replica_sums(self) -> dict[int, torch.Tensor]:
+        """After the last visit: the weighted sums of the replicas by client group; none where the portion is shared."""
+        ...
 
 
 class ServerSide:
@@ -44,39 +60,44 @@ class ServerSide:
         start_state = state if plan.server_state == "persistent" else None
         self._seating = Seating(seats, lambda _: (vector, start_state), plan.server_lr)
         weights = torch.from_numpy(plan.weights)
-        orders = {group: list(plan.groups[group]) for group in groups}
+        self._reporting = plan.reporting
+        orders = {group: [p for p in plan.groups[group] if p < plan.reporting] for group in groups}
         self.gathering = Gathering(orders, weights, rows=False)
         if self._shared:
             self._seating.sit(0)
 
-    def smashed(self, visit: Visit, z: torch.Tensor, y: torch.Tensor | None) -> Reply:
+    def smashed(self, visit: Visit, z: torch.Tensor, y: torch.Tensor | None) -> list[Reply]:
         """One visit begins. Not U-shaped: the whole server step. U-shaped (``y`` is None): forward to the second cut."""
         seat = self._seat(visit)
         seat.begin(self._plan.seed, self._plan.round, int(self._plan.clients[visit.position]), visit.step)
         if y is None:
             self._busy.add(visit.position)
-            return Reply(Channel.FEATURES, visit, seat.forward(z), None)
+            return [Reply(Channel.FEATURES, visit, seat.forward(z), None)]
         gradient, score = seat.whole_step(z, y)
         self._finish(visit, seat)
-        return Reply(Channel.CUT_GRADIENTS, visit, gradient, score)
+        return [Reply(Channel.CUT_GRADIENTS, visit, gradient, score)]
 
-    def feature_gradients(self, visit: Visit, gradient: torch.Tensor) -> Reply:
+    def feature_gradients(self, visit: Visit, gradient: torch.Tensor) -> list[Reply]:
         """U-shaped: the second half of a visit."""
         seat = self._seat(visit)
         self._busy.discard(visit.position)
         cut_gradient = seat.backward(gradient)
         self._finish(visit, seat)
-        return Reply(Channel.CUT_GRADIENTS, visit, cut_gradient, None)
+        return [Reply(Channel.CUT_GRADIENTS, visit, cut_gradient, None)]
 
     def shared_result(self) -> tuple[torch.Tensor, State]:
         """After the last visit: the shared portion and its optimiser's state."""
         seat = self._seating.leave(0)
         return seat.flat.vector.clone(), seat.state()
 
+    def replica_sums(self) -> dict[int, torch.Tensor]:
+        return self.gathering.sums
+
     def _seat(self, visit: Visit) -> ServerSeat:
         return self._seating.sit(0 if self._shared else visit.position, self._busy.__contains__)
 
     def _finish(self, visit: Visit, seat: ServerSeat) -> None:
         if not self._shared and visit.step == self._steps[visit.position] - 1:
-            self.gathering.put(visit.position, seat.flat.vector)
+            if visit.position < self._reporting:
+                self.gathering.put(visit.position, seat.flat.vector)
             self._seating.leave(visit.position)

@@ -15,15 +15,23 @@ class SplitLearning:
     ``handover="central"``: through a store, up then down, 2·|W_C| a client (what Thapa et al.'s Table 2 charges);
     ``"peer_to_peer"``: directly to the next client, |W_C| a hop. Both give the same weights, with other traffic and exposure.
     ``ring``: ``"random"`` draws the order anew each round, ``"fixed"`` keeps the cohort's order (Khan et al.).
-    The optimiser state of the client portion is fresh at each client unless ``Training(client_state="travels")``.
+    ``schedule``: ``"client"``, all of a client's batches and then the next client's; ``"minibatch"``, a hand-over after every batch, so that
+    every client's b-th batch comes before any client's next one (the alternate mini-batch training of Gawali et al. 2021,
+    arXiv 2012.12591). The ring is the same for all of a round; whoever has no batch left is passed over.
+    The optimiser state of the client portion is fresh at each hand-over unless ``Training(client_state="travels")`` or
+    ``"per_client"``: with ``"minibatch"`` and momentum, choose one of these.
     """
 
     handover: Literal["central", "peer_to_peer"] = "central"
     ring: Literal["random", "fixed"] = "random"
     u_shaped: bool = False
+    schedule: Literal["client", "minibatch"] = "client"
 
     meeting: ClassVar[Meeting] = "handover"
     server: ClassVar[ServerPortion] = "shared"
-    order: ClassVar[Order] = "client_major"
     client_state: ClassVar[ClientState] = "fresh"
     server_state: ClassVar[ServerState] = "persistent"
+
+    @property
+    def order(self) -> Order:
+        return "client_major" if self.schedule == "client" else "interleaved"

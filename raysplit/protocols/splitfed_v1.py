@@ -1,24 +1,52 @@
-"""SplitFedV1: Thapa et al. 2022, Algorithms 1 and 2, read as copies-then-average."""
+"""SplitFedV1: Thapa et al. 2022, Algorithms 1 and 2, in its three readings."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+from raysplit.errors import ScenarioError
 from raysplit.parts import part
-from raysplit.protocols.protocol import ClientState, Meeting, Order, ServerPortion, ServerState
+from raysplit.protocols.protocol import ClientState, Meeting, Order, ServerPortion, ServerState, ServerTurn
 
 
 @part
 class SplitFedV1:
-    """Every client trains with its own replica of the server portion; both portions are averaged with weights n_k / n.
+    """Client portions are averaged with weights n_k / n; ``reading`` says what "average" means at the main server.
 
-    Exactly FedAvg on the unsplit model, whatever the cut (reference 6.1, invariant 1; tests/invariants).
+    ``"copies"`` (the authors' code): every client trains with its own replica of the server portion, and replicas are averaged as
+    client portions are. Exactly FedAvg on the unsplit model, whatever the cut (reference 6.1, invariant 1; tests/invariants).
+    ``"gradients"`` (as Algorithm 1 is printed): the server portion stands still for a round, then W_S ← W_S − η Σ_k (n_k/n) ∇ℓ_k(W_S),
+    where ∇ℓ_k is the sum of client k's gradients over its steps. Equal to ``"copies"`` for one batch, one epoch and plain SGD.
+    ``"accumulated"``: one server step a step index, on all clients' gradients of it at the same W_S. ``accumulate="mean"``: over the union
+    of their batches (then it is ``MiniBatchSfl``); ``"sum"``: the sum of the clients' mean gradients, as ResSFL's V1_batch is described.
     """
 
     u_shaped: bool = False
+    reading: Literal["copies", "gradients", "accumulated"] = "copies"
+    accumulate: Literal["mean", "sum"] = "mean"
 
     meeting: ClassVar[Meeting] = "averaging"
-    server: ClassVar[ServerPortion] = "replicas"
-    order: ClassVar[Order] = "parallel"
     client_state: ClassVar[ClientState] = "fresh"
-    server_state: ClassVar[ServerState] = "fresh"
+
+    def __post_init__(self) -> None:
+        if self.accumulate != "mean" and self.reading != "accumulated":
+            raise ScenarioError(
+                f"SplitFedV1(accumulate={self.accumulate!r}) belongs to reading='accumulated', but reading is {self.reading!r}"
+            )
+
+    @property
+    def server(self) -> ServerPortion:
+        return "replicas" if self.reading == "copies" else "shared"
+
+    @property
+    def order(self) -> Order:
+        return "parallel" if self.reading == "copies" else "interleaved"
+
+    @property
+    def server_state(self) -> ServerState:
+        return "fresh" if self.reading == "copies" else "persistent"
+
+    @property
+    def server_turn(self) -> ServerTurn:
+        turns: dict[str, ServerTurn] = {"copies": "visit", "gradients": "round", "accumulated": "step"}
+        return turns[self.reading]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from raysplit import rng
-from raysplit.protocols.protocol import TrainingProtocol
+from raysplit.protocols.protocol import TrainingProtocol, server_turn
 
 
 class Visit(NamedTuple):
@@ -38,6 +38,14 @@ def batch_indices(
     return permutation[batch * batch_size : (batch + 1) * batch_size]
 
 
+def batch_length(samples: int, batch_size: int | None, step: int) -> int:
+    """How many samples batch number ``step`` (over all local epochs) has."""
+    if batch_size is None:
+        return samples
+    within = step % steps_per_epoch(samples, batch_size)
+    return min(batch_size, samples - within * batch_size)
+
+
 def handover_order(protocol: TrainingProtocol, seed: int, round: int, clients: int) -> np.ndarray:
     """The order, as cohort positions, in which clients of a sequential protocol take their turns."""
     if getattr(protocol, "ring", "random") == "fixed":
@@ -55,9 +63,18 @@ def shared_visits(protocol: TrainingProtocol, seed: int, round: int, steps: np.n
         return [Visit(int(p), s) for p in order for s in range(int(steps[p]))]
     visits: list[Visit] = []
     for step in range(int(steps.max())):
-        order = rng.stream(seed, "server_order", round, step).permutation(len(steps))
+        order = _step_order(protocol, seed, round, step, len(steps))
         visits.extend(Visit(int(p), step) for p in order if step < steps[p])
     return visits
+
+
+def _step_order(protocol: TrainingProtocol, seed: int, round: int, step: int, clients: int) -> np.ndarray:
+    """Cohort positions in the order of one step index."""
+    if protocol.meeting == "handover":
+        return handover_order(protocol, seed, round, clients)
+    if server_turn(protocol) != "visit":
+        return np.arange(clients)  # the portion stands still within the step: nothing hangs on the order but last bits
+    return rng.stream(seed, "server_order", round, step).permutation(clients)
 
 
 def completion_order(visits: list[Visit]) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,33 +45,48 @@ DARK = Theme(
 )
 
 
-def new_figure(width: float, height: float, panels: int, theme: Theme) -> tuple[Figure, list[Axes]]:
+def new_figure(
+    width: float, height: float, panels: int, theme: Theme, sharey: bool = True
+) -> tuple[Figure, list[Axes]]:
     """A figure (size in inches) and its panels in a row, without pyplot: no global state, no window, nothing to close."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context(
-        {
-            "font.size": 9.5,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.edgecolor": theme.faint,
-            "axes.labelcolor": theme.ink,
-            "axes.facecolor": theme.paper,
-            "axes.axisbelow": True,
-            "axes.grid": True,
-            "axes.grid.axis": "y",
-            "grid.color": theme.faint,
-            "grid.alpha": 0.25,
-            "xtick.color": theme.faint,
-            "ytick.color": theme.faint,
-            "xtick.labelcolor": theme.ink,
-            "ytick.labelcolor": theme.ink,
-        }
-    ):
+    with rc_context(_style(theme)):
         figure = Figure(figsize=(width, height), layout="constrained", facecolor=theme.paper)
-        axes = figure.subplots(1, panels, sharey=True, squeeze=False)
+        axes = figure.subplots(1, panels, sharey=sharey, squeeze=False)
     return figure, list(axes[0])
+
+
+def new_column(width: float, heights: Sequence[float], theme: Theme) -> tuple[Figure, list[Axes]]:
+    """A figure and panels of these ``heights`` (inches) one above the other on one x axis, as ``new_figure``."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(_style(theme)):
+        figure = Figure(figsize=(width, sum(heights)), layout="constrained", facecolor=theme.paper)
+        axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=list(heights))
+    return figure, [row[0] for row in axes]
+
+
+def _style(theme: Theme) -> Any:
+    return {
+        "font.size": 9.5,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.edgecolor": theme.faint,
+        "axes.labelcolor": theme.ink,
+        "axes.facecolor": theme.paper,
+        "axes.axisbelow": True,
+        "axes.grid": True,
+        "axes.grid.axis": "y",
+        "grid.color": theme.faint,
+        "grid.alpha": 0.25,
+        "xtick.color": theme.faint,
+        "ytick.color": theme.faint,
+        "xtick.labelcolor": theme.ink,
+        "ytick.labelcolor": theme.ink,
+    }
 
 
 def png(figure: Figure, dots_per_inch: int = 200) -> bytes:

@@ -63,6 +63,47 @@ def accuracy_over_rounds(trial: Trial, theme: Theme = LIGHT) -> Figure:
     return figure
 
 
+def spread_over_rounds(run: Run, theme: Theme = LIGHT) -> Figure:
+    """Left: median, quartiles and tenths of the clients' test accuracies, %. Right: coefficient of variation, train and test
+    (Thapa et al. 2022, Figure 4)."""
+    figure, (left, right) = new_figure(7.2, 2.8, 2, theme, sharey=False)
+    rows = [row for row in run.evaluations.to_pylist() if row["client_accuracy_p50"] is not None]
+    x = [row["round"] for row in rows]
+    for low, high, strength in ((10, 90, 0.18), (25, 75, 0.3)):
+        below, above = ([100 * row[f"client_accuracy_p{p}"] for row in rows] for p in (low, high))
+        left.fill_between(
+            x, below, above, color=theme.clean, alpha=strength, linewidth=0, label=f"{low}th to {high}th percentile"
+        )
+    left.plot(x, [100 * row["client_accuracy_p50"] for row in rows], color=theme.clean, linewidth=1.8, label="median")
+    left.plot(
+        x, [100 * row["client_accuracy_worst_decile"] for row in rows],
+        color=theme.attacked, linewidth=1.4, linestyle=(0, (4, 2)), label="mean of the worst tenth",
+    )  # fmt: skip
+    left.set_ylim(0, 100)
+    left.set_ylabel("test accuracy of a client (%)")
+    tested = [math.nan if row["client_accuracy_cv"] is None else row["client_accuracy_cv"] for row in rows]
+    right.plot(x, tested, color=theme.clean, linewidth=1.8, label="test clients")
+    trained = train_variation(run)
+    right.plot(
+        list(trained), list(trained.values()), color=theme.series[1], linewidth=1.2, label="training, the cohort"
+    )
+    right.set_ylim(bottom=0)
+    right.set_ylabel("coefficient of variation (%)")
+    for axes in (left, right):
+        axes.set_xlim(0, max([*x, *trained, 1]))
+        axes.set_xlabel("round")
+        axes.legend(frameon=False, fontsize=8, labelcolor=theme.ink)
+    return figure
+
+
+def train_variation(run: Run) -> dict[int, float]:
+    """Round → 100 sd / mean of the training accuracies of the round's clients; rounds of one client are left out."""
+    frame = run.clients.select(["round", "train_accuracy"]).to_pandas().dropna()
+    found = frame.groupby("round")["train_accuracy"].agg(["mean", "std", "count"])
+    found = found[(found["count"] > 1) & (found["mean"] > 0)]
+    return {int(number): float(100 * row["std"] / row["mean"]) for number, row in found.iterrows()}
+
+
 def first_attacked_round(run: Run | None) -> int | None:
     """The first round in which malicious clients lied, or None."""
     if run is None:

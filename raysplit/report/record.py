@@ -6,13 +6,14 @@ import html
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from raysplit.metrics.run import Run
-from raysplit.report.markup import definitions, folded, json_block, paragraph, table
+from raysplit.report.markup import definitions, folded, json_block, paragraph, picture, table
 from raysplit.report.numbers import NONE, count, percent, seconds, significant, size
 from raysplit.report.pairs import flatten, plain, type_name
-from raysplit.report.plots import first_attacked_round
+from raysplit.report.plots import first_attacked_round, spread_over_rounds
 
 ROUNDS_SHOWN = 250
 """Rows of a run's table of rounds in the page; longer runs are thinned evenly, and the page says so."""
@@ -30,6 +31,7 @@ def run_section(run: Run, anchor: str) -> str:
     parts = [
         f'<h2 id="{html.escape(anchor)}">{html.escape(run.name)}</h2>\n',
         _outcome(run),
+        _spread(run),
         "<h3>Threat model</h3>\n" + _threat(run),
         "<h3>Aggregation</h3>\n" + _aggregation(run),
         "<h3>Channels</h3>\n" + _channels(run),
@@ -42,6 +44,15 @@ def run_section(run: Run, anchor: str) -> str:
         ),
     ]
     return "".join(parts)
+
+
+def _spread(run: Run) -> str:
+    """The picture of accuracies over clients, where there were at least two of them and two evaluations."""
+    rows = run.evaluations.to_pylist()
+    if len(rows) < 2 or rows[-1]["clients"] < 2 or rows[-1]["client_accuracy_p50"] is None:
+        return ""
+    caption = f"{run.name}: test accuracy of the clients, and its coefficient of variation over them (100 sd / mean)."
+    return picture(partial(spread_over_rounds, run), "Accuracy by client over rounds", caption)
 
 
 def is_synthetic(run: Run) -> bool | None:
@@ -69,25 +80,44 @@ def _outcome(run: Run) -> str:
         ("Mean of last five", percent(summary.last5) + ("\u00a0%" if summary.last5 is not None else "")),
         ("Diverged", "yes" if summary.diverged else "no"),
         ("Test clients", _clients(last[0]) if last else ""),
+        ("Accuracy by client", _across_clients(last[0]) if last else ""),
         ("Data", f"{type_name(run.scenario.get('population'))}, {population}"),
         ("Model digest", run.state.digest or "not recorded"),
         ("Clients a round", _range(rounds["clients"])),
+        (
+            "Drawn, not heard",
+            count(int(sum(_known(rounds.get("dropped", []))))) if any(rounds.get("dropped", [])) else "",
+        ),
+        ("Rounds passed over", count(rounds["clients"].count(0)) if 0 in rounds["clients"] else ""),
         ("Time", f"{seconds(sum(rounds['wall_s']))}, median {seconds(_median(rounds['wall_s']))} a round"),
+        ("Virtual time", _virtual(rounds.get("virtual_s", []))),
         ("Speed", f"{significant(_median(rounds['clients_per_s']))} clients/s, median of the rounds"),
         ("Peak memory", size(max(rounds["peak_memory_bytes"], default=None))),
         ("Retries", count(sum(rounds["retries"]))),
         ("Folder", str(run.path)),
     ]
-    return definitions(facts if run.state.rounds else facts[:8] + facts[-1:])
+    return definitions(facts if run.state.rounds else facts[:9] + facts[-1:])
+
+
+def _virtual(times: Sequence[float | None]) -> str:
+    """What the rounds would take on the scenario's devices; an empty text where it imagines none."""
+    known = _known(times)
+    return f"{seconds(sum(known))} on the scenario's devices, median {seconds(_median(known))} a round" if known else ""
 
 
 def _clients(row: Mapping[str, Any]) -> str:
-    mean, sd, p10 = row["client_accuracy_mean"], row["client_accuracy_sd"], row["client_accuracy_p10"]
-    text = f"{count(row['clients'])} clients, {count(row['samples'])} samples at the last evaluation"
+    return f"{count(row['clients'])} clients, {count(row['samples'])} samples at the last evaluation"
+
+
+def _across_clients(row: Mapping[str, Any]) -> str:
+    mean, sd, cv = (row[f"client_accuracy_{name}"] for name in ("mean", "sd", "cv"))
+    if mean is None:
+        return ""
+    variation = "" if cv is None else f" (coefficient of variation {significant(cv)}\u00a0%)"
+    quartiles = ", ".join(percent(row[f"client_accuracy_p{p}"]) for p in (10, 25, 50, 75, 90))
     return (
-        text
-        if mean is None
-        else f"{text}; accuracy by client {percent(mean)} ± {percent(sd)}\u00a0%, worst tenth below {percent(p10)}\u00a0%"
+        f"mean {percent(mean)}, sd {percent(sd)}{variation}; 10th, 25th, 50th, 75th, 90th percentile {quartiles}; "
+        f"mean of the worst tenth {percent(row['client_accuracy_worst_decile'])}\u00a0%"
     )
 
 
@@ -215,6 +245,7 @@ def _rounds(run: Run) -> str:
         shown = [row for place, row in enumerate(rows, 1) if place % step == 0 or place == len(rows)]
         note = paragraph(f"One round in {step}; all {count(len(rows))} are in metrics/rounds.arrow.", "note")
     tests = {row["round"]: row for row in run.evaluations.to_pylist() if row["split"] == "test"}
+    virtual = any(row.get("virtual_s") is not None for row in rows)
     lines = []
     for row in shown:
         test = tests.get(row["round"], {})
@@ -232,6 +263,7 @@ def _rounds(run: Run) -> str:
                 count(row["samples"]),
                 significant(row["update_norm"]),
                 seconds(row["wall_s"]),
+                *([seconds(row["virtual_s"])] if virtual else []),
             ]
         )
     head = [
@@ -246,6 +278,7 @@ def _rounds(run: Run) -> str:
         ("Samples", ""),
         ("Update norm", ""),
         ("Time", ""),
+        *([("Virtual time", "")] if virtual else []),
     ]
     mark = (
         paragraph("‡ diverged: loss or weights are not finite.", "note")

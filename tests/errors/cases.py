@@ -140,6 +140,10 @@ edited("attack-too-late", "SplitFedV2()", "SplitFedV2(), attack=AgrTailored(star
 edited("defense-no-channel", "SplitFedV2()", "SplitLearning(), defense=Median()")
 edited("defense-trim", "SplitFedV2()", "SplitFedV2(), defense=TrimmedMean(trim=2)")
 edited("cohort-too-large", "size=4", "size=21")
+edited("cohort-poisson", "size=4", "size=4, draw=Poisson(0.5)")
+edited("cohort-unreachable", "size=4", "size=4, at_least=5")
+edited("cohort-dropouts", "size=4", "size=4, dropouts=Dropouts(10)")
+edited("cohort-trace", "size=4", "size=4, available=TraceFile('there.csv')")
 edited("state-travels", "lr=0.05", 'lr=0.05, client_state="travels"')
 CASES["state-persistent"] = lambda here: scenario(
     here, TINY.replace("SplitFedV2()", "SplitFedV1()").replace("lr=0.05", 'lr=0.05, server_state="persistent"')
@@ -189,7 +193,20 @@ CASES["placement-uncut"] = lambda here: scenario(
 CASES["data-unknown"] = lambda here: ["data", "prepare", "femnits"]
 CASES["data-from-nowhere"] = lambda here: ["data", "prepare", "femnist", "--from", "nowhere", "--out", "femnist.arrow"]
 CASES["data-info-nothing"] = lambda here: ["data", "info", "nowhere.arrow"]
+CASES["data-option"] = lambda here: ["data", "prepare", "mnist", "--size", "64"]
+CASES["data-table-label"] = lambda here: ["data", "prepare", "table", "--from", "t.csv", "--out", "t.arrow"]
+CASES["data-own-out"] = lambda here: ["data", "prepare", "image_folder", "--from", "."]
 edited("population-option", "writers=20", "writers=0")
+edited(
+    "partition-option",
+    "synthetic_writers(writers=20, mean_samples=30, sd_samples=5)",
+    "partitioned(femnist(), Dirichlet(-1), 10)",
+)
+edited(
+    "partition-starved",
+    "synthetic_writers(writers=20, mean_samples=30, sd_samples=5)",
+    "partitioned(synthetic_writers(writers=2, mean_samples=30, sd_samples=0), Iid(), 100)",
+)
 edited("population-unprepared", "synthetic_writers(writers=20, mean_samples=30, sd_samples=5)", "femnist()")
 
 
@@ -229,6 +246,14 @@ def population_flipped(here: Path) -> list[str]:
 def population_shape(here: Path) -> list[str]:
     population(here, shape=(3, 32, 32))
     return on_file(here)
+
+
+@case
+def population_numbers(here: Path) -> list[str]:
+    pixels, labels = np.zeros((3, 1, 28, 28), dtype=np.float32), np.zeros(3, dtype=np.int64)
+    clients = [ClientData(f"w{n}", pixels, labels, pixels[:1], labels[:1]) for n in range(20)]
+    write_population(here / "letters.arrow", clients, name="letters", shape=(1, 28, 28), classes=62, dtype="float32")
+    return [*on_file(here), "--set", "pixels=inverted"]
 
 
 @case

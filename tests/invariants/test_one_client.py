@@ -4,6 +4,8 @@ import pytest
 
 from raysplit.protocols.centralized import Centralized
 from raysplit.protocols.fedavg import FedAvg
+from raysplit.protocols.minibatch_sfl import MiniBatchSfl
+from raysplit.protocols.sglr import Sglr
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
@@ -20,6 +22,10 @@ PROTOCOLS = [
     (SplitFedV2(), "V3", None),
     (SplitFedV2(order="client_major"), "V1", None),
     (SplitFedV2(u_shaped=True), "V2", "fc1"),
+    (SplitFedV1(reading="accumulated"), "V2", None),
+    (MiniBatchSfl(), "V1", None),
+    (MiniBatchSfl(u_shaped=True), "V1", "fc1"),
+    (Sglr(synchronise=True), "V2", None),
 ]
 NAMES = [f"{type(p).__name__}-{cut}-{tail}" for p, cut, tail in PROTOCOLS]
 

@@ -120,7 +120,7 @@ def test_nullable_columns_may_be_left_out_and_others_may_not(tmp_path: Path) -> 
         ({"attacked": 1}, "takes bool, but was given 1"),
         ({"train_loss": "low"}, "takes double, but was given 'low'"),
         ({"train_loss": True}, "takes double, but was given True"),
-        ({"train_loss": None}, "may not be empty"),
+        ({"samples": None}, "may not be empty"),
         ({"clients": 2**31}, "takes int32, which cannot hold"),
         ({"samples": 2**63}, "takes int64, which cannot hold"),
     ],

@@ -148,8 +148,16 @@ def test_files_of_two_preparations_do_not_mix(tiny: Path, tmp_path: Path) -> Non
 
 def test_an_arrow_file_of_something_else_and_another_version_are_refused(tiny: Path) -> None:
     sidecar = clients_file(tiny)
+    rewrite(sidecar, metadata={b"raysplit.version": b"3"})
+    refuses(tiny, "format version 3", "reads 1 and 2")
     rewrite(sidecar, metadata={b"raysplit.version": b"2"})
-    refuses(tiny, "format version 2", "reads 1")
+    refuses(tiny, "lack dtype")
+    rewrite(sidecar, metadata={b"dtype": b"uint8"})
+    refuses(tiny, "version 2, which holds no uint8")
+    rewrite(sidecar, metadata={b"dtype": b"float64"})
+    refuses(tiny, "float64", "not uint8 or float32")
+    rewrite(sidecar, metadata={b"dtype": b"float32"})
+    refuses(tiny, "metadata differ")
     rewrite(sidecar, metadata={b"raysplit.format": b"recipes"})
     refuses(tiny, "not a population")
 

@@ -102,7 +102,9 @@ def make_run(
                     {
                         "round": number, "split": "test", "clients": 3550, "samples": 81_708, "loss": loss, "accuracy": accuracy,
                         "client_accuracy_mean": accuracy - 0.004, "client_accuracy_sd": 0.081,
-                        "client_accuracy_p10": max(accuracy - 0.11, 0.0), "diverged": gone,
+                        "client_accuracy_cv": 8.1 / max(accuracy, 0.01), "client_accuracy_worst_decile": max(accuracy - 0.19, 0.0),
+                        **{f"client_accuracy_p{p}": min(max(accuracy + (p - 50) * 0.0028, 0.0), 1.0) for p in (10, 25, 50, 75, 90)},
+                        "diverged": gone,
                     }
                 )  # fmt: skip
     write_json(folder / "scenario.json", of)

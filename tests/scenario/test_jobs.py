@@ -1,11 +1,13 @@
 """Which scenarios of a file become jobs, and which of them share rounds."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from raysplit.errors import ScenarioError
-from raysplit.runner import jobs_from
+from raysplit.population.cohort import Cohort
+from raysplit.runner import EngineChoice, jobs_from, run_all
 
 QUICKSTART = Path(__file__).parents[2] / "scenarios" / "quickstart.py"
 
@@ -22,3 +24,11 @@ def test_an_attacked_scenario_forks_from_its_clean_twin_of_the_same_call(tmp_pat
     assert attacked.fork == clean.folder and clean.keep == {12} and clean.fork is None
     (alone,) = jobs_from(QUICKSTART, tmp_path, [], ["quickstart-attacked"])
     assert alone.fork is None and alone.folder == attacked.folder
+
+
+def test_a_mistake_in_a_later_scenario_is_said_before_the_first_one_trains(tmp_path):
+    clean, attacked = jobs_from(QUICKSTART, tmp_path / "runs", [])
+    too_large = replace(attacked, scenario=attacked.scenario.replace(cohort=Cohort(4000, malicious=0.2)))
+    with pytest.raises(ScenarioError, match=r"Cohort.size is 4000, but the population"):
+        list(run_all([clean, too_large], EngineChoice("local"), lambda job: pytest.fail("a job was begun")))
+    assert not (tmp_path / "runs").exists()

@@ -17,7 +17,9 @@ from raysplit.attacks.poisoning.poisoning import (
     updates_threat,
     visible_honest,
 )
+from raysplit.attacks.poisoning.selection_game import SelectingRule, SelectionGame
 from raysplit.channels import ThreatModel
+from raysplit.defenses.aggregation.malicious_count import malicious_count
 from raysplit.defenses.aggregation.order_statistics import mean_std
 from raysplit.errors import ScenarioError
 from raysplit.parts import part
@@ -38,26 +40,34 @@ class AgrTailored:
     γ* = max_j (b_j - μ_j)/p_j on. ``"ndss21"``: the published search, which finds nothing better and, as it starts at
     ``search_start`` (10 on CIFAR-10, 5 on FEMNIST), returns just that wherever γ* is smaller. Or a fixed number.
     γ never exceeds ``max_gamma`` under ``"closed"``; that is also the γ taken where L grows without bound: under
-    Mean, and where the rule cuts fewer rows than are malicious.
+    Mean, and where the rule cuts fewer rows than are malicious. ``"stealth"``: the smallest γ that does ``keep`` of the damage that
+    ``"closed"`` does, by bisection (the end of an interval where L is not monotone).
+
+    For rules that select rows by distances (Krum, MultiKrum, Bulyan) γ is the largest for which all clones are selected (the one
+    or the few that are, where fewer than m are): ``"closed"``, by doubling and bisection on distances in closed form
+    (selection_game.py), less 1e-4 of it so that rounding does not undo it; ``"ndss21"``, by the published walk, which
+    started at 3. The published Multi-Krum picks one by one; here it is the rule in place.
 
     ``knowledge``: ``"partial"`` takes the attackers' own honest updates for B and simulates a cohort of those and
-    m' = max(1, ⌊m²/n⌋) clones, of which a trimmed mean cuts m' (the "unknown benign gradients" notebooks).
+    m' = max(1, ⌊m²/n⌋) clones, of which a trimmed mean cuts m' and a selecting rule fears m' (the "unknown benign gradients" notebooks).
     ``reference``: whether μ and σ are of the benign rows (the code) or of all honest ones (equation 2).
 
     Records ``gamma``, ``unbounded`` (1: no optimum exists), ``plateau`` (1: γ attains it), ``probes`` of the search, and
     with ``certify`` the ``objective`` L(γ) and the ``certificate``, an upper bound on L over all γ ≥ 0:
     (Σ_j max(D_j(0)², D_j(∞)²))^½ with D = AGR - μ, since each D_j is monotone in γ. ``certify=False`` saves the sort; γ is
-    then the least one beyond *all* benign values, with the same aggregate. Raises ScenarioError for a rule that averages no
-    order statistics, unless γ is a number.
+    then the least one beyond *all* benign values, with the same aggregate. For selecting rules it records ``gamma``, ``probes`` and
+    ``fooled``, 0 where no γ makes the rule select the clones (then γ = 0). Raises ScenarioError for any other rule, unless γ is a number:
+    OptimalLittleIsEnough searches along σ whatever the rule; and for ``"stealth"`` against a selecting rule.
     """
 
     perturbation: Perturbation = "std"
-    gamma: Literal["closed", "ndss21"] | float = "closed"
+    gamma: Literal["closed", "ndss21", "stealth"] | float = "closed"
     knowledge: Literal["full", "partial"] = "full"
     reference: Literal["benign", "all_honest"] = "benign"
     direction: Literal[-1, 1] = -1
     search_start: float = 10.0
     max_gamma: float = 20.0
+    keep: float = 0.99
     certify: bool = True
     start_round: int = 1
 
@@ -68,6 +78,8 @@ class AgrTailored:
                 raise ScenarioError(f"AgrTailored.{name} must be above 0 and finite, but it is {getattr(self, name)}")
         if isinstance(self.gamma, float) and not (0 <= self.gamma < math.inf):
             raise ScenarioError(f"AgrTailored.gamma must be 0 or more and finite, but it is {self.gamma}")
+        if not 0 < self.keep <= 1:
+            raise ScenarioError(f"AgrTailored.keep must be above 0 and at most 1, but it is {self.keep}")
         if self.knowledge == "partial" and self.reference == "all_honest":
             raise ScenarioError(
                 "AgrTailored(reference='all_honest') needs knowledge='full': with partial knowledge only its own updates are seen"
@@ -85,13 +97,12 @@ class AgrTailored:
         game = self._game(view, seen)
         if game is None:
             if not isinstance(self.gamma, float):
-                raise ScenarioError(
-                    f"AgrTailored(gamma={self.gamma!r}) is tailored to Mean, TrimmedMean and Median, but the rule is "
-                    f"{type(view.rule).__name__}: give gamma a number"
-                )
+                return self._selected(view, seen, mean, p)
             return _clones(mean + self.gamma * p, view.m, {"gamma": self.gamma})
         if self.gamma == "ndss21":
             return self._searched(game, mean, p, view.m)
+        if self.gamma == "stealth":
+            return self._stealthy(game, mean, p, view.m)
         return self._closed(game, mean, p, view.m)
 
     def _game(self, view: UpdateView, seen: torch.Tensor) -> RankGame | None:
@@ -114,6 +125,44 @@ class AgrTailored:
         return _clones(
             value, m, {"gamma": gamma, "probes": float(probes), "objective": game.objective(mean, value, benign)}
         )
+
+    def _stealthy(self, game: RankGame, mean: torch.Tensor, p: torch.Tensor, m: int) -> Poison:
+        most = self._closed(game, mean, p, m)
+        benign = game.sorted()
+        target = self.keep * game.objective(mean, most.rows[0], benign)
+        low, high, probes = 0.0, most.record["gamma"], 0
+        while high - low > 1e-6 * most.record["gamma"]:
+            middle, probes = (low + high) / 2, probes + 1
+            low, high = (low, middle) if game.objective(mean, mean + middle * p, benign) >= target else (middle, high)
+        value = mean + high * p
+        record = {"gamma": high, "probes": float(probes), "objective": game.objective(mean, value, benign)}
+        return _clones(value, m, {**most.record, **record})
+
+    def _selected(self, view: UpdateView, seen: torch.Tensor, mean: torch.Tensor, p: torch.Tensor) -> Poison:
+        rule = view.rule
+        if not isinstance(rule, SelectingRule):
+            raise ScenarioError(
+                f"AgrTailored(gamma={self.gamma!r}) is tailored to Mean, TrimmedMean, Median, Krum, MultiKrum and Bulyan, but the rule is "
+                f"{type(rule).__name__}: give gamma a number, or use OptimalLittleIsEnough"
+            )
+        if self.gamma == "stealth":
+            raise ScenarioError(
+                f"AgrTailored(gamma='stealth') needs a rule that averages order statistics, but {type(rule).__name__} selects rows: use "
+                "gamma='closed'"
+            )
+        if self.knowledge == "full":
+            m = view.m
+            f = m if view.context is None else malicious_count(rule.malicious, view.context)
+        else:
+            m = f = max(1, view.m**2 // view.n)
+        game = SelectionGame.of(rule, seen, mean, p, m, f)
+        if self.gamma == "ndss21":
+            gamma, probes = game.published(self.search_start)
+        else:
+            gamma, probes = game.largest(self.max_gamma)
+            gamma *= 1 - 1e-4
+        record = {"gamma": gamma, "probes": float(probes), "fooled": float(game.fooled(gamma))}
+        return _clones(mean + gamma * p, view.m, record)
 
     def _closed(self, game: RankGame, mean: torch.Tensor, p: torch.Tensor, m: int) -> Poison:
         down, up = bool((p < 0).any()), bool((p > 0).any())

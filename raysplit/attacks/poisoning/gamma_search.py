@@ -25,3 +25,23 @@ def published_search(loss: Callable[[float], float], start: float, tolerance: fl
         step /= 2
         previous = current
     return success, probes
+
+
+def selection_search(fooled: Callable[[float], bool], start: float, tolerance: float = 1e-5) -> tuple[float, int]:
+    """The same walk where success is to be selected (``our_attack_krum``): up after a success, else down; γ and the probes.
+
+    Only [0, 2·start] can be reached. γ is the last success, 0 without one.
+    """
+    gamma = step = start
+    success, probes = 0.0, 0
+    while abs(success - gamma) > tolerance:
+        probes += 1
+        if fooled(gamma):
+            success = gamma
+            gamma += step / 2
+        else:
+            gamma -= step / 2
+        step /= 2
+        if step == 0:
+            break
+    return success, probes

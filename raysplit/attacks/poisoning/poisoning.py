@@ -13,7 +13,7 @@ from raysplit.channels import Channel, ThreatModel
 from raysplit.errors import ScenarioError
 
 if TYPE_CHECKING:
-    from raysplit.defenses.aggregation.aggregation import AggregationRule
+    from raysplit.defenses.aggregation.aggregation import AggregationRule, RoundContext
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class UpdateView:
     knowledge: none, so [0, d]). ``own``: the honest updates of its own clients before poisoning, [m, d].
     ``n``: updates that the fed server will receive. ``rule``: the aggregation rule in place (Kerckhoffs).
     ``trim``: what that rule would cut from each side for this cohort, or None where the rule has no such count.
-    ``round``: 1-based.
+    ``round``: 1-based. ``context``: what that rule is told, with a random stream that is not the server's; ``context.clients`` are the
+    adversary's own, then those of ``benign``. Under partial knowledge it holds neither memory nor reference.
     """
 
     benign: torch.Tensor
@@ -34,6 +35,7 @@ class UpdateView:
     trim: int | None
     round: int
     rng: np.random.Generator
+    context: RoundContext | None = None
 
     @property
     def m(self) -> int:

@@ -20,6 +20,9 @@ class RoundContext:
 
     ``clients``: int64 [n] ids, rows in cohort order. ``declared``: malicious clients that the operator expects in a cohort of
     this size. ``realised``: the true number in this cohort (an oracle; only rules that ask for it may use it).
+
+    ``memory``: what the rule's last ``Aggregate`` left, by name; empty in the first round. ``reference``: [d], the clean update of the
+    operator's root clients, where the rule names such ``roots``. ``portion``: [d], the global parameters that the updates are added to.
     """
 
     round: int
@@ -27,6 +30,9 @@ class RoundContext:
     declared: int
     realised: int
     rng: np.random.Generator
+    memory: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    reference: torch.Tensor | None = None
+    portion: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -34,11 +40,13 @@ class Aggregate:
     """``update``: [d]. ``record``: scalars for the aggregation table (``trim``, ``broken`` …).
 
     ``selected``: bool [n], rows that took part, where the rule selects whole rows; else None.
+    ``memory``: all that the rule wants to find in the next round's context, under names of its own. It is part of a checkpoint.
     """
 
     update: torch.Tensor
     record: Mapping[str, float] = field(default_factory=dict)
     selected: torch.Tensor | None = None
+    memory: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -53,3 +61,12 @@ class AggregationRule(Protocol):
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         """``updates``: [n, d], floating; ``weights``: [n], non-negative, summing to 1."""
         ...
+
+
+def roots_of(rule: AggregationRule) -> tuple[int, ...]:
+    """The clients whose clean update a rule asks for in every round (``context.reference``); none for most rules.
+
+    A rule that wraps another one has a property ``roots`` that says what the inner one asks for.
+    """
+    roots: tuple[int, ...] = getattr(rule, "roots", ())
+    return roots

@@ -46,17 +46,17 @@ class Bulyan:
                 f"Bulyan needs a cohort of at least {4 * f + 3} against {f} malicious clients, but it has {n}"
             )
         theta = n - 2 * f
-        selected = self.picks(row_distances(updates), f, theta)
+        selected = self.selection(row_distances(updates), f)
         rows = selected.nonzero().flatten().to(updates.device)
         record = {"malicious": f, "select": theta, "keep": theta - 2 * f, "broken": context.realised > f}
         update = mean_nearest_median(updates, theta - 2 * f, self.even, rows)
         return Aggregate(update, {name: float(value) for name, value in record.items()}, selected)
 
-    def picks(self, distances: torch.Tensor, f: int, theta: int) -> torch.Tensor:
-        """Which ``theta`` rows repeated Krum picks, bool [n], from the squared ``distances``, [n, n]."""
+    def selection(self, distances: torch.Tensor, f: int) -> torch.Tensor:
+        """Which θ = n - 2f rows repeated Krum picks, bool [n], by the squared ``distances``, [n, n]."""
         remaining = torch.arange(distances.shape[0])
         selected = torch.zeros(distances.shape[0], dtype=torch.bool)
-        for _ in range(theta):
+        for _ in range(distances.shape[0] - 2 * f):
             among = distances[remaining][:, remaining]
             best = int(krum_scores(among, neighbour_count(len(remaining), f, self.neighbours)).argmin())
             selected[remaining[best]] = True

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from raysplit.defenses.aggregation.aggregation import Aggregate, AggregationRule, RoundContext
+from raysplit.defenses.aggregation.aggregation import Aggregate, AggregationRule, RoundContext, roots_of
 from raysplit.parts import part
 
 
@@ -51,6 +51,11 @@ class Composed:
     def columnwise(self) -> bool:
         return self.rule.columnwise and all(step.columnwise for step in self.pre)
 
+    @property
+    def roots(self) -> tuple[int, ...]:
+        """The root clients of ``rule``; their clean update reaches it as it is."""
+        return roots_of(self.rule)
+
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         record: dict[str, float] = {}
         members = torch.eye(updates.shape[0], dtype=torch.bool)
@@ -61,4 +66,4 @@ class Composed:
             record.update(mixed.record)
         result = self.rule.aggregate(updates, weights, context)
         selected = None if result.selected is None else members[result.selected.cpu()].any(0)
-        return Aggregate(result.update, {**record, **result.record}, selected)
+        return Aggregate(result.update, {**record, **result.record}, selected, result.memory)

@@ -41,12 +41,18 @@ class Krum:
         n = updates.shape[0]
         f = malicious_count(self.malicious, context)
         require_majority(self, n, f, self.neighbours)
-        scores = krum_scores(row_distances(updates), neighbour_count(n, f, self.neighbours))
-        best = int(scores.argmin())
-        selected = torch.zeros(n, dtype=torch.bool)
-        selected[best] = True
+        distances = row_distances(updates)
+        selected = self.selection(distances, f)
+        best = int(selected.nonzero())
+        scores = krum_scores(distances, neighbour_count(n, f, self.neighbours))
         record = {"malicious": float(f), "score": float(scores[best]), "broken": float(context.realised > f)}
         return Aggregate(updates[best].clone(), record, selected)
+
+    def selection(self, distances: torch.Tensor, f: int) -> torch.Tensor:
+        """Which row is taken, bool [n], by the squared ``distances``, [n, n]."""
+        n = distances.shape[0]
+        best = krum_scores(distances, neighbour_count(n, f, self.neighbours)).argmin()
+        return torch.arange(n) == best
 
 
 def neighbour_count(n: int, f: int, neighbours: Neighbours) -> int:

@@ -44,8 +44,14 @@ class MultiKrum:
         m = n - f if self.select is None else self.select
         if m > n:
             raise ScenarioError(f"MultiKrum(select={m}) cannot select {m} updates from a cohort of {n}")
-        scores = krum_scores(row_distances(updates), neighbour_count(n, f, self.neighbours))
-        selected = torch.zeros(n, dtype=torch.bool)
-        selected[scores.sort(stable=True).indices[:m]] = True
+        selected = self.selection(row_distances(updates), f)
         record = {"malicious": float(f), "select": float(m), "broken": float(context.realised > f)}
         return Aggregate(combine(updates, selected.double()).div_(m), record, selected)
+
+    def selection(self, distances: torch.Tensor, f: int) -> torch.Tensor:
+        """Which rows are taken, bool [n], by the squared ``distances``, [n, n]."""
+        n = distances.shape[0]
+        scores = krum_scores(distances, neighbour_count(n, f, self.neighbours))
+        selected = torch.zeros(n, dtype=torch.bool)
+        selected[scores.sort(stable=True).indices[: n - f if self.select is None else self.select]] = True
+        return selected

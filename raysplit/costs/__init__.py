@@ -1,0 +1,1 @@
+"""What training costs: bytes, FLOPs, virtual time (docs/costs.md)."""

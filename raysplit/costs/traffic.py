@@ -1,0 +1,91 @@
+"""The bytes of a round, from sizes alone: what ``channels.arrow`` will say before anything is trained.
+
+Every direction is a channel of its own, so nothing is counted twice or left out: ``weights`` go down and ``updates`` up,
+``smashed`` and ``feature_gradients`` up, ``features`` and ``cut_gradients`` down. A central ``handover`` is two hops, up to
+the store and down to the next client; a peer-to-peer one is a single hop. ``server_updates`` never leave the datacentre.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from raysplit.channels import Channel
+from raysplit.costs.known import check_known
+from raysplit.costs.portions import CutCosts, cut_costs
+from raysplit.protocols.client_side import LABEL_BYTES
+from raysplit.protocols.plan import RoundPlan
+from raysplit.scenario import Scenario
+
+
+class ChannelBytes(NamedTuple):
+    """A round on one channel: ``messages``; ``tensors`` and ``labels`` in bytes, apart as the papers keep them."""
+
+    messages: int
+    tensors: int
+    labels: int = 0
+
+
+class ClientBytes(NamedTuple):
+    """What one client sends (``up``) and receives (``down``) in a round, in bytes, labels included."""
+
+    up: int
+    down: int
+
+
+def predicted_bytes(scenario: Scenario, plan: RoundPlan, costs: CutCosts | None = None) -> dict[Channel, ChannelBytes]:
+    """Every channel of the round that ``plan`` describes (``simulation.make_plan``), exactly as it will be counted.
+
+    Holds as long as every parameter of the client portion gets a gradient, where optimiser state travels. Raises ``ScenarioError`` for
+    a protocol whose traffic depends on more than sizes.
+    """
+    check_known(scenario.protocol, "bytes from sizes alone")
+    costs = costs or cut_costs(scenario)
+    protocol, clients, steps = scenario.protocol, len(plan.clients), int(plan.steps.sum())
+    seen = int(plan.samples.sum()) * scenario.training.local_epochs
+    reporting = clients - int(getattr(plan, "lost", 0))  # portions that get lost on their way are not counted
+    found: dict[Channel, ChannelBytes] = {}
+    if protocol.meeting == "averaging":
+        found[Channel.WEIGHTS] = ChannelBytes(clients, clients * costs.client_bytes)
+        found[Channel.UPDATES] = ChannelBytes(reporting, reporting * costs.client_bytes)
+    if protocol.server != "none":
+        smashed = seen * costs.smashed * costs.float_bytes
+        labels = 0 if protocol.u_shaped else seen * LABEL_BYTES
+        found[Channel.SMASHED] = ChannelBytes(steps, smashed, labels)
+        found[Channel.CUT_GRADIENTS] = ChannelBytes(steps, smashed)
+        if protocol.u_shaped:
+            second = ChannelBytes(steps, seen * costs.features * costs.float_bytes)
+            found |= {Channel.FEATURES: second, Channel.FEATURE_GRADIENTS: second}
+    if protocol.meeting == "handover":
+        hops = clients * handover_hops(scenario)
+        found[Channel.HANDOVER] = ChannelBytes(hops, hops * costs.handover_bytes)
+    if protocol.server == "replicas":
+        found[Channel.SERVER_UPDATES] = ChannelBytes(reporting, reporting * costs.server_bytes)
+    return found
+
+
+def client_bytes(scenario: Scenario, plan: RoundPlan, costs: CutCosts | None = None) -> list[ClientBytes]:
+    """What each client sends and receives, in cohort order; their sum is every channel but ``server_updates``.
+
+    A peer-to-peer hop is sent by one client and received by another, so it is counted with both.
+    """
+    costs = costs or cut_costs(scenario)
+    protocol = scenario.protocol
+    carried = {"averaging": costs.client_bytes, "handover": costs.handover_bytes}.get(protocol.meeting, 0)
+    labels = 0 if protocol.u_shaped or protocol.server == "none" else LABEL_BYTES
+    exchanged = (costs.smashed + costs.features) * costs.float_bytes
+    seen = plan.samples * scenario.training.local_epochs
+    return [ClientBytes(carried + int(n) * (exchanged + labels), carried + int(n) * exchanged) for n in seen]
+
+
+def handover_hops(scenario: Scenario) -> int:
+    """Hops of one hand-over: 2 through a store, 1 from peer to peer."""
+    return 2 if getattr(scenario.protocol, "handover", "central") == "central" else 1
+
+
+def batch_sizes(samples: int, batch_size: int | None, epochs: int) -> np.ndarray:
+    """The size of each batch of a client's round, int64 [steps]; the last of an epoch may be smaller."""
+    size = samples if batch_size is None else min(batch_size, samples)
+    full, rest = divmod(samples, size)
+    return np.tile(np.array([size] * full + [rest] * (rest > 0), dtype=np.int64), epochs)

@@ -1,0 +1,50 @@
+"""Adaptive robust clipping, ARC (Allouah et al. 2024, arXiv:2405.14432), before a rule."""
+
+from __future__ import annotations
+
+import torch
+
+from raysplit.defenses.aggregation.aggregation import RoundContext
+from raysplit.defenses.aggregation.clipping import clipped_rows
+from raysplit.defenses.aggregation.composed import Mixed
+from raysplit.defenses.aggregation.geometry import row_norms
+from raysplit.defenses.aggregation.malicious_count import Malicious, check_malicious, malicious_count
+from raysplit.errors import ScenarioError
+from raysplit.parts import part
+
+
+@part
+class AdaptiveRobustClipping:
+    """y_i = u_i min(1, C/‖u_i‖) with C the norm of the (k+1)-th longest update and k = ⌊2 f/n · (n - f)⌋: the k longest are clipped.
+
+    ``malicious`` says what f is: ``"realised"``, ``"declared"`` or a fixed number, as for ``Krum``. The rule that follows is told
+    the same n, f and weights. Rows that are not finite become zero. ByzFL takes k in floating point, which for some n and f is one less
+    than the exact floor that is taken here.
+
+    Records ``bound`` (C) and ``clipped`` (k). Raises ScenarioError where 2f ≥ n. The formula is that of ByzFL's documentation; the
+    paper itself was not at hand.
+    """
+
+    malicious: Malicious = "realised"
+
+    def __post_init__(self) -> None:
+        check_malicious(self)
+
+    @property
+    def columnwise(self) -> bool:
+        return False
+
+    def mix(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Mixed:
+        n = updates.shape[0]
+        f = malicious_count(self.malicious, context)
+        if 2 * f >= n:
+            raise ScenarioError(
+                f"AdaptiveRobustClipping needs more than {2 * f} updates against {f} malicious clients, but it has {n}"
+            )
+        norms = row_norms(updates)
+        norms = norms.masked_fill(~norms.isfinite(), torch.inf)
+        k = 2 * f * (n - f) // n
+        bound = float(norms.sort().values[n - k - 1])
+        mixed = clipped_rows(updates, norms, bound)
+        members = torch.eye(n, dtype=torch.bool)
+        return Mixed(mixed, weights, context, members, {"bound": bound, "clipped": float(k)})

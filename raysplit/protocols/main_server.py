@@ -1,0 +1,32 @@
+"""Which main server plays a protocol's server portion."""
+
+from __future__ import annotations
+
+import torch
+
+from raysplit.optimizers import State
+from raysplit.protocols.batched_server import BatchedServer
+from raysplit.protocols.parties import ServerSeat
+from raysplit.protocols.plan import RoundPlan
+from raysplit.protocols.protocol import TrainingProtocol, server_turn
+from raysplit.protocols.server_side import MainServerSide, ServerSide
+from raysplit.protocols.waiting_servers import MeanGradientServer, ServerFirst
+
+
+def open_server(
+    protocol: TrainingProtocol,
+    plan: RoundPlan,
+    seats: list[ServerSeat],
+    vector: torch.Tensor,
+    state: State | None,
+    groups: list[int],
+) -> MainServerSide:
+    """The main server of a round. ``vector`` [d], ``state``: with what it begins; ``groups``: the client groups that it serves."""
+    turn = server_turn(protocol)
+    if turn == "visit":
+        return ServerSide(protocol, plan, seats, vector, state, groups)
+    if turn == "mean_gradients":
+        return MeanGradientServer(protocol, plan, seats[0], vector, state)
+    if turn == "server_first":
+        return ServerFirst(protocol, plan, seats[0], vector, state)
+    return BatchedServer(protocol, plan, seats[0], vector, state)

@@ -1,0 +1,24 @@
+"""Parallel split learning without any meeting of clients: reference 1.8, "No-client-sync PSL"."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from raysplit.parts import part
+from raysplit.protocols.protocol import ClientState, Meeting, ServerPortion, ServerState
+
+
+@part
+class ParallelSl:
+    """One server portion that every visit updates, as in SplitFedV2; client portions stay with their clients (see ``SplitFedV3``).
+
+    No peer and no fed server ever sees a client portion. ``order`` as in ``SplitFedV2``.
+    """
+
+    order: Literal["interleaved", "client_major"] = "interleaved"
+    u_shaped: bool = False
+
+    meeting: ClassVar[Meeting] = "personal"
+    server: ClassVar[ServerPortion] = "shared"
+    client_state: ClassVar[ClientState] = "per_client"
+    server_state: ClassVar[ServerState] = "persistent"

@@ -1,0 +1,153 @@
+"""Shared server portions that answer nobody before every client's batch of a step index has come.
+
+Hosts must therefore have all their clients' steps under way at once (``Host``), so these protocols need as many copies of the client portion
+on a host as it plays clients, and the server holds a step's smashed data or cut gradients of the whole cohort.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from raysplit import rng
+from raysplit.channels import Channel
+from raysplit.errors import ScenarioError
+from raysplit.optimizers import State
+from raysplit.protocols.batched_server import GradientSum, last_of_each_step, union_weights
+from raysplit.protocols.parties import ServerSeat
+from raysplit.protocols.plan import RoundPlan
+from raysplit.protocols.protocol import TrainingProtocol
+from raysplit.protocols.server_side import Reply
+from raysplit.protocols.visits import Visit
+
+
+class MeanGradientServer:
+    """``server_turn="mean_gradients"`` (SGLR): a seeded share ``active_share`` of a step's clients gets the mean of their cut
+    gradients, the others their own; then one server step on the mean over the union, at lr · K^``lr_exponent``.
+    """
+
+    def __init__(
+        self, protocol: TrainingProtocol, plan: RoundPlan, seat: ServerSeat, vector: torch.Tensor, state: State | None
+    ) -> None:
+        self._share = float(getattr(protocol, "active_share", 1.0))
+        exponent = float(getattr(protocol, "lr_exponent", 0.0))
+        self._plan, self._seat = plan, seat
+        self._last, self._weight = last_of_each_step(plan.visits(protocol)), union_weights(plan)
+        rate = plan.server_lr * len(plan.clients) ** exponent
+        seat.enter(vector, state if plan.server_state == "persistent" else None, rate)
+        self._sum = GradientSum(seat)
+        self._replies: list[Reply] = []
+
+    def smashed(self, visit: Visit, z: torch.Tensor, y: torch.Tensor | None) -> list[Reply]:
+        """Answers the whole step index with its last visit, and nothing before."""
+        assert y is not None, "scenarios check this"
+        gradient, score = self._seat.gradients(z, y)
+        self._sum.add(self._weight(visit))
+        self._replies.append(Reply(Channel.CUT_GRADIENTS, visit, gradient, score))
+        if visit not in self._last:
+            return []
+        self._sum.step()
+        replies, self._replies = self._replies, []
+        active = self._active(visit.step, len(replies))
+        mean = position_mean([replies[index].tensor for index in active])
+        for index in active:
+            replies[index] = replies[index]._replace(tensor=mean[: len(replies[index].tensor)].clone())
+        return replies
+
+    def feature_gradients(self, visit: Visit, gradient: torch.Tensor) -> list[Reply]:
+        raise AssertionError("scenarios check that this protocol is not U-shaped")
+
+    def shared_result(self) -> tuple[torch.Tensor, State]:
+        return self._seat.flat.vector.clone(), self._seat.state()
+
+    def replica_sums(self) -> dict[int, torch.Tensor]:
+        return {}
+
+    def _active(self, step: int, count: int) -> list[int]:
+        """Of the clients with a batch in this step, who shares: round(share · count) of them, at least one, ascending."""
+        chosen = rng.stream(self._plan.seed, "active_clients", self._plan.round, step).permutation(count)
+        return sorted(int(index) for index in chosen[: max(1, round(self._share * count))])
+
+
+def position_mean(gradients: list[torch.Tensor]) -> torch.Tensor:
+    """The mean of per-sample gradients ``[B_k, …]`` at equal positions in the batch, ``[max B_k, …]``.
+
+    A position is averaged over the batches that reach so far; with batches of one size that is the plain mean.
+    """
+    longest = max(gradients, key=len)
+    if len(gradients) == 1:
+        return longest
+    total = torch.zeros_like(longest)
+    count = torch.zeros(len(longest), dtype=longest.dtype, device=longest.device)
+    for gradient in gradients:
+        total[: len(gradient)].add_(gradient)
+        count[: len(gradient)].add_(1)
+    return total / count.view(-1, *[1] * (longest.dim() - 1))
+
+
+class _Smashed(NamedTuple):
+    visit: Visit
+    z: torch.Tensor
+    y: torch.Tensor
+
+
+class ServerFirst:
+    """``server_turn="server_first"`` (CycleSL): a step's smashed data of the whole cohort are the server's data set. It trains
+    on them for ``server_epochs`` in seeded mini-batches of ``server_batch`` (None: all at once); then every client's cut
+    gradients are taken at the updated portion, which stands still meanwhile (BatchNorm's running statistics included).
+    """
+
+    def __init__(
+        self, protocol: TrainingProtocol, plan: RoundPlan, seat: ServerSeat, vector: torch.Tensor, state: State | None
+    ) -> None:
+        self._epochs = int(getattr(protocol, "server_epochs", 1))
+        self._batch: int | None = getattr(protocol, "server_batch", None)
+        self._plan, self._seat = plan, seat
+        self._last = last_of_each_step(plan.visits(protocol))
+        seat.enter(vector, state if plan.server_state == "persistent" else None, plan.server_lr)
+        self._held: list[_Smashed] = []
+
+    def smashed(self, visit: Visit, z: torch.Tensor, y: torch.Tensor | None) -> list[Reply]:
+        """Answers the whole step index with its last visit, and nothing before."""
+        assert y is not None, "scenarios check this"
+        self._held.append(_Smashed(visit, z, y))
+        if visit not in self._last:
+            return []
+        self._train(visit.step)
+        held, self._held = self._held, []
+        flat = self._seat.flat
+        statistics = flat.vector[flat.parameters :].clone()
+        replies = []
+        for one in held:
+            gradient, score = self._seat.gradients(one.z, one.y)
+            flat.vector[flat.parameters :].copy_(statistics)
+            replies.append(Reply(Channel.CUT_GRADIENTS, one.visit, gradient, score))
+        return replies
+
+    def feature_gradients(self, visit: Visit, gradient: torch.Tensor) -> list[Reply]:
+        raise AssertionError("scenarios check that this protocol is not U-shaped")
+
+    def shared_result(self) -> tuple[torch.Tensor, State]:
+        return self._seat.flat.vector.clone(), self._seat.state()
+
+    def replica_sums(self) -> dict[int, torch.Tensor]:
+        return {}
+
+    def _train(self, step: int) -> None:
+        z = torch.cat([one.z for one in self._held])
+        y = torch.cat([one.y for one in self._held])
+        size = self._batch or len(y)
+        for epoch in range(self._epochs):
+            if size >= len(y):
+                self._seat.whole_step(z, y)
+                continue
+            order = rng.stream(self._plan.seed, "server_batches", self._plan.round, step, epoch).permutation(len(y))
+            for chosen in torch.tensor_split(torch.from_numpy(order).to(y.device), list(range(size, len(y), size))):
+                self._seat.whole_step(z[chosen], y[chosen])
+
+
+def refuse_bad_share(name: str, share: float) -> None:
+    """Raise ``ScenarioError`` unless 0 < share ≤ 1."""
+    if not 0 < share <= 1:
+        raise ScenarioError(f"{name} is a share and must be above 0 and at most 1, but it is {share!r}")

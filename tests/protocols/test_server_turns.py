@@ -1,0 +1,104 @@
+"""Which ``server_turn`` goes with which other answers, and in which order visits come."""
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raysplit.errors import ScenarioError
+from raysplit.parts import part
+from raysplit.population.cohort import Turnouts
+from raysplit.protocols.batched_server import last_of_each_step, union_weights
+from raysplit.protocols.cycle_sl import CycleSfl
+from raysplit.protocols.minibatch_sfl import MiniBatchSfl
+from raysplit.protocols.sglr import Sglr
+from raysplit.protocols.split_learning import SplitLearning
+from raysplit.protocols.splitfed_v1 import SplitFedV1
+from raysplit.protocols.visits import Visit, batch_indices, batch_length, shared_visits, steps_per_epoch
+from raysplit.simulation import make_plan
+from tests.toys import toy
+
+STEPS = st.lists(st.integers(1, 5), min_size=1, max_size=8).map(np.array)
+
+
+@part
+class Odd:
+    """Answers that a user may give."""
+
+    server_turn: str
+    server: str = "shared"
+    meeting: str = "averaging"
+    order: str = "interleaved"
+    u_shaped: bool = False
+
+    client_state: ClassVar[str] = "fresh"
+    server_state: ClassVar[str] = "fresh"
+
+
+@pytest.mark.parametrize(
+    "protocol,words",
+    [
+        (
+            Odd("step", server="replicas"),
+            r"Odd.server_turn='step' needs one shared server portion that many clients visit",
+        ),
+        (Odd("server_first", meeting="handover"), r"has server='shared' and meeting='handover'; leave server_turn out"),
+        (
+            Odd("step", order="client_major"),
+            r"takes everybody's batch before anybody's next, but Odd has order='client_major'",
+        ),
+        (Odd("mean_gradients", order="client_major"), r"use 'interleaved'"),
+        (Odd("mean_gradients", u_shaped=True), r"needs the labels at the main server, but Odd is U-shaped"),
+        (Odd("server_first", u_shaped=True), r"needs the labels at the main server, but Odd is U-shaped"),
+        (Odd("sometimes"), r"Odd.server_turn must be 'visit' or .*'server_first', but it is 'sometimes'"),
+    ],
+    ids=repr,
+)
+def test_answers_that_do_not_go_together_are_refused(protocol, words):
+    with pytest.raises(ScenarioError, match=words):
+        toy(protocol, "V1", "fc1")
+
+
+def test_answers_that_do_go_together_are_not():
+    for protocol in (
+        Odd("visit", server="replicas", order="parallel"),
+        Odd("round", order="client_major"),
+        Odd("step", u_shaped=True),
+    ):
+        toy(protocol, "V1", "fc1")
+
+
+@given(
+    STEPS,
+    st.sampled_from(
+        [MiniBatchSfl(), SplitFedV1(reading="gradients"), Sglr(), CycleSfl(), SplitLearning(schedule="minibatch")]
+    ),
+)
+def test_every_client_takes_every_step_once_and_nobody_the_next_before_all(steps, protocol):
+    visits = shared_visits(protocol, 7, 3, steps)
+    assert sorted(visits) == [Visit(p, s) for p in range(len(steps)) for s in range(steps[p])]
+    assert [v.step for v in visits] == sorted(v.step for v in visits)
+    if protocol.meeting != "handover":
+        assert visits == sorted(visits, key=lambda v: (v.step, v.position)), "sums are taken in cohort order"
+    last = last_of_each_step(visits)
+    assert sorted(v.step for v in last) == list(range(max(steps)))
+    assert all(visits.index(v) + 1 == len(visits) or visits[visits.index(v) + 1].step == v.step + 1 for v in last)
+
+
+@given(st.integers(1, 60), st.one_of(st.none(), st.integers(1, 70)), st.integers(1, 3))
+def test_the_length_of_a_batch_is_known_without_drawing_it(samples, size, epochs):
+    for step in range(epochs * steps_per_epoch(samples, size)):
+        chosen = batch_indices(1, 1, 7, step, samples, size)
+        assert batch_length(samples, size, step) == (samples if chosen is None else len(chosen))
+
+
+@pytest.mark.parametrize("batch", [None, 1, 4, 100])
+def test_the_weights_of_a_step_add_up_to_one(batch):
+    scenario = toy(MiniBatchSfl(), training__batch_size=batch, training__local_epochs=2)
+    population = scenario.population.open()
+    plan = make_plan(scenario, population, 1, Turnouts(scenario.cohort, scenario.seed, population).of(1))
+    weight = union_weights(plan)
+    for step in range(int(plan.steps.max())):
+        assert sum(weight(v) for v in plan.visits(scenario.protocol) if v.step == step) == pytest.approx(1)

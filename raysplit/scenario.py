@@ -23,7 +23,7 @@ from raysplit.parts import part, to_json
 from raysplit.population.cohort import Cohort
 from raysplit.population.dropouts import Dropouts
 from raysplit.population.population import PopulationSpec
-from raysplit.protocols.protocol import ClientState, ServerState, TrainingProtocol, check_turn
+from raysplit.protocols.protocol import ClientState, ServerState, TrainingProtocol, check_turn, waits
 from raysplit.training import Training
 
 FORMAT = 1
@@ -124,6 +124,11 @@ def _check(scenario: Scenario) -> None:
             f"{type(scenario.model).__name__} reads packed graphs byte by byte, but Scenario.pixels is {scenario.pixels!r}; use pixels='bytes'"
         )
     check_turn(protocol)
+    if getattr(scenario.model, "smashed_varies", False) and waits(protocol):
+        raise ScenarioError(
+            f"{kind} puts the smashed data of many clients together, but {type(scenario.model).__name__} makes them as large as the "
+            "largest graph of each batch; use gin(padded=True)"
+        )
     check_cut(scenario.model, split=protocol.server != "none", u_shaped=protocol.u_shaped)
     if scenario.client_state == "travels" and protocol.meeting != "handover":
         raise ScenarioError(

@@ -174,6 +174,7 @@ def time_step(scenario: Scenario, x: torch.Tensor, y: torch.Tensor, repeats: int
     client, server = ClientSeat(portions, scenario.training), ServerSeat(portions, scenario.training)
     for seat in (client, server):
         seat.enter(seat.flat.vector.clone(), None, 0.0)
+        seat.begin(scenario.seed, 0, 0, 0)
     mine: list[float] = []
     servers: list[float] = []
     for _ in range(repeats + 1):

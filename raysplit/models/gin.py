@@ -34,7 +34,9 @@ class Gin:
 
     BatchNorm within and after every MLP, over the nodes that exist; the readout sums the nodes of every layer, the input's too, each sum through a
     linear layer with dropout. ``labels``: node labels in the data; 0: it has none, and the features are degrees, one-hot, capped at
-    ``degree_cap``. Widths and dropout are those of the authors' experiments. Cuts ``"layer1"`` … = after that many layers.
+    ``degree_cap``. ``padded`` keeps all tensors at the data set's N, which protocols need that put clients' smashed data together; without
+    it they are as large as the largest graph of their batch. Widths and dropout are those of the authors' experiments. Cuts ``"layer1"`` … =
+    after that many layers.
     """
 
     nodes: int
@@ -44,6 +46,7 @@ class Gin:
     hidden: int = 64
     dropout: float = 0.5
     degree_cap: int = 64
+    padded: bool = False
     cut: str | None = "layer2"
     tail: str | None = None
 
@@ -66,10 +69,15 @@ class Gin:
     def input_shape(self) -> tuple[int, int, int]:
         return (1, self.nodes, -(-self.nodes // 8) + 1)
 
+    @property
+    def smashed_varies(self) -> bool:
+        """Whether smashed data of two batches can differ in more than the number of samples."""
+        return not self.padded
+
     def stages(self) -> list[tuple[str, nn.Module]]:
         features = self.labels or self.degree_cap + 1
         stages: list[tuple[str, nn.Module]] = [
-            ("graph", GraphInput(self.labels, self.degree_cap, self.classes, self.dropout))
+            ("graph", GraphInput(self.labels, self.degree_cap, self.classes, self.dropout, self.padded))
         ]
         for index in range(1, self.layers):
             before = features if index == 1 else self.hidden
@@ -94,16 +102,22 @@ class Readout(nn.Module):
 class GraphInput(nn.Module):
     """Bytes [B, 1, N, ⌈N/8⌉ + 1] → the tensor that stages pass, with one-hot node features and the input's own scores."""
 
-    def __init__(self, labels: int, degree_cap: int, classes: int, dropout: float) -> None:
+    def __init__(self, labels: int, degree_cap: int, classes: int, dropout: float, padded: bool) -> None:
         super().__init__()
-        self.labels, self.degree_cap, self.classes = labels, degree_cap, classes
+        self.labels, self.degree_cap, self.padded = labels, degree_cap, padded
         self.readout = Readout(labels or degree_cap + 1, classes, dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Raises ``ScenarioError`` for a node label that the model was not told of."""
         x = x[:, 0]
         node = x[..., -1].long()
-        n = int(((node > 0).any(0).long() * torch.arange(1, node.shape[1] + 1, device=x.device)).max().clamp(min=1))
+        n = (
+            node.shape[1]
+            if self.padded
+            else int(
+                ((node > 0).any(0).long() * torch.arange(1, node.shape[1] + 1, device=x.device)).max().clamp(min=1)
+            )
+        )
         node = node[:, :n]
         structure = x[:, :n, : -(-n // 8)].long()
         own, byte = torch.arange(n, device=x.device), torch.arange(n, device=x.device) // 8
@@ -186,6 +200,7 @@ def gin(
     hidden: int = 64,
     dropout: float = 0.5,
     degree_cap: int = 64,
+    padded: bool = False,
 ) -> Gin:
     """GIN for graphs of at most ``nodes`` nodes with ``labels`` node labels (0: degrees), cut after ``"layer1"`` … or any stage."""
-    return Gin(nodes, labels, classes, layers, hidden, dropout, degree_cap, cut, tail)
+    return Gin(nodes, labels, classes, layers, hidden, dropout, degree_cap, padded, cut, tail)

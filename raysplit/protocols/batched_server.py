@@ -85,11 +85,12 @@ class BatchedServer:
             self._weight = (lambda _: 1.0) if getattr(protocol, "accumulate", "mean") == "sum" else union_weights(plan)
             self._last = last_of_each_step(visits)
         seat.enter(vector, state if plan.server_state == "persistent" else None, plan.server_lr)
-        self._seat = seat
+        self._plan, self._seat = plan, seat
         self._sum = GradientSum(seat)
 
     def smashed(self, visit: Visit, z: torch.Tensor, y: torch.Tensor | None) -> list[Reply]:
         """Not U-shaped: the whole visit. U-shaped (``y`` is None): forward to the second cut."""
+        self._seat.begin(self._plan.seed, self._plan.round, int(self._plan.clients[visit.position]), visit.step)
         if y is None:
             return [Reply(Channel.FEATURES, visit, self._seat.forward(z), None)]
         gradient, score = self._seat.gradients(z, y)

@@ -21,6 +21,9 @@ from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.server_side import Reply
 from raysplit.protocols.visits import Visit
 
+NOBODY = -1
+"""Whose dropout masks the server takes where it trains on everybody's smashed data at once."""
+
 
 class MeanGradientServer:
     """``server_turn="mean_gradients"`` (SGLR): a seeded share ``active_share`` of a step's clients gets the mean of their cut
@@ -42,6 +45,7 @@ class MeanGradientServer:
     def smashed(self, visit: Visit, z: torch.Tensor, y: torch.Tensor | None) -> list[Reply]:
         """Answers the whole step index with its last visit, and nothing before."""
         assert y is not None, "scenarios check this"
+        self._seat.begin(self._plan.seed, self._plan.round, int(self._plan.clients[visit.position]), visit.step)
         gradient, score = self._seat.gradients(z, y)
         self._sum.add(self._weight(visit))
         self._replies.append(Reply(Channel.CUT_GRADIENTS, visit, gradient, score))
@@ -120,6 +124,7 @@ class ServerFirst:
         statistics = flat.vector[flat.parameters :].clone()
         replies = []
         for one in held:
+            self._seat.begin(self._plan.seed, self._plan.round, int(self._plan.clients[one.visit.position]), visit.step)
             gradient, score = self._seat.gradients(one.z, one.y)
             flat.vector[flat.parameters :].copy_(statistics)
             replies.append(Reply(Channel.CUT_GRADIENTS, one.visit, gradient, score))
@@ -138,6 +143,7 @@ class ServerFirst:
         z = torch.cat([one.z for one in self._held])
         y = torch.cat([one.y for one in self._held])
         size = self._batch or len(y)
+        self._seat.begin(self._plan.seed, self._plan.round, NOBODY, step)
         for epoch in range(self._epochs):
             if size >= len(y):
                 self._seat.whole_step(z, y)

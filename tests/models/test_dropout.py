@@ -14,9 +14,12 @@ from raysplit.models.dropout import SeededDropout, dropouts_in, key_dropout, see
 from raysplit.models.network import build
 from raysplit.protocols.centralized import Centralized
 from raysplit.protocols.client_side import DirectLink
+from raysplit.protocols.cycle_sl import CycleSfl
 from raysplit.protocols.fedavg import FedAvg
+from raysplit.protocols.minibatch_sfl import MiniBatchSfl
 from raysplit.protocols.plan import Outcome
 from raysplit.protocols.server_side import ServerSide
+from raysplit.protocols.sglr import Sglr
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
@@ -56,9 +59,9 @@ class TwoHosts:
             outcome.server_sums.update(server.gathering.sums)
         return outcome
 
-    def evaluate(self, clients, client, server):
+    def evaluate(self, clients, *portions):
         chunks = evaluation_chunks(clients)
-        return ClientScores.joined([self.hosts[-1].evaluate(chunk, client, server) for chunk in chunks])
+        return ClientScores.joined([self.hosts[-1].evaluate(chunk, *portions) for chunk in chunks])
 
     def counts(self):
         return EngineCounts(0, 0, 0)
@@ -106,6 +109,10 @@ def test_steps_under_way_at_a_server_apart_change_no_mask(ahead, u_shaped):
         (SplitFedV1(), None),
         (SplitFedV2(), None),
         (SplitFedV2(u_shaped=True), "fc1"),
+        (SplitFedV1(reading="accumulated"), None),
+        (MiniBatchSfl(), None),
+        (MiniBatchSfl(u_shaped=True), "fc1"),
+        (Sglr(synchronise=True), None),
     ],
     ids=repr,
 )
@@ -118,6 +125,12 @@ def test_with_one_client_every_protocol_with_dropout_is_centralised_training(pro
     }
     central = run(Centralized(), **{key: value for key, value in one.items() if key != "training__server_state"})
     assert run(protocol, "V1", tail, **one).digest == central.digest
+
+
+def test_a_server_that_trains_first_has_masks_of_its_own():
+    first, again = run(CycleSfl(), "V1"), run(CycleSfl(), "V1")
+    assert first.digest == again.digest
+    assert distance(first.named, run(CycleSfl(), "V1", p=0.0).named) > 1e-3
 
 
 def test_engines_in_one_process_do_not_disturb_each_other():

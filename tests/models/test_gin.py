@@ -8,7 +8,9 @@ from raysplit.channels import Channel
 from raysplit.errors import ScenarioError
 from raysplit.models.gin import gin
 from raysplit.models.network import build, cut
+from raysplit.protocols.cycle_sl import CycleSfl
 from raysplit.protocols.fedavg import FedAvg
+from raysplit.protocols.sglr import Sglr
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from tests.models.graphs import Graph, GraphClients, batch, plain_gin, random_graph
@@ -115,6 +117,23 @@ def test_graphs_can_be_learnt_split():
     played = play(scenario(SplitFedV2(), "layer2", **learning))
     losses = played.tables["rounds"].column("train_loss").to_pylist()
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_padded_tensors_give_the_same_scores():
+    some = graphs()
+    cropped, padded = (build(gin(40, 3, 2, hidden=8, dropout=0.0, padded=padded), 1) for padded in (False, True))
+    x = batch(some, 40)
+    assert padded.graph(x).shape == (9, 41, 3 + 5) and cropped.graph(x).shape[1] < 41
+    torch.testing.assert_close(cropped(x), padded(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("protocol", [CycleSfl(), Sglr(synchronise=True)], ids=repr)
+def test_protocols_that_put_smashed_data_together_need_padded_graphs(protocol):
+    with pytest.raises(ScenarioError, match=r"puts the smashed data of many clients together, but Gin .*padded=True"):
+        scenario(protocol)
+    model = gin(11, 3, 2, cut="layer2", hidden=6, padded=True)
+    images = toy(protocol, "V1", clients=4, pixels="bytes")
+    assert not play(images.replace(population=GraphClients(), model=model)).diverged
 
 
 class Listener:

@@ -52,7 +52,9 @@ def test_model_replacement_survives_the_mean():
     assert ModelReplacement().threat_model.knowledge == "partial"
 
 
-@pytest.mark.parametrize("attack", [ModelReplacement(), ModelReplacement(SignFlip()), ModelReplacement(Mimic())], ids=repr)
+@pytest.mark.parametrize(
+    "attack", [ModelReplacement(), ModelReplacement(SignFlip()), ModelReplacement(Mimic())], ids=repr
+)
 @pytest.mark.parametrize("seed", range(3))
 def test_model_replacement_beats_no_attack_and_the_plain_attack(attack, seed):
     updates = gaussian(20, 200, seed=seed)

@@ -21,6 +21,7 @@ from raysplit.defenses.aggregation.fools_gold import FoolsGold
 from raysplit.defenses.aggregation.nearest_neighbour_mixing import NearestNeighbourMixing
 from raysplit.engine.checkpoints import read_checkpoint, write_checkpoint
 from raysplit.errors import ScenarioError
+from raysplit.optimizers import Adam
 from raysplit.parts import part
 from raysplit.population.cohort import Cohort, draw
 from raysplit.protocols.fedavg import FedAvg
@@ -97,6 +98,23 @@ def test_the_reference_is_what_the_root_client_alone_makes_of_the_portion(protoc
     assert torch.equal(updates[0], context.reference) and context.reference.any()
     layout = Layout(whole.replace(seed=seed))
     assert torch.equal(context.portion, layout.initial().client[: layout.client.parameters])
+
+
+@pytest.mark.parametrize("protocol", [FedAvg(), SplitFedV1(), SplitFedV2()], ids=lambda p: type(p).__name__)
+def test_root_clients_leave_the_cohort_and_every_kept_state_alone(protocol):
+    """The same run with and without them, where optimisers are kept and BatchNorm counts."""
+    server = "fresh" if isinstance(protocol, SplitFedV1) else "persistent"
+    kept = {"training__optimizer": Adam(), "training__client_state": "per_client"}
+    if not isinstance(protocol, FedAvg):
+        kept["training__server_state"] = server
+    whole = scenario(protocol, 3, defense=Seen(), model=ToyCnn("V2", batch_norm=True), **kept)
+    alone, beside = play(whole), play(whole.replace(defense=Seen(roots=(7, 2))))
+    assert beside.digest == alone.digest and beside.state.client_states.keys() == alone.state.client_states.keys()
+    for mine, other in (
+        (beside.state.server_state, alone.state.server_state),
+        *zip(beside.state.client_states.values(), alone.state.client_states.values(), strict=True),
+    ):
+        assert mine.keys() == other.keys() and all(tensor.equal(other[name]) for name, tensor in mine.items())
 
 
 def test_several_root_clients_count_by_their_samples_and_are_in_no_table():

@@ -63,6 +63,6 @@ def test_defense_example_is_the_rule_that_aggregates(tmp_path):
 def test_attack_example_starts_in_round_two(tmp_path):
     [block] = [param.values[1] for param in BLOCKS if param.values[0] == "attack"]
     clean, attacked = play(tmp_path, "attack", block, EngineChoice(engine="local"))
-    assert attacked.attacks.column("attack").to_pylist() == ["Mimic"]
+    assert attacked.attacks.column("attack").to_pylist() == ["Contrarian"]
     assert attacked.attacks.column("round").to_pylist() == [2]
     assert clean.rounds.slice(0, 1).column("train_loss") == attacked.rounds.slice(0, 1).column("train_loss")

@@ -6,13 +6,20 @@ import pytest
 import torch
 
 from raysplit import (
+    CRFL,
+    FLAME,
+    AdaptiveRobustClipping,
     AgrTailored,
     Bucketing,
     Bulyan,
     CentredClipping,
+    Clipping,
     Cohort,
     Composed,
+    DivideAndConquer,
     Fang,
+    FLTrust,
+    FoolsGold,
     GaussianNoise,
     GeometricMedian,
     InnerProductManipulation,
@@ -21,12 +28,18 @@ from raysplit import (
     Mean,
     MeanAroundMedian,
     Median,
+    Mimic,
     MinMax,
     MinSum,
+    ModelReplacement,
     MultiKrum,
     NearestNeighbourMixing,
     NormClipping,
+    OptimalInnerProductManipulation,
+    OptimalLittleIsEnough,
+    Scheduled,
     SignFlip,
+    SignGuard,
     SplitFedV1,
     SplitFedV2,
     TrimmedMean,
@@ -48,6 +61,14 @@ RULES = [
     NormClipping(),
     Composed(pre=(NearestNeighbourMixing(),), rule=TrimmedMean()),
     Composed(pre=(Bucketing(size=2),), rule=Median()),
+    Composed(pre=(AdaptiveRobustClipping(), NearestNeighbourMixing()), rule=TrimmedMean()),
+    Composed(pre=(Clipping(),), rule=Mean()),
+    DivideAndConquer(),
+    FLTrust(roots=(3,)),
+    FoolsGold(),
+    SignGuard(),
+    FLAME(),
+    CRFL(bound=20.0),
 ]
 ATTACKS = [
     AgrTailored(gamma=5.0),
@@ -58,6 +79,11 @@ ATTACKS = [
     SignFlip(),
     GaussianNoise(),
     Fang(),
+    Mimic(),
+    ModelReplacement(),
+    OptimalLittleIsEnough(),
+    OptimalInnerProductManipulation(),
+    AgrTailored(gamma="stealth"),
 ]
 
 
@@ -82,3 +108,12 @@ def test_every_attack_changes_the_run_from_its_start_round_on(attack):
     attacked = play(scenario(SplitFedV1(), defense=TrimmedMean(), attack=attack))
     assert attacked.digest != clean.digest
     assert [row["attack"] for row in attacked.tables["attacks"].to_pylist()] == [type(attack).__name__] * 2
+
+
+@pytest.mark.parametrize("rule", [Krum(), MultiKrum(), Bulyan()], ids=repr)
+def test_an_attack_tailored_to_a_selecting_rule_is_selected(rule):
+    played = play(scenario(SplitFedV1(), defense=rule, attack=Scheduled(AgrTailored(), start_round=2)))
+    rows = played.tables["aggregation"].to_pylist()
+    assert rows[1]["selected_malicious"] == (1 if isinstance(rule, Krum) else 2)
+    [row] = played.tables["attacks"].to_pylist()
+    assert row["attack"] == "AgrTailored" and row["gamma"] > 0

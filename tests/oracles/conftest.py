@@ -22,8 +22,15 @@ def byzfl():
     try:
         rules = importlib.import_module("byzfl.aggregators.aggregators")
         mixers = importlib.import_module("byzfl.aggregators.preaggregators")
-        yield types.SimpleNamespace(**{**vars(mixers), **vars(rules)})
+        attacks = importlib.import_module("byzfl.attacks.attacks")
+        yield types.SimpleNamespace(**{**vars(mixers), **vars(rules)}, attacks=attacks)
     finally:
         for name in set(sys.modules) - before:
             if name.split(".")[0] == "byzfl":
                 del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def byzfl_attacks(byzfl):
+    """ByzFL's attacks; some have a rule's name."""
+    return byzfl.attacks

@@ -18,11 +18,10 @@ class AdaptiveRobustClipping:
     """y_i = u_i min(1, C/‖u_i‖) with C the norm of the (k+1)-th longest update and k = ⌊2 f/n · (n - f)⌋: the k longest are clipped.
 
     ``malicious`` says what f is: ``"realised"``, ``"declared"`` or a fixed number, as for ``Krum``. The rule that follows is told
-    the same n, f and weights. Rows that are not finite become zero. ByzFL takes k in floating point, which for some n and f is one less
-    than the exact floor that is taken here.
+    the same n, f and weights. Rows that are not finite become zero.
 
-    Records ``bound`` (C) and ``clipped`` (k). Raises ScenarioError where 2f ≥ n. The formula is that of ByzFL's documentation; the
-    paper itself was not at hand.
+    Records ``bound`` (C), ``clipped`` (k) and ``broken``: 1 where more clients were malicious than f. Raises
+    ScenarioError where 2f ≥ n. The formula is that of ByzFL's documentation; the paper itself was not at hand.
     """
 
     malicious: Malicious = "realised"
@@ -47,4 +46,5 @@ class AdaptiveRobustClipping:
         bound = float(norms.sort().values[n - k - 1])
         mixed = clipped_rows(updates, norms, bound)
         members = torch.eye(n, dtype=torch.bool)
-        return Mixed(mixed, weights, context, members, {"bound": bound, "clipped": float(k)})
+        record = {"bound": bound, "clipped": float(k), "broken": float(context.realised > f)}
+        return Mixed(mixed, weights, context, members, record)

@@ -40,8 +40,8 @@ class PreAggregation(Protocol):
 class Composed:
     """AGR(U) = rule(pre_k(… pre_1(U))): ``rule`` applied to what the pre-aggregations ``pre`` make of the updates, in order.
 
-    The rule's own record is kept, with those of the pre-aggregations beside it. A client counts as ``selected`` where any row
-    that the rule selected holds a share of its update.
+    The rule's own record is kept, with those of the pre-aggregations beside it, and ``broken`` where any of them says so.
+    A client counts as ``selected`` where any row that the rule selected holds a share of its update.
     """
 
     pre: tuple[PreAggregation, ...]
@@ -58,12 +58,17 @@ class Composed:
 
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         record: dict[str, float] = {}
+        broken = False  # more liars than any one step can bear are more than the whole can
         members = torch.eye(updates.shape[0], dtype=torch.bool)
         for step in self.pre:
             mixed = step.mix(updates, weights, context)
             updates, weights, context = mixed.updates, mixed.weights, mixed.context
             members = (mixed.members.double() @ members.double()) > 0
             record.update(mixed.record)
+            broken |= bool(mixed.record.get("broken"))
         result = self.rule.aggregate(updates, weights, context)
+        record.update(result.record)
+        if broken:
+            record["broken"] = 1.0
         selected = None if result.selected is None else members[result.selected.cpu()].any(0)
-        return Aggregate(result.update, {**record, **result.record}, selected, result.memory)
+        return Aggregate(result.update, record, selected, result.memory)

@@ -8,7 +8,7 @@ import torch
 
 from raysplit.defenses.aggregation.aggregation import Aggregate, RoundContext
 from raysplit.defenses.aggregation.geometry import combine, lower_median, row_norms
-from raysplit.defenses.aggregation.order_statistics import column_blocks
+from raysplit.defenses.aggregation.gram import exact_gram
 from raysplit.errors import ScenarioError
 from raysplit.parts import part, within
 
@@ -62,14 +62,7 @@ class FLAME:
 
 def cosine_distances(updates: torch.Tensor, shift: torch.Tensor | None = None) -> torch.Tensor:
     """1 - cos(u_i, u_j) of the rows plus ``shift`` [d], float64 [n, n]; infinite to and from rows of length 0 or not finite."""
-    n = updates.shape[0]
-    gram = torch.zeros(n, n, dtype=torch.float64, device=updates.device)
-    for columns in column_blocks(updates):
-        block = updates[:, columns].double()
-        if shift is not None:
-            block = block + shift[columns].to(block)
-        gram += block @ block.T
-    gram = gram.cpu()
+    gram = exact_gram(updates, shift).cpu()
     norms = gram.diagonal().sqrt()
     distances = 1 - (gram / norms[:, None] / norms[None, :]).clamp(-1, 1)
     lost = ~(norms.isfinite() & (norms > 0)) | ~row_norms(updates).isfinite()

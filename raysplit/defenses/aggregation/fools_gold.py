@@ -6,6 +6,7 @@ import torch
 
 from raysplit.defenses.aggregation.aggregation import Aggregate, RoundContext
 from raysplit.defenses.aggregation.geometry import combine, row_norms
+from raysplit.defenses.aggregation.gram import exact_gram
 from raysplit.errors import ScenarioError
 from raysplit.parts import part
 
@@ -62,8 +63,8 @@ class FoolsGold:
         n = histories.shape[0]
         if n < 2:
             return torch.ones(n, dtype=torch.float64)
-        norms = row_norms(histories).clamp_min(1e-300)
-        gram = (histories.double() @ histories.double().T).cpu()
+        gram = exact_gram(histories).cpu()
+        norms = gram.diagonal().sqrt().clamp_min(1e-300)
         cosine = gram / norms[:, None] / norms[None, :]
         nearest = cosine.clone().fill_diagonal_(-torch.inf).amax(1)
         # Only a client with a nearer twin than mine is to blame for what we share; negative cosines need no pardon.

@@ -21,6 +21,21 @@ def centred_gram(rows: torch.Tensor, centre: torch.Tensor, *extra: torch.Tensor)
     return gram
 
 
+def exact_gram(rows: torch.Tensor, shift: torch.Tensor | None = None) -> torch.Tensor:
+    """The Gram matrix of the ``rows`` plus ``shift`` [d], multiplied in float64 too, [n, n]: for angles, which centring would change.
+
+    Equal rows have cosine 1 to the last bits, however small the angle between the others.
+    """
+    n = rows.shape[0]
+    gram = torch.zeros(n, n, dtype=torch.float64, device=rows.device)
+    for columns in column_blocks(rows):
+        block = rows[:, columns].double()
+        if shift is not None:
+            block = block + shift[columns].to(block)
+        gram += block @ block.T
+    return gram
+
+
 def squared_distances(gram: torch.Tensor) -> torch.Tensor:
     """‖x_i - x_j‖² = G_ii + G_jj - 2 G_ij, [n, n], never below 0 and exactly 0 on the diagonal."""
     norms = gram.diagonal()

@@ -27,10 +27,12 @@ def largest_cluster(points: torch.Tensor, iterations: int = 300) -> torch.Tensor
             break
     crowd = (_distances(places, points) <= reach).sum(1).tolist()
     taken: list[int] = []
+    # Rounded, so that the order of the rows cannot decide between equals through the last bit of a mean.
+    places = places.round(decimals=9)
     for i in sorted(range(n), key=lambda i: (-crowd[i], places[i].tolist())):
         if all(float((places[i] - places[j]).norm()) > reach for j in taken):
             taken.append(i)
-    owner = _distances(points, places[taken]).argmin(1)
+    owner = _distances(points, places[taken]).round(decimals=9).argmin(1)
     sizes = torch.bincount(owner, minlength=len(taken))
     return owner == int((sizes == sizes.max()).nonzero()[0])
 

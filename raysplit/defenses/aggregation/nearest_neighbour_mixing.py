@@ -21,7 +21,7 @@ class NearestNeighbourMixing:
     W: [n, n]. Of equally near rows the first is taken. The rule that follows is told the same n and f and the same weights.
     A row whose neighbours are not all finite becomes NaN.
 
-    Records ``mixed_rows``, n - f. Raises ScenarioError where 2f ≥ n.
+    Records ``mixed_rows``, n - f, and ``broken``: 1 where more clients were malicious than f. Raises ScenarioError where 2f ≥ n.
     """
 
     malicious: Malicious = "realised"
@@ -50,4 +50,5 @@ class NearestNeighbourMixing:
         for columns in column_blocks(updates):
             block = updates[:, columns].masked_fill(absent[:, None], 0)
             mixed[:, columns] = (mixing @ block).masked_fill_(lost[:, None], torch.nan)
-        return Mixed(mixed, weights, context, members, {"mixed_rows": float(n - f)})
+        record = {"mixed_rows": float(n - f), "broken": float(context.realised > f)}
+        return Mixed(mixed, weights, context, members, record)

@@ -41,7 +41,7 @@ def test_the_longest_rows_are_cut_to_the_next_norm(updates, f):
         torch.testing.assert_close(result.updates[i], expected)
         assert place < k or torch.equal(result.updates[i], updates[i])
     assert torch.equal(updates, before)
-    assert result.record == {"bound": pytest.approx(float(bound)), "clipped": k}
+    assert result.record == {"bound": pytest.approx(float(bound)), "clipped": k, "broken": 0}
 
 
 @given(updates=matrices, bound=st.sampled_from(["median", 0.5, 2.0, 1e3]))
@@ -92,7 +92,15 @@ def test_adaptive_clipping_helps_the_mean_against_long_rows(seed):
 def test_which_count_is_believed_and_bad_parameters():
     updates = gaussian(20, 5)
     for malicious, k in [("realised", 2 * 4 * 16 // 20), ("declared", 2 * 2 * 18 // 20), (3, 2 * 3 * 17 // 20)]:
-        assert mixed(AdaptiveRobustClipping(malicious), updates, 4, declared=2).record["clipped"] == k
+        record = mixed(AdaptiveRobustClipping(malicious), updates, 4, declared=2).record
+        assert record["clipped"] == k and record["broken"] == (malicious != "realised")
+    weights = torch.full((20,), 0.05)
+    for step, rule, broken in [
+        (AdaptiveRobustClipping(1), TrimmedMean(), 1),
+        (AdaptiveRobustClipping(), TrimmedMean(trim=1), 1),
+        (AdaptiveRobustClipping(), TrimmedMean(), 0),
+    ]:
+        assert Composed((step,), rule).aggregate(updates, weights, context(20, 4)).record["broken"] == broken
     for make in (lambda: AdaptiveRobustClipping(-1), lambda: Clipping(0.0), lambda: Clipping("mean")):
         with pytest.raises(ScenarioError):
             make()

@@ -239,7 +239,7 @@ def test_nearest_neighbour_mixing_is_the_naive_one(updates, f):
         rows = (updates - updates[i]).norm(dim=1).argsort()[: n - f]
         torch.testing.assert_close(mixed.updates[i], updates[rows].mean(0))
         assert sorted(rows.tolist()) == mixed.members[i].nonzero().flatten().tolist()
-    assert mixed.record == {"mixed_rows": n - f}
+    assert mixed.record == {"mixed_rows": n - f, "broken": 0}
 
 
 @pytest.mark.parametrize(("n", "size", "count"), [(12, 3, 4), (11, 3, 4), (5, 1, 5), (5, 9, 1)])

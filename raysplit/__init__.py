@@ -88,6 +88,7 @@ _HOMES = {
     "raysplit.population.partition.partitioned": ["Partitioned", "partitioned"],
     "raysplit.population.partition.quantity_skew": ["LogNormalSizes", "QuantitySkew"],
     "raysplit.population.partition.shards": ["Shards"],
+    "raysplit.population.subset": ["Subset", "subset"],
     "raysplit.population.synthetic": ["SyntheticWriters", "synthetic_writers"],
     "raysplit.population.tudataset": ["tudataset"],
     "raysplit.protocols.centralized": ["Centralized"],

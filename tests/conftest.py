@@ -10,7 +10,9 @@ import os
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from data_prep import cifar10, fashion_mnist, ham10000, mnist, tudataset
 from data_prep.femnist import prepare
 from raysplit.population.arrow import ArrowFile
 
@@ -39,3 +41,35 @@ def needs(test_data: Path, name: str) -> Path:
     if not (test_data / name).is_dir():
         pytest.skip(f"needs real data: {name} is not in RAYSPLIT_TEST_DATA")
     return test_data / name
+
+
+@pytest.fixture(scope="session")
+def prepared_sets(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory (``RAYSPLIT_DATA``) with the sets that are in the test data; of HAM10000 the first 400 pictures."""
+    quiet = Console(quiet=True)
+    folder = tmp_path_factory.mktemp("prepared")
+    if (test_data / "MNIST").is_dir():
+        mnist.prepare(folder / "mnist.arrow", source=test_data / "MNIST", console=quiet)
+    if (test_data / "FashionMNIST").is_dir():
+        fashion_mnist.prepare(folder / "fashion_mnist.arrow", source=test_data / "FashionMNIST", console=quiet)
+    if (test_data / "cifar-10-batches-py").is_dir():
+        cifar10.prepare(folder / "cifar10.arrow", source=test_data, console=quiet)
+    if (test_data / "HAM10000").is_dir():
+        part = first_pictures(test_data / "HAM10000", tmp_path_factory.mktemp("ham10000"), 400)
+        ham10000.prepare(folder / "ham10000-64.arrow", source=part, size=64, console=quiet)
+    for name in ("MUTAG", "PROTEINS_full"):
+        raw = test_data / "TUDataset" / name / "raw"
+        if raw.is_dir():
+            tudataset.prepare(folder / f"{name}.arrow", name=name, source=raw, console=quiet)
+    return folder
+
+
+def first_pictures(whole: Path, part: Path, count: int) -> Path:
+    """HAM10000 with its first pictures alone, as links in ``part``."""
+    head, *rows = (whole / "HAM10000_metadata.csv").read_text().splitlines()
+    (part / "HAM10000_metadata.csv").write_text("\n".join([head, *rows[:count]]) + "\n")
+    (part / "images").mkdir()
+    for row in rows[:count]:
+        picture = row.split(",")[1].strip('"') + ".jpg"
+        (part / "images" / picture).symlink_to(whole / "images" / picture)
+    return part

@@ -37,17 +37,18 @@ class Crew:
         """Take an actor back that is alive and at rest."""
         self._idle.setdefault(post, []).append(worker)
 
-    def dismiss(self) -> None:
-        """End all idle actors: they hold cores that others may need. Returns when their processes are gone."""
-        workers = [worker for idle in self._idle.values() for worker in idle]
-        self._idle = {}
-        end(workers)
+    def make_room(self) -> None:
+        """End the idle actors that hold cores or shares of GPUs, which others may need. Returns when their processes are gone."""
+        self._end([post for post in self._idle if post[1] or post[2]])
 
     def __enter__(self) -> Crew:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.dismiss()
+        self._end(list(self._idle))
+
+    def _end(self, posts: list[Post]) -> None:
+        end([worker for post in posts for worker in self._idle.pop(post)])
 
 
 def end(workers: list[Worker], patience_s: float = 10) -> None:

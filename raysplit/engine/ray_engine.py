@@ -152,7 +152,7 @@ class RayEngine:
     def _start(self) -> None:
         self._hosts = self._crew.hire(self._host_post, self._layout.hosts)
         self._servers = self._crew.hire(self._server_post, self._layout.servers)
-        self._crew.dismiss()
+        self._crew.make_room()
         self._hosts += [_start(ClientHost, self._host_post) for _ in range(self._layout.hosts - len(self._hosts))]
         self._servers += [
             _start(MainServer, self._server_post) for _ in range(self._layout.servers - len(self._servers))

@@ -40,6 +40,7 @@ _HOMES = {
     "raysplit.population.synthetic": ["SyntheticWriters", "synthetic_writers"],
     "raysplit.protocols.centralized": ["Centralized"],
     "raysplit.protocols.fedavg": ["FedAvg"],
+    "raysplit.protocols.loss_drop": ["AsyncSplitFed", "AsyncSplitLearning"],
     "raysplit.protocols.split_learning": ["SplitLearning"],
     "raysplit.protocols.splitfed_v1": ["SplitFedV1"],
     "raysplit.protocols.splitfed_v2": ["SplitFedV2"],

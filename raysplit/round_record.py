@@ -11,7 +11,7 @@ from raysplit.engine.engine import ClientScores, EngineCounts
 from raysplit.fed_server import Meeting
 from raysplit.metrics.tables import Tables
 from raysplit.population.cohort import Drawn
-from raysplit.protocols.plan import Outcome, RoundPlan
+from raysplit.protocols.plan import ClientRecord, Outcome, RoundPlan
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def record_round(
     diverged: bool,
 ) -> dict[str, Any]:
     """Append a round to all tables but evaluations; returns its row of ``rounds``."""
-    records = [outcome.records[position] for position in range(len(plan.clients))]
+    records = [outcome.records.get(position, ClientRecord()) for position in range(len(plan.clients))]
     seen = np.array([record.samples_seen for record in records], dtype=np.int64)
     loss = np.array([record.loss for record in records])
     correct = np.array([record.correct for record in records], dtype=np.int64)

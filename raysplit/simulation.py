@@ -22,7 +22,8 @@ from raysplit.errors import PopulationError, ScenarioError
 from raysplit.fed_server import attacks_in, meet, step_on_aggregate, sum_groups
 from raysplit.metrics.tables import Tables
 from raysplit.optimizers import State
-from raysplit.population.cohort import Drawn, draw, malicious_ranks
+from raysplit.pace import arrived, carry, draw_round, paced, parked_in
+from raysplit.population.cohort import Drawn, malicious_ranks
 from raysplit.population.population import Population, PopulationInfo
 from raysplit.protocols.plan import RoundPlan, cut_groups
 from raysplit.protocols.visits import steps_per_epoch
@@ -86,9 +87,11 @@ def simulate(
     for round in range(progress.state.round + 1, rounds + 1):
         began = time.perf_counter()
         before = progress.state
-        drawn = draw(scenario.cohort, scenario.seed, round, ranks)
-        plan = make_plan(scenario, population, round, drawn)
-        start = RoundStart(before.client, before.server, before.server_state, _kept(before, plan))
+        drawn = draw_round(scenario, round, ranks, before.carried)
+        plan = paced(scenario, make_plan(scenario, population, round, drawn), before.carried)
+        start = RoundStart(
+            before.client, before.server, before.server_state, _kept(before, plan), *parked_in(plan, before.carried)
+        )
         outcome = engine.train(plan, start)
         meeting = None
         client = outcome.client_vector
@@ -96,7 +99,7 @@ def simulate(
         factor = 1.0 if scenario.training.schedule is None else scenario.training.schedule.factor(round, rounds)
         fed = scenario.training.aggregate
         if client is None:
-            meeting = meet(scenario, plan, drawn, outcome, before.client, layout.client.parameters)
+            meeting = meet(scenario, *arrived(plan, drawn, outcome), before.client, layout.client.parameters)
             client, fed_states["client"] = step_on_aggregate(
                 fed, before.client, meeting.portion, layout.client.parameters, before.fed_states.get("client"), factor
             )
@@ -109,7 +112,8 @@ def simulate(
                 fed, before.server, averaged, layout.server.parameters, before.fed_states.get("server"), factor
             )
         kept = {**before.client_states, **outcome.client_states}
-        state = GlobalState(round, client.cpu(), server.cpu(), server_state, kept, fed_states)
+        carried = carry(scenario, plan, outcome, before.carried)
+        state = GlobalState(round, client.cpu(), server.cpu(), server_state, kept, fed_states, carried)
         trained = sum(record.loss for record in outcome.records.values())
         diverged = not (
             math.isfinite(trained) and bool(state.client.isfinite().all() and state.server.isfinite().all())
@@ -118,7 +122,7 @@ def simulate(
         if round % scenario.evaluation.every == 0 or round == rounds or diverged:
             evaluated = Evaluated.of(engine.evaluate(judges, state.client, state.server))
         seconds = time.perf_counter() - began
-        attacked = attacks_in(scenario, round, drawn) is not None
+        attacked = meeting is not None and meeting.attack is not None
         norm = float((state.client - before.client).norm())
         row = record_round(
             tables,

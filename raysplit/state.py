@@ -17,7 +17,8 @@ class GlobalState:
     """After ``round`` rounds. ``client``, ``server``: the global portions, flat (server empty where nothing is cut).
 
     ``server_state``: the shared server portion's optimiser; ``client_states``: kept client optimisers by client id;
-    ``fed_states``: the optimisers on the aggregated "client" and "server" portions.
+    ``fed_states``: the optimisers on the aggregated "client" and "server" portions; ``carried``: what an asynchronous or published
+    protocol remembers besides, as tensors by name (``pace.py``).
     """
 
     round: int
@@ -26,6 +27,7 @@ class GlobalState:
     server_state: State = field(default_factory=dict)
     client_states: dict[int, State] = field(default_factory=dict)
     fed_states: dict[str, State] = field(default_factory=dict)
+    carried: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 class Layout:

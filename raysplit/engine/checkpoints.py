@@ -124,6 +124,7 @@ def _record(path: Path) -> dict[str, Any]:
 
 def _flatten(state: GlobalState) -> dict[str, torch.Tensor]:
     tensors = {f"server/{name}": t.contiguous() for name, t in state.server_state.items()}
+    tensors.update({f"carried/{name}": t.contiguous() for name, t in state.carried.items()})
     for portion, kept in state.fed_states.items():
         tensors.update({f"fed/{portion}/{name}": t.contiguous() for name, t in kept.items()})
     for client, kept in state.client_states.items():
@@ -137,6 +138,9 @@ def _unflatten(round: int, client: torch.Tensor, server: torch.Tensor, tensors: 
         kind, _, rest = name.partition("/")
         if kind == "server":
             state.server_state[rest] = tensor
+            continue
+        if kind == "carried":
+            state.carried[rest] = tensor
             continue
         owner, _, field = rest.partition("/")
         if kind == "fed":

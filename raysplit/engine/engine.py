@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +21,9 @@ class RoundStart:
     server: torch.Tensor
     server_state: State | None
     client_states: dict[int, State]
+    parked: dict[int, torch.Tensor] = field(default_factory=dict)
+    """client id → portion [d] of those whose turn began in an earlier round"""
+    parked_states: dict[int, State] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ class Host:
 
     def _share(self, plan: RoundPlan, groups: Sequence[int], start: RoundStart, seats: int) -> HostShare:
         self._cache.clear()
-        begin = ClientStart(start.client.to(self.device), start.client_states)
+        begin = ClientStart(start.client.to(self.device), start.client_states, start.parked, start.parked_states)
         return HostShare(self.scenario.protocol, plan, groups, self.client_seats(seats), begin, self.taps)
 
     def _done(self, share: HostShare) -> Outcome:
@@ -118,8 +118,9 @@ class Host:
             self._cache[position] = self._samples(plan, position)
         x, y = self._cache[position]
         samples, size = int(plan.samples[position]), self.scenario.training.batch_size
-        chosen = batch_indices(plan.seed, plan.round, int(plan.clients[position]), step, samples, size)
-        if step == plan.steps[position] - 1:
+        round = plan.batch_round(position)
+        chosen = batch_indices(plan.seed, round, int(plan.clients[position]), step, samples, size)
+        if step == plan.until(position) - 1:
             del self._cache[position]
         if chosen is not None:
             index = torch.from_numpy(chosen)

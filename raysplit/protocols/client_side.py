@@ -61,6 +61,9 @@ class ClientStart(NamedTuple):
 
     vector: torch.Tensor
     states: dict[int, State]
+    parked: dict[int, torch.Tensor] = {}  # noqa: RUF012 - never changed
+    """client id → the portion [d] with which it goes on, where its turn began in an earlier round"""
+    parked_states: dict[int, State] = {}  # noqa: RUF012
 
 
 class ClientFailure(RuntimeError):
@@ -98,13 +101,16 @@ class HostShare:
         self.gathering = Gathering({g: orders[g] for g in groups}, torch.from_numpy(plan.weights), plan.rows)
         self.traffic = Traffic()
         self.outcome = Outcome.empty()
-        self._vector, self._states = start
+        self._vector, self._states, self._parked, self._parked_states = start
         self._travelling: State | None = None
         self._portion_bytes = start.vector.numel() * start.vector.element_size()
 
     def _start(self, position: int) -> tuple[torch.Tensor, State | None]:
         plan = self.plan
-        if self.protocol.meeting == "averaging":
+        if plan.resumes(position):
+            client = int(plan.clients[position])
+            return self._parked[client], self._parked_states.get(client)
+        if self.protocol.meeting == "averaging" and not plan.cached(position):
             self.traffic.count(Channel.WEIGHTS, self._portion_bytes)
         if plan.client_state == "travels":
             return self._vector, self._travelling
@@ -118,6 +124,12 @@ class HostShare:
     def finish(self, position: int) -> None:
         """A client has taken its last step: its portion goes to the fed server, or on to the next client."""
         seat = self.seating.leave(position)
+        if self.plan.frozen:  # what its forward passes did to BatchNorm's statistics is forgotten too
+            if self.handover and not self.plan.cached(position):
+                self.traffic.count(
+                    Channel.HANDOVER, self._portion_bytes
+                )  # it had to get the portion; it changed nothing
+            return
         if self.plan.client_state == "per_client":
             self.outcome.client_states[int(self.plan.clients[position])] = seat.state()
         if self.handover:
@@ -133,11 +145,18 @@ class HostShare:
             self.traffic.count(Channel.UPDATES, self._portion_bytes)
         self.gathering.put(position, seat.flat.vector)
 
+    def park(self, position: int) -> None:
+        """A client's turn goes on in a later round: its portion and optimiser state wait for it."""
+        seat = self.seating.leave(position)
+        client = int(self.plan.clients[position])
+        self.outcome.parked[client] = seat.flat.vector.clone()
+        self.outcome.parked_states[client] = seat.state()
+
     def close(self) -> Outcome:
         """The share as an outcome, once all its clients have finished."""
         self.outcome.client_sums = self.gathering.sums
         self.outcome.client_rows = self.gathering.rows
-        if self.handover:
+        if self.handover or self.plan.frozen:
             self.outcome.client_vector = self._vector
         for channel in self.traffic.messages:
             counts = (self.traffic.messages[channel], self.traffic.bytes[channel], self.traffic.label_bytes[channel])
@@ -146,6 +165,8 @@ class HostShare:
 
     def through(self, channel: Channel, visit: Visit, tensor: torch.Tensor, y: torch.Tensor | None = None) -> Message:
         """Count a message between a client and the main server and let it through the taps."""
+        if not self.plan.crosses(channel, visit.position):
+            return Message(channel, self.plan.round, int(self.plan.clients[visit.position]), visit.step, tensor, y)
         labels = 0 if y is None else y.numel() * LABEL_BYTES
         self.traffic.count(channel, tensor.numel() * tensor.element_size(), labels)
         client = int(self.plan.clients[visit.position])
@@ -189,14 +210,18 @@ def visit_server(share: HostShare, visits: Sequence[Visit], batch: Batch, link: 
             sent = share.through(Channel.FEATURE_GRADIENTS, visit, gradient)
             link.send_feature_gradients(visit, sent.tensor)
             return
-        seat.backward(message.tensor)
+        if share.plan.frozen:
+            seat.discard()
+        else:
+            seat.backward(message.tensor)
         y = labels.pop(visit.position)
         if reply.score is not None:
             share.record(visit.position).add(reply.score.loss, reply.score.correct, len(y))
         under_way.remove(visit)
         busy.discard(visit.position)
-        if visit.step == share.plan.steps[visit.position] - 1:
-            share.finish(visit.position)
+        if visit.step == share.plan.until(visit.position) - 1:
+            end = share.finish if share.plan.finishes(visit.position) else share.park
+            end(visit.position)
 
     try:
         for visit in visits:

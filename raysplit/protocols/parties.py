@@ -94,6 +94,10 @@ class ClientSeat(Seat):
         self._z = None
         self.step()
 
+    def discard(self) -> None:
+        """No gradient comes back: let go of what the forward pass kept."""
+        self._z = None
+
 
 class ServerSeat(Seat):
     """The main server's portion, or one client's replica of it."""

@@ -48,3 +48,12 @@ class TrainingProtocol(Protocol):
     def server_state(self) -> ServerState:
         """The server optimiser's state when a round begins, unless ``Training.server_state`` says otherwise."""
         ...
+
+
+Pace = Literal["synchronous", "loss_drop", "buffered"]
+
+
+def pace_of(protocol: TrainingProtocol) -> Pace:
+    """Who waits for whom: an answer that a protocol may leave out, and then everybody waits for the whole cohort."""
+    pace: Pace = getattr(protocol, "pace", "synchronous")
+    return pace

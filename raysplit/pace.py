@@ -11,8 +11,9 @@ import torch
 from raysplit.optimizers import State
 from raysplit.population.cohort import Drawn, draw
 from raysplit.protocols import loss_drop
+from raysplit.protocols.as_published import published
 from raysplit.protocols.plan import Outcome, RoundPlan
-from raysplit.protocols.protocol import pace_of
+from raysplit.protocols.protocol import TrainingProtocol, pace_of
 from raysplit.scenario import Scenario
 
 Carried = dict[str, torch.Tensor]
@@ -40,8 +41,13 @@ def arrived(plan: RoundPlan, drawn: Drawn, outcome: Outcome) -> tuple[RoundPlan,
     return plan, drawn, outcome
 
 
+def replicas_stay(protocol: TrainingProtocol) -> bool:
+    """Whether server replicas outlive a round."""
+    return protocol.server == "replicas" and published(protocol).replicas_meet == "all_collected"
+
+
 def carry(scenario: Scenario, plan: RoundPlan, outcome: Outcome, carried: Carried) -> Carried:
     """What the next round must know."""
     if pace_of(scenario.protocol) == "loss_drop":
         return loss_drop.next_state(getattr(scenario.protocol, "threshold"), plan, outcome, carried)  # noqa: B009
-    return {}
+    return outcome.carried

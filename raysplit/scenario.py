@@ -19,6 +19,7 @@ from raysplit.models.network import ModelSpec, check_cut
 from raysplit.parts import part, to_json
 from raysplit.population.cohort import Cohort
 from raysplit.population.population import PopulationSpec
+from raysplit.protocols.as_published import AS_WRITTEN, published
 from raysplit.protocols.protocol import ClientState, ServerState, TrainingProtocol
 from raysplit.training import Training
 
@@ -121,6 +122,7 @@ def _check(scenario: Scenario) -> None:
         raise ScenarioError(
             f"Training(server_state='persistent') needs one shared server portion, but {kind} has replicas that are averaged; use 'fresh'"
         )
+    _check_published(scenario)
     if protocol.meeting != "averaging":
         if not isinstance(scenario.defense, Mean):
             raise ScenarioError(
@@ -140,6 +142,23 @@ def _check(scenario: Scenario) -> None:
                 f"{type(scenario.defense).__name__} would cut {count} of {scenario.cohort.size} updates from each side and leave none; "
                 f"a cohort of {scenario.cohort.size} bears at most {(scenario.cohort.size - 1) // 2}"
             )
+
+
+def _check_published(scenario: Scenario) -> None:
+    protocol, kind = scenario.protocol, type(scenario.protocol).__name__
+    answers = published(protocol)
+    if answers == AS_WRITTEN:
+        return
+    if protocol.u_shaped:
+        raise ScenarioError(f"the published code of {kind} has no U-shape; leave as_published or u_shaped out")
+    if answers.weighting == "last_aliased" and (not isinstance(scenario.defense, Mean) or scenario.attack is not None):
+        raise ScenarioError(
+            f"{kind} as published takes a mean that is none, which no rule and no attack can act on; leave defense and attack out"
+        )
+    if answers.replicas_meet == "all_collected" and scenario.training.aggregate is not None:
+        raise ScenarioError(
+            f"{kind} as published averages portions and takes no step on the average; leave Training.aggregate None"
+        )
 
 
 def _check_attack(scenario: Scenario, attack: UpdateAttack) -> None:

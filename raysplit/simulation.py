@@ -17,16 +17,18 @@ import numpy as np
 from raysplit import rng
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.engine.checkpoints import write_checkpoint
-from raysplit.engine.engine import Engine, RoundStart
+from raysplit.engine.engine import ClientScores, Engine, RoundStart
 from raysplit.errors import PopulationError, ScenarioError
 from raysplit.fed_server import attacks_in, meet, step_on_aggregate, sum_groups
 from raysplit.metrics.tables import Tables
 from raysplit.optimizers import State
-from raysplit.pace import arrived, carry, draw_round, paced, parked_in
+from raysplit.pace import arrived, carry, draw_round, paced, parked_in, replicas_stay
 from raysplit.population.cohort import Drawn, malicious_ranks
 from raysplit.population.population import Population, PopulationInfo
+from raysplit.protocols.as_published import portion_weights, published
 from raysplit.protocols.plan import RoundPlan, cut_groups
-from raysplit.protocols.visits import steps_per_epoch
+from raysplit.protocols.protocol import TrainingProtocol
+from raysplit.protocols.visits import handover_order, steps_per_epoch
 from raysplit.round_record import Evaluated, record_evaluation, record_round
 from raysplit.scenario import Scenario
 from raysplit.state import GlobalState, Layout
@@ -90,7 +92,12 @@ def simulate(
         drawn = draw_round(scenario, round, ranks, before.carried)
         plan = paced(scenario, make_plan(scenario, population, round, drawn), before.carried)
         start = RoundStart(
-            before.client, before.server, before.server_state, _kept(before, plan), *parked_in(plan, before.carried)
+            before.client,
+            before.server,
+            before.server_state,
+            _kept(before, plan),
+            *parked_in(plan, before.carried),
+            before.carried if replicas_stay(scenario.protocol) else {},
         )
         outcome = engine.train(plan, start)
         meeting = None
@@ -120,7 +127,9 @@ def simulate(
         )
         evaluated = None
         if round % scenario.evaluation.every == 0 or round == rounds or diverged:
-            evaluated = Evaluated.of(engine.evaluate(judges, state.client, state.server))
+            tested = [outcome.tests[position] for position in sorted(outcome.tests)]
+            scores = ClientScores.joined(tested) if tested else engine.evaluate(judges, state.client, state.server)
+            evaluated = Evaluated.of(scores)
         seconds = time.perf_counter() - began
         attacked = meeting is not None and meeting.attack is not None
         norm = float((state.client - before.client).norm())
@@ -170,7 +179,7 @@ def make_plan(scenario: Scenario, population: Population, round: int, drawn: Dra
         cohort=drawn.clients,
         samples=samples.astype(np.int64),
         steps=steps * training.local_epochs,
-        weights=samples / samples.sum(),
+        weights=_weights(scenario.protocol, scenario.seed, round, samples),
         groups=cut_groups(samples, scenario.group_count),
         rows=rows,
         client_lr=training.client_lr_at(round),
@@ -178,6 +187,12 @@ def make_plan(scenario: Scenario, population: Population, round: int, drawn: Dra
         client_state=scenario.client_state,
         server_state=scenario.server_state,
     )
+
+
+def _weights(protocol: TrainingProtocol, seed: int, round: int, samples: np.ndarray) -> np.ndarray:
+    weighting = published(protocol).weighting
+    last = int(handover_order(protocol, seed, round, len(samples))[-1])
+    return portion_weights(weighting, samples, last)
 
 
 def evaluation_clients(scenario: Scenario, population: int) -> np.ndarray:

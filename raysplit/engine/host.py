@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import resource
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from raysplit.channels import Channel, Tap
 from raysplit.engine.engine import ClientScores, RoundStart
 from raysplit.models.network import Portions, build, cut
 from raysplit.population.population import Population, Samples
+from raysplit.protocols.as_published import published
 from raysplit.protocols.client_side import (
     ClientStart,
     DirectLink,
@@ -22,6 +23,7 @@ from raysplit.protocols.client_side import (
     train_unsplit,
     visit_server,
 )
+from raysplit.protocols.collected import CollectedReplicas
 from raysplit.protocols.parties import ClientSeat, ServerSeat
 from raysplit.protocols.plan import Outcome, RoundPlan
 from raysplit.protocols.server_side import ServerSide
@@ -47,6 +49,7 @@ class Host:
         self._network = network
         self._client_seats: list[ClientSeat] = []
         self._server_seats: list[ServerSeat] = []
+        self._examiner: Host | None = None
         self._cache: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def _portions(self) -> Portions:
@@ -73,17 +76,32 @@ class Host:
     def train(self, plan: RoundPlan, groups: Sequence[int], start: RoundStart) -> Outcome:
         """Play ``groups`` of a round with the main server, if there is one, in this process (``colocated``)."""
         protocol = self.scenario.protocol
-        share = self._share(plan, groups, start, seats=1)
+        server: ServerSide | None = None
+        tests: dict[int, ClientScores] = {}
+
+        def test(position: int, portion: torch.Tensor) -> None:
+            standing = torch.zeros(0) if server is None else server.standing()
+            tests[position] = self._examine(int(plan.clients[position]), portion, standing)
+
+        tested = published(protocol).tested == "in_training"
+        share = self._share(plan, groups, start, seats=1, trained=test if tested else None)
+        share.outcome.tests = tests
         if protocol.server == "none":
             train_unsplit(share, lambda p, step: self._batch(plan, p, step))
             return self._done(share)
         vector = start.server.to(self.device)
-        server = ServerSide(protocol, plan, self.server_seats(1), vector, start.server_state, list(groups))
+        collected = None
+        if protocol.server == "replicas" and published(protocol).replicas_meet == "all_collected":
+            collected = CollectedReplicas(plan.clients, self.population.info.clients, vector, start.carried)
+        server = ServerSide(protocol, plan, self.server_seats(1), vector, start.server_state, list(groups), collected)
         visits = self.visits(plan, groups, ahead=1)
         visit_server(share, visits, lambda p, step: self._batch(plan, p, step), DirectLink(server), ahead=1)
         outcome = self._done(share)
         if protocol.server == "shared":
             outcome.server_vector, outcome.server_state = server.shared_result()
+        elif collected is not None:
+            outcome.server_vector, outcome.carried = collected.average, collected.carried()
+            count_replicas(outcome, len(share.positions), start.server)
         else:
             outcome.server_sums = server.gathering.sums
             count_replicas(outcome, len(share.positions), start.server)
@@ -99,15 +117,28 @@ class Host:
     def visits(self, plan: RoundPlan, groups: Sequence[int], ahead: int) -> list[Visit]:
         """The visits of these groups' clients to the main server, in the order in which this host makes them."""
         mine = sorted(p for group in groups for p in plan.groups[group])
-        if self.scenario.protocol.server == "replicas":
+        if self.scenario.protocol.order == "parallel":
             return parallel_visits(mine, plan.steps, ahead)
         members = set(mine)
         return [visit for visit in plan.visits(self.scenario.protocol) if visit.position in members]
 
-    def _share(self, plan: RoundPlan, groups: Sequence[int], start: RoundStart, seats: int) -> HostShare:
+    def _examine(self, client: int, portion: torch.Tensor, server: torch.Tensor) -> ClientScores:
+        """A client's test set judged by portions that stand now, without touching the seats that train."""
+        if self._examiner is None:
+            self._examiner = Host(self.scenario, str(self.device))
+        return self._examiner.evaluate(np.array([client]), portion, server)
+
+    def _share(
+        self,
+        plan: RoundPlan,
+        groups: Sequence[int],
+        start: RoundStart,
+        seats: int,
+        trained: Callable[[int, torch.Tensor], None] | None = None,
+    ) -> HostShare:
         self._cache.clear()
         begin = ClientStart(start.client.to(self.device), start.client_states, start.parked, start.parked_states)
-        return HostShare(self.scenario.protocol, plan, groups, self.client_seats(seats), begin, self.taps)
+        return HostShare(self.scenario.protocol, plan, groups, self.client_seats(seats), begin, self.taps, trained)
 
     def _done(self, share: HostShare) -> Outcome:
         self._cache.clear()

@@ -16,12 +16,13 @@ import torch
 
 from raysplit.channels import Channel, Message, Tap, Traffic, pass_taps
 from raysplit.optimizers import State
+from raysplit.protocols.as_published import published
 from raysplit.protocols.parties import ClientSeat
 from raysplit.protocols.plan import ClientRecord, Outcome, RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.seating import Gathering, Seating
 from raysplit.protocols.server_side import Reply, ServerSide
-from raysplit.protocols.visits import Visit
+from raysplit.protocols.visits import Visit, handover_order
 
 Batch = Callable[[int, int], tuple[torch.Tensor, torch.Tensor]]
 """(cohort position, step) → x [B, C, H, W], y [B]"""
@@ -92,8 +93,13 @@ class HostShare:
         seats: list[ClientSeat],
         start: ClientStart,
         taps: tuple[Tap, ...] = (),
+        trained: Callable[[int, torch.Tensor], None] | None = None,
     ) -> None:
-        self.protocol, self.plan, self.taps = protocol, plan, taps
+        """``trained``: told of every client that has taken its last step, with the portion with which it began."""
+        self.protocol, self.plan, self.taps, self._trained = protocol, plan, taps, trained
+        self._learner = -1  # the only one that learns, where a client stops when it is handed a portion
+        if published(protocol).client_learns == "until_handed_over" and plan.round == 1:
+            self._learner = int(handover_order(protocol, plan.seed, 1, len(plan.clients))[0])
         self.positions = sorted(p for group in groups for p in plan.groups[group])
         orders = plan.summing_orders(protocol)
         self.handover = protocol.meeting == "handover"
@@ -123,6 +129,8 @@ class HostShare:
 
     def finish(self, position: int) -> None:
         """A client has taken its last step: its portion goes to the fed server, or on to the next client."""
+        if self._trained is not None:
+            self._trained(position, self._vector)
         seat = self.seating.leave(position)
         if self.plan.frozen:  # what its forward passes did to BatchNorm's statistics is forgotten too
             if self.handover and not self.plan.cached(position):
@@ -144,6 +152,12 @@ class HostShare:
         if self.protocol.meeting == "averaging":
             self.traffic.count(Channel.UPDATES, self._portion_bytes)
         self.gathering.put(position, seat.flat.vector)
+
+    def learns(self, position: int) -> bool:
+        """Whether cut gradients move this client's portion."""
+        if published(self.protocol).client_learns == "until_handed_over":
+            return position == self._learner
+        return not self.plan.frozen
 
     def park(self, position: int) -> None:
         """A client's turn goes on in a later round: its portion and optimiser state wait for it."""
@@ -210,10 +224,10 @@ def visit_server(share: HostShare, visits: Sequence[Visit], batch: Batch, link: 
             sent = share.through(Channel.FEATURE_GRADIENTS, visit, gradient)
             link.send_feature_gradients(visit, sent.tensor)
             return
-        if share.plan.frozen:
-            seat.discard()
-        else:
+        if share.learns(visit.position):
             seat.backward(message.tensor)
+        else:
+            seat.discard()
         y = labels.pop(visit.position)
         if reply.score is not None:
             share.record(visit.position).add(reply.score.loss, reply.score.correct, len(y))

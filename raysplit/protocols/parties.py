@@ -44,6 +44,10 @@ class Seat:
     def state(self) -> State:
         return copied_state(self._state, self.flat.trainable)
 
+    def forget(self) -> None:
+        """The optimiser is made anew: its next step is a first one."""
+        self._state = {}
+
     def zero_grad(self) -> None:
         for parameter in self.flat.trainable:
             parameter.grad = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -141,6 +142,10 @@ class Outcome:
     parked: dict[int, torch.Tensor] = field(default_factory=dict)
     """client id → its portion [d], where its turn goes on in a later round"""
     parked_states: dict[int, State] = field(default_factory=dict)
+    tests: dict[int, Any] = field(default_factory=dict)
+    """position → ``ClientScores`` of a client tested while the round trains (docs/as-published.md)"""
+    carried: dict[str, torch.Tensor] = field(default_factory=dict)
+    """what the next round must know of the server replicas, where they outlive a round"""
 
     @staticmethod
     def empty() -> Outcome:
@@ -153,6 +158,8 @@ class Outcome:
         self.client_states.update(other.client_states)
         self.server_sums.update(other.server_sums)
         self.records.update(other.records)
+        self.tests.update(other.tests)
+        self.carried.update(other.carried)
         self.parked.update(other.parked)
         self.parked_states.update(other.parked_states)
         self.client_vector = other.client_vector if other.client_vector is not None else self.client_vector

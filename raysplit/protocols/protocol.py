@@ -12,7 +12,7 @@ Meeting = Literal["one_party", "averaging", "handover"]
 ServerPortion = Literal["none", "replicas", "shared"]
 Order = Literal["parallel", "client_major", "interleaved"]
 ClientState = Literal["fresh", "per_client", "travels"]
-ServerState = Literal["fresh", "persistent"]
+ServerState = Literal["fresh", "persistent", "each_batch"]
 
 
 @runtime_checkable

@@ -8,6 +8,7 @@ import torch
 
 from raysplit.channels import Channel
 from raysplit.optimizers import State
+from raysplit.protocols.collected import CollectedReplicas
 from raysplit.protocols.parties import Score, ServerSeat
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
@@ -35,13 +36,19 @@ class ServerSide:
         vector: torch.Tensor,
         state: State | None,
         groups: list[int],
+        collected: CollectedReplicas | None = None,
     ) -> None:
         self._protocol = protocol
         self._steps = plan.steps
         self._shared = protocol.server == "shared"
         self._busy: set[int] = set()
         start_state = state if plan.server_state == "persistent" else None
-        self._seating = Seating(seats, lambda _: (vector, start_state), plan.server_lr)
+        self._anew = plan.server_state == "each_batch"
+        self._collected = collected
+        self._standing: torch.Tensor | None = None
+        self._seating = Seating(
+            seats, lambda p: (collected.of(p) if collected else vector, start_state), plan.server_lr
+        )
         weights = torch.from_numpy(plan.weights)
         orders = {group: list(plan.groups[group]) for group in groups}
         self.gathering = Gathering(orders, weights, rows=False)
@@ -71,10 +78,22 @@ class ServerSide:
         seat = self._seating.leave(0)
         return seat.flat.vector.clone(), seat.state()
 
+    def standing(self) -> torch.Tensor:
+        """The server portion that belongs to the client of the last visit, which was its last; valid until the next visit."""
+        assert self._standing is not None
+        return self._standing
+
     def _seat(self, visit: Visit) -> ServerSeat:
         return self._seating.sit(0 if self._shared else visit.position, self._busy.__contains__)
 
     def _finish(self, visit: Visit, seat: ServerSeat) -> None:
+        self._standing = seat.flat.vector
+        if self._anew:
+            seat.forget()
         if not self._shared and visit.step == self._steps[visit.position] - 1:
-            self.gathering.put(visit.position, seat.flat.vector)
             self._seating.leave(visit.position)
+            if self._collected is None:
+                self.gathering.put(visit.position, seat.flat.vector)
+            else:
+                self._collected.put(visit.position, seat.flat.vector)
+                self._standing = self._collected.of(visit.position)

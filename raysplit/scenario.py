@@ -15,12 +15,14 @@ from raysplit.channels import Channel
 from raysplit.defenses.aggregation.aggregation import AggregationRule
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.errors import ScenarioError, nearest
+from raysplit.models.joint import joint
 from raysplit.models.network import ModelSpec, check_cut
 from raysplit.parts import part, to_json
 from raysplit.population.cohort import Cohort
 from raysplit.population.population import PopulationSpec
 from raysplit.protocols.as_published import AS_WRITTEN, published
 from raysplit.protocols.protocol import ClientState, ServerState, TrainingProtocol
+from raysplit.protocols.topologies.topology import topology_of
 from raysplit.training import Training
 
 FORMAT = 1
@@ -113,7 +115,7 @@ def _check(scenario: Scenario) -> None:
         )
     if scenario.groups is not None and scenario.groups < 1:
         raise ScenarioError(f"Scenario.groups must be at least 1, but it is {scenario.groups}")
-    check_cut(scenario.model, split=protocol.server != "none", u_shaped=protocol.u_shaped)
+    _check_topology(scenario)
     if scenario.client_state == "travels" and protocol.meeting != "handover":
         raise ScenarioError(
             f"Training(client_state='travels') needs a protocol with hand-over, but {kind} has none; use 'fresh' or 'per_client'"
@@ -142,6 +144,17 @@ def _check(scenario: Scenario) -> None:
                 f"{type(scenario.defense).__name__} would cut {count} of {scenario.cohort.size} updates from each side and leave none; "
                 f"a cohort of {scenario.cohort.size} bears at most {(scenario.cohort.size - 1) // 2}"
             )
+
+
+def _check_topology(scenario: Scenario) -> None:
+    protocol, classes = scenario.protocol, scenario.model.classes
+    for labels in topology_of(protocol).labels:
+        if labels is not None and len(labels) != classes:
+            raise ScenarioError(
+                f"Task.labels names the label of each class, so {type(scenario.model).__name__} needs {classes}, but there are {len(labels)}"
+            )
+    model = joint(scenario.model, protocol)
+    check_cut(model, split=protocol.server != "none", u_shaped=protocol.u_shaped)
 
 
 def _check_published(scenario: Scenario) -> None:
@@ -185,6 +198,8 @@ def channels_of(protocol: TrainingProtocol) -> list[Channel]:
     present = {
         Channel.WEIGHTS: averaging,
         Channel.UPDATES: averaging,
+        Channel.RELAYED: topology_of(protocol).kind == "extended",
+        Channel.RELAY_GRADIENTS: topology_of(protocol).kind == "extended",
         Channel.SMASHED: split,
         Channel.CUT_GRADIENTS: split,
         Channel.FEATURES: split and protocol.u_shaped,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from raysplit.models.flat import FlatPortion, digest
+from raysplit.models.joint import joint
 from raysplit.models.network import build, cut
 from raysplit.optimizers import State
 from raysplit.scenario import Scenario
@@ -34,9 +35,10 @@ class Layout:
     """How flat portions map to the named tensors of the network: for checkpoints, digests and rules' parameter boundary."""
 
     def __init__(self, scenario: Scenario) -> None:
-        network = build(scenario.model, scenario.seed, scenario.training.dtype)
+        model = joint(scenario.model, scenario.protocol)
+        network = build(model, scenario.seed, scenario.training.dtype)
         split = scenario.protocol.server != "none"
-        portions = cut(network, scenario.model, split, scenario.protocol.u_shaped)
+        portions = cut(network, model, split, scenario.protocol.u_shaped)
         self.client = FlatPortion(portions.client)
         self.server = FlatPortion(portions.server)
 

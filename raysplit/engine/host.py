@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from raysplit.channels import Channel, Tap
 from raysplit.engine.engine import ClientScores, RoundStart
+from raysplit.models.joint import joint
 from raysplit.models.network import Portions, build, cut
 from raysplit.population.population import Population, Samples
 from raysplit.protocols.as_published import published
@@ -27,6 +28,8 @@ from raysplit.protocols.collected import CollectedReplicas
 from raysplit.protocols.parties import ClientSeat, ServerSeat
 from raysplit.protocols.plan import Outcome, RoundPlan
 from raysplit.protocols.server_side import ServerSide
+from raysplit.protocols.topologies.site import play_site
+from raysplit.protocols.topologies.topology import topology_of
 from raysplit.protocols.visits import Visit, batch_indices, parallel_visits
 from raysplit.scenario import Scenario
 from raysplit.threads import pin_threads
@@ -45,7 +48,8 @@ class Host:
         self.device = torch.device(device)
         self.taps = taps
         self.population: Population = scenario.population.open()
-        network = build(scenario.model, scenario.seed, scenario.training.dtype).to(self.device)
+        self._model = joint(scenario.model, scenario.protocol)
+        network = build(self._model, scenario.seed, scenario.training.dtype).to(self.device)
         self._network = network
         self._client_seats: list[ClientSeat] = []
         self._server_seats: list[ServerSeat] = []
@@ -54,7 +58,7 @@ class Host:
 
     def _portions(self) -> Portions:
         protocol = self.scenario.protocol
-        return cut(copy.deepcopy(self._network), self.scenario.model, protocol.server != "none", protocol.u_shaped)
+        return cut(copy.deepcopy(self._network), self._model, protocol.server != "none", protocol.u_shaped)
 
     def client_seats(self, count: int) -> list[ClientSeat]:
         while len(self._client_seats) < count:
@@ -89,6 +93,8 @@ class Host:
         if protocol.server == "none":
             train_unsplit(share, lambda p, step: self._batch(plan, p, step))
             return self._done(share)
+        if topology_of(protocol).kind != "pair":
+            return self._train_site(plan, share, start)
         vector = start.server.to(self.device)
         collected = None
         if protocol.server == "replicas" and published(protocol).replicas_meet == "all_collected":
@@ -105,6 +111,19 @@ class Host:
         else:
             outcome.server_sums = server.gathering.sums
             count_replicas(outcome, len(share.positions), start.server)
+        return outcome
+
+    def _train_site(self, plan: RoundPlan, share: HostShare, start: RoundStart) -> Outcome:
+        """Parties other than clients and a server: this host plays them all."""
+        server = self.server_seats(1)[0]
+        kept = start.server_state if plan.server_state == "persistent" else None
+        server.enter(start.server.to(self.device), kept, plan.server_lr)
+        scenario = self.scenario
+        play_site(
+            share, topology_of(scenario.protocol), scenario.model, server, lambda p, step: self._batch(plan, p, step)
+        )
+        outcome = self._done(share)
+        outcome.server_vector, outcome.server_state = server.flat.vector.clone(), server.state()
         return outcome
 
     def visit(self, plan: RoundPlan, groups: Sequence[int], start: RoundStart, link: ServerLink, ahead: int) -> Outcome:

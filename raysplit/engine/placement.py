@@ -7,6 +7,7 @@ from typing import Literal
 
 from raysplit.errors import ClusterError
 from raysplit.protocols.as_published import published
+from raysplit.protocols.topologies.topology import topology_of
 from raysplit.scenario import Scenario
 
 Placement = Literal["auto", "pooled", "colocated"]
@@ -84,6 +85,12 @@ def _placement(scenario: Scenario, want: Wanted) -> tuple[Literal["pooled", "col
         if want.placement == "pooled":
             raise ClusterError(f"{type(protocol).__name__} has no server portion to pool; use --placement colocated")
         return "colocated", "the model is not cut"
+    if topology_of(protocol).kind != "pair":
+        if want.placement == "pooled":
+            raise ClusterError(
+                f"the parties of {type(protocol).__name__} are played by one host, beside their servers; use --placement colocated"
+            )
+        return "colocated", "one host plays all parties"
     if published(protocol).tested == "in_training":
         if want.placement == "pooled":
             raise ClusterError(

@@ -199,7 +199,7 @@ def train_unsplit(share: HostShare, batch: Batch) -> None:
                 record.add(loss, correct, len(y))
             share.finish(position)
         except Exception as error:
-            raise _failure(share, position, error) from error
+            raise failure_of(share, position, error) from error
 
 
 def visit_server(share: HostShare, visits: Sequence[Visit], batch: Batch, link: ServerLink, ahead: int) -> None:
@@ -255,10 +255,11 @@ def visit_server(share: HostShare, visits: Sequence[Visit], batch: Batch, link: 
     except (ConnectionError, EOFError):
         raise
     except Exception as error:
-        raise _failure(share, position, error) from error
+        raise failure_of(share, position, error) from error
 
 
-def _failure(share: HostShare, position: int, error: Exception) -> ClientFailure:
+def failure_of(share: HostShare, position: int, error: Exception) -> ClientFailure:
+    """What went wrong at the client at ``position``, for whoever reads it elsewhere."""
     client = int(share.plan.clients[position]) if position >= 0 else -1
     why = f"{type(error).__name__}: {error}"
     return ClientFailure(share.plan.round, client, why, traceback.format_exc())

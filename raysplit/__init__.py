@@ -38,6 +38,7 @@ _HOMES = {
     "raysplit.population.cohort": ["Cohort"],
     "raysplit.population.femnist": ["femnist"],
     "raysplit.population.synthetic": ["SyntheticWriters", "synthetic_writers"],
+    "raysplit.protocols.buffered": ["BufferedSplitFed", "Speeds"],
     "raysplit.protocols.centralized": ["Centralized"],
     "raysplit.protocols.fedavg": ["FedAvg"],
     "raysplit.protocols.loss_drop": ["AsyncSplitFed", "AsyncSplitLearning"],

@@ -21,7 +21,7 @@ from raysplit.parts import part, to_json
 from raysplit.population.cohort import Cohort
 from raysplit.population.population import PopulationSpec
 from raysplit.protocols.as_published import AS_WRITTEN, published
-from raysplit.protocols.protocol import ClientState, ServerState, TrainingProtocol
+from raysplit.protocols.protocol import ClientState, ServerState, TrainingProtocol, pace_of
 from raysplit.protocols.topologies.topology import topology_of
 from raysplit.training import Training
 
@@ -125,6 +125,11 @@ def _check(scenario: Scenario) -> None:
             f"Training(server_state='persistent') needs one shared server portion, but {kind} has replicas that are averaged; use 'fresh'"
         )
     _check_published(scenario)
+    buffer = getattr(protocol, "buffer", 1)
+    if pace_of(protocol) == "buffered" and buffer > scenario.cohort.size:
+        raise ScenarioError(
+            f"{kind}.buffer is {buffer}, but a cohort of {scenario.cohort.size} has only so many under way; choose at most that"
+        )
     if protocol.meeting != "averaging":
         if not isinstance(scenario.defense, Mean):
             raise ScenarioError(
@@ -139,10 +144,13 @@ def _check(scenario: Scenario) -> None:
     trim = getattr(scenario.defense, "trim", None)
     if trim is not None:
         count = trim if isinstance(trim, int) else scenario.cohort.declared
-        if 2 * count >= scenario.cohort.size:
+        size, what = scenario.cohort.size, "cohort"
+        if pace_of(protocol) == "buffered":
+            size, what = buffer, "buffer"
+        if 2 * count >= size:
             raise ScenarioError(
-                f"{type(scenario.defense).__name__} would cut {count} of {scenario.cohort.size} updates from each side and leave none; "
-                f"a cohort of {scenario.cohort.size} bears at most {(scenario.cohort.size - 1) // 2}"
+                f"{type(scenario.defense).__name__} would cut {count} of {size} updates from each side and leave none; "
+                f"a {what} of {size} bears at most {(size - 1) // 2}"
             )
 
 

@@ -22,7 +22,7 @@ from raysplit.errors import PopulationError, ScenarioError
 from raysplit.fed_server import attacks_in, meet, step_on_aggregate, sum_groups
 from raysplit.metrics.tables import Tables
 from raysplit.optimizers import State
-from raysplit.pace import arrived, carry, draw_round, paced, parked_in, replicas_stay
+from raysplit.pace import arrived, carry, draw_round, paced, parked_in, replicas_stay, spread
 from raysplit.population.cohort import Drawn, malicious_ranks
 from raysplit.population.population import Population, PopulationInfo
 from raysplit.protocols.as_published import portion_weights, published
@@ -107,6 +107,7 @@ def simulate(
         fed = scenario.training.aggregate
         if client is None:
             meeting = meet(scenario, *arrived(plan, drawn, outcome), before.client, layout.client.parameters)
+            meeting.update_norms = spread(plan, meeting.update_norms)
             client, fed_states["client"] = step_on_aggregate(
                 fed, before.client, meeting.portion, layout.client.parameters, before.fed_states.get("client"), factor
             )
@@ -119,7 +120,7 @@ def simulate(
                 fed, before.server, averaged, layout.server.parameters, before.fed_states.get("server"), factor
             )
         kept = {**before.client_states, **outcome.client_states}
-        carried = carry(scenario, plan, outcome, before.carried)
+        carried = carry(scenario, plan, outcome, before)
         state = GlobalState(round, client.cpu(), server.cpu(), server_state, kept, fed_states, carried)
         trained = sum(record.loss for record in outcome.records.values())
         diverged = not (

@@ -115,7 +115,8 @@ class HostShare:
         plan = self.plan
         if plan.resumes(position):
             client = int(plan.clients[position])
-            return self._parked[client], self._parked_states.get(client)
+            kept = self._states.get(client) if plan.client_state == "per_client" else None
+            return self._parked[client], self._parked_states.get(client, kept)
         if self.protocol.meeting == "averaging" and not plan.cached(position):
             self.traffic.count(Channel.WEIGHTS, self._portion_bytes)
         if plan.client_state == "travels":
@@ -168,6 +169,9 @@ class HostShare:
 
     def close(self) -> Outcome:
         """The share as an outcome, once all its clients have finished."""
+        for position in self.positions:
+            if self.plan.waits(position):
+                self.traffic.count(Channel.WEIGHTS, self._portion_bytes)
         self.outcome.client_sums = self.gathering.sums
         self.outcome.client_rows = self.gathering.rows
         if self.handover or self.plan.frozen:

@@ -52,7 +52,11 @@ class RoundPlan:
 
     def resumes(self, position: int) -> bool:
         """Whether a client goes on with a turn that it began in an earlier round."""
-        return self.turns is not None and bool(self.turns.done[position] > 0)
+        return self.turns is not None and not self.frozen and bool(self.turns.began[position] < self.round)
+
+    def waits(self, position: int) -> bool:
+        """Whether a client begins in this round and does not come to its first step."""
+        return self.turns is not None and not self.resumes(position) and bool(self.turns.until[position] == 0)
 
     @property
     def owed(self) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Asynchronous split learning by loss threshold (reference 1.8): what moves and what crosses the cut in states A, B and C."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -13,7 +14,7 @@ from raysplit.engine.checkpoints import read_checkpoint
 from raysplit.errors import ScenarioError
 from raysplit.models.network import build
 from raysplit.population.cohort import Cohort
-from raysplit.protocols.loss_drop import AsyncSplitFed, AsyncSplitLearning
+from raysplit.protocols.loss_drop import AsyncSplitFed, AsyncSplitLearning, state_of
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from raysplit.state import Layout
@@ -180,3 +181,14 @@ def test_resumed_in_any_state_it_gives_the_same_bits(tmp_path):
 def test_a_threshold_is_finite(kind, threshold):
     with pytest.raises(ScenarioError, match=rf"{kind.__name__}.threshold must be a finite number of nats"):
         kind(threshold)
+
+
+def test_after_a_full_round_nothing_that_was_sent_before_counts():
+    """Clients that sent before it would send other smashed data now."""
+    scenario = toy(AsyncSplitFed(NEVER), clients=12, cohort=Cohort(3), training__rounds=4)
+    carried = dict(play(scenario).state.carried)
+    assert state_of(carried) == "C" and len(carried["loss_drop/sent"]) > 0
+    carried["loss_drop/state"] = torch.tensor(0)
+    state = dataclasses.replace(play(scenario).state, carried=carried)
+    later = play(scenario.replace(**{"training.rounds": 5}), start=state)
+    assert state_of(later.state.carried) in "AB" and len(later.state.carried["loss_drop/sent"]) == 0

@@ -18,6 +18,8 @@ class Channel(str, Enum):
 
     WEIGHTS = "weights"
     """fed server → client: client portion, d_C floats"""
+    RELAYED = "relayed"
+    """first client → intermediary, ``ExtendedSplit``: the head's output, [B, …]"""
     SMASHED = "smashed"
     """client → main server: Z [B, …] and, unless U-shaped, labels [B]"""
     FEATURES = "features"
@@ -26,6 +28,8 @@ class Channel(str, Enum):
     """client → main server, U-shaped: ∂L/∂features"""
     CUT_GRADIENTS = "cut_gradients"
     """main server → client: ∂L/∂Z, per sample"""
+    RELAY_GRADIENTS = "relay_gradients"
+    """intermediary → first client, ``ExtendedSplit``: ∂L/∂ of the head's output"""
     HANDOVER = "handover"
     """client → client, or through a store: client portion and, by policy, optimiser state"""
     UPDATES = "updates"

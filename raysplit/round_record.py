@@ -13,7 +13,7 @@ from raysplit.fed_server import Meeting
 from raysplit.metrics.spread import Spread
 from raysplit.metrics.tables import Tables
 from raysplit.population.cohort import Turnout
-from raysplit.protocols.plan import Outcome, RoundPlan
+from raysplit.protocols.plan import ClientRecord, Outcome, RoundPlan
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def record_round(
 ) -> dict[str, Any]:
     """Append a round to all tables but evaluations; returns its row of ``rounds``. ``absent_samples``: of those who never trained."""
     drawn, dropped = turnout.reporting, turnout.dropped
-    records = [outcome.records[position] for position in range(plan.reporting)]
+    records = [outcome.records.get(position, ClientRecord()) for position in range(plan.reporting)]
     seen = np.array([record.samples_seen for record in records], dtype=np.int64)
     loss = np.array([record.loss for record in records])
     correct = np.array([record.correct for record in records], dtype=np.int64)

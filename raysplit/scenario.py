@@ -18,12 +18,26 @@ from raysplit.costs.stragglers import check_stragglers
 from raysplit.defenses.aggregation.aggregation import AggregationRule
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.errors import ScenarioError, nearest
+from raysplit.models.joint import joint
 from raysplit.models.network import ModelSpec, check_cut
 from raysplit.parts import part, to_json
 from raysplit.population.cohort import Cohort
+from raysplit.population.draws import Poisson, Uniform
 from raysplit.population.dropouts import Dropouts
 from raysplit.population.population import PopulationSpec
-from raysplit.protocols.protocol import ClientState, ServerState, TrainingProtocol, check_turn, waits
+from raysplit.protocols.as_published import AS_WRITTEN, published
+from raysplit.protocols.buffered import BufferedSplitFed
+from raysplit.protocols.protocol import (
+    ClientState,
+    ServerState,
+    TrainingProtocol,
+    check_pace,
+    check_turn,
+    pace_of,
+    server_turn,
+    waits,
+)
+from raysplit.protocols.topologies.topology import topology_of
 from raysplit.training import Training
 
 FORMAT = 1
@@ -124,12 +138,13 @@ def _check(scenario: Scenario) -> None:
             f"{type(scenario.model).__name__} reads packed graphs byte by byte, but Scenario.pixels is {scenario.pixels!r}; use pixels='bytes'"
         )
     check_turn(protocol)
+    check_pace(protocol)
     if getattr(scenario.model, "smashed_varies", False) and waits(protocol):
         raise ScenarioError(
             f"{kind} puts the smashed data of many clients together, but {type(scenario.model).__name__} makes them as large as the "
             "largest graph of each batch; use gin(padded=True)"
         )
-    check_cut(scenario.model, split=protocol.server != "none", u_shaped=protocol.u_shaped)
+    _check_topology(scenario)
     if scenario.client_state == "travels" and protocol.meeting != "handover":
         raise ScenarioError(
             f"Training(client_state='travels') needs a protocol with hand-over, but {kind} has none; use 'fresh' or 'per_client'"
@@ -138,9 +153,16 @@ def _check(scenario: Scenario) -> None:
         raise ScenarioError(
             f"Training(server_state='persistent') needs one shared server portion, but {kind} has replicas that are averaged; use 'fresh'"
         )
+    if scenario.server_state == "each_batch" and server_turn(protocol) != "visit":
+        raise ScenarioError(
+            f"server_state='each_batch' makes the server's optimiser anew after every visit, but {kind} has "
+            f"server_turn={server_turn(protocol)!r}; use 'fresh' or 'persistent'"
+        )
     if scenario.devices is not None:
         check_known(protocol, "virtual time", "; leave Scenario.devices out")
         check_stragglers(scenario.devices.stragglers, protocol, scenario.cohort)
+    _check_published(scenario)
+    _check_pace(scenario)
     if protocol.meeting != "averaging":
         if not isinstance(scenario.defense, Mean):
             raise ScenarioError(
@@ -154,14 +176,7 @@ def _check(scenario: Scenario) -> None:
         _check_attack(scenario, scenario.attack)
     if scenario.cohort.dropouts is not None:
         _check_dropouts(protocol, scenario.cohort.dropouts)
-    trim = getattr(scenario.defense, "trim", None)
-    if trim is not None:
-        count = trim if isinstance(trim, int) else scenario.cohort.declared
-        if 2 * count >= scenario.cohort.size:
-            raise ScenarioError(
-                f"{type(scenario.defense).__name__} would cut {count} of {scenario.cohort.size} updates from each side and leave none; "
-                f"a cohort of {scenario.cohort.size} bears at most {(scenario.cohort.size - 1) // 2}"
-            )
+    _check_trim(scenario)
 
 
 def _check_dropouts(protocol: TrainingProtocol, dropouts: Dropouts) -> None:
@@ -171,6 +186,98 @@ def _check_dropouts(protocol: TrainingProtocol, dropouts: Dropouts) -> None:
     if protocol.meeting == "handover" and dropouts.when == "after":
         raise ScenarioError(
             f"Dropouts(when='after') loses a portion on its way to a fed server, but {kind} hands portions over; use when='before'"
+        )
+
+
+def _check_topology(scenario: Scenario) -> None:
+    protocol, kind = scenario.protocol, type(scenario.protocol).__name__
+    topology, model = topology_of(protocol), type(scenario.model).__name__
+    for labels in topology.labels:
+        if labels is not None and len(labels) != scenario.model.classes:
+            raise ScenarioError(
+                f"Task.labels names the label of each class, so {model} needs {scenario.model.classes}, but there are {len(labels)}"
+            )
+    if topology.kind == "vertical" and getattr(scenario.model, "reads_bytes", False):
+        raise ScenarioError(
+            f"{kind} cuts images into blocks, but {model} reads packed graphs, which have no {topology.along}; take a model of images"
+        )
+    if topology.kind != "pair" and (protocol.meeting != "one_party" or protocol.server != "shared"):
+        raise ScenarioError(
+            f"the parties of {kind} form one site group, so it needs meeting='one_party' and server='shared', but it has "
+            f"{protocol.meeting!r} and {protocol.server!r}"
+        )
+    check_cut(joint(scenario.model, protocol), split=protocol.server != "none", u_shaped=protocol.u_shaped)
+
+
+def _check_published(scenario: Scenario) -> None:
+    protocol, kind = scenario.protocol, type(scenario.protocol).__name__
+    answers = published(protocol)
+    if answers == AS_WRITTEN:
+        return
+    if protocol.u_shaped:
+        raise ScenarioError(f"the published code of {kind} has no U-shape; leave as_published or u_shaped out")
+    if protocol.meeting not in ("averaging", "handover"):
+        raise ScenarioError(
+            f"published code is about client portions that meet, but {kind} has meeting={protocol.meeting!r}; leave published out"
+        )
+    if server_turn(protocol) != "visit" or pace_of(protocol) != "synchronous":
+        raise ScenarioError(
+            f"published code steps after every visit and waits for everybody, but {kind} has server_turn={server_turn(protocol)!r} and "
+            f"pace={pace_of(protocol)!r}; leave published out"
+        )
+    if (odd := _uneven(scenario.cohort)) is not None:
+        raise ScenarioError(f"the published code of {kind} has as many clients in every round; leave {odd} out")
+    if scenario.devices is not None:
+        raise ScenarioError(
+            f"the published code of {kind} plays clients one after another, for which virtual time cannot be given; "
+            "leave Scenario.devices or as_published out"
+        )
+    if answers.weighting == "last_aliased" and (not isinstance(scenario.defense, Mean) or scenario.attack is not None):
+        raise ScenarioError(
+            f"{kind} as published takes a mean that is none, which no rule and no attack can act on; leave defense and attack out"
+        )
+    if answers.replicas_meet == "all_collected" and scenario.training.aggregate is not None:
+        raise ScenarioError(
+            f"{kind} as published averages portions and takes no step on the average; leave Training.aggregate None"
+        )
+
+
+def _check_pace(scenario: Scenario) -> None:
+    protocol, cohort, kind = scenario.protocol, scenario.cohort, type(scenario.protocol).__name__
+    if pace_of(protocol) != "buffered":
+        return
+    if not isinstance(protocol, BufferedSplitFed):
+        raise ScenarioError(f"pace='buffered' is what BufferedSplitFed does, but {kind} is another class; use that one")
+    if protocol.buffer > cohort.size:
+        raise ScenarioError(
+            f"{kind}.buffer is {protocol.buffer}, but a cohort of {cohort.size} has only so many under way; choose at most that"
+        )
+    odd = _uneven(cohort) or ("Cohort.draw" if not isinstance(cohort.draw, Uniform) else None)
+    if odd is not None:
+        raise ScenarioError(f"{kind} keeps a whole cohort under way and fills free places uniformly; leave {odd} out")
+
+
+def _uneven(cohort: Cohort) -> str | None:
+    """What would make rounds of different sizes, if anything does."""
+    if cohort.dropouts is not None:
+        return "Cohort.dropouts"
+    if cohort.available is not None:
+        return "Cohort.available"
+    return "Cohort.draw=Poisson()" if isinstance(cohort.draw, Poisson) else None
+
+
+def _check_trim(scenario: Scenario) -> None:
+    trim = getattr(scenario.defense, "trim", None)
+    if trim is None:
+        return
+    size, what = scenario.cohort.size, "cohort"
+    if isinstance(scenario.protocol, BufferedSplitFed):
+        size, what = scenario.protocol.buffer, "buffer"
+    count = trim if isinstance(trim, int) else scenario.cohort.declared_among(size)
+    if 2 * count >= size:
+        raise ScenarioError(
+            f"{type(scenario.defense).__name__} would cut {count} of {size} updates from each side and leave none; "
+            f"a {what} of {size} bears at most {(size - 1) // 2}"
         )
 
 
@@ -198,6 +305,8 @@ def channels_of(protocol: TrainingProtocol) -> list[Channel]:
     present = {
         Channel.WEIGHTS: averaging,
         Channel.UPDATES: averaging,
+        Channel.RELAYED: topology_of(protocol).kind == "extended",
+        Channel.RELAY_GRADIENTS: topology_of(protocol).kind == "extended",
         Channel.SMASHED: split,
         Channel.CUT_GRADIENTS: split,
         Channel.FEATURES: split and protocol.u_shaped,

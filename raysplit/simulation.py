@@ -21,15 +21,17 @@ from raysplit.costs.clock import Clock
 from raysplit.defenses.aggregation.aggregation import roots_of
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.engine.checkpoints import write_checkpoint
-from raysplit.engine.engine import Engine, RoundStart
+from raysplit.engine.engine import ClientScores, Engine, RoundStart
 from raysplit.errors import PopulationError, ScenarioError
 from raysplit.fed_server import attacks_in, meet, step_on_aggregate, sum_groups
 from raysplit.metrics.tables import Tables
+from raysplit.pace import arrived, carry, paced, parked_in, replicas_stay, spread, turnout_of
 from raysplit.personal import keep_portions
 from raysplit.population.cohort import Drawn, Turnout, Turnouts
 from raysplit.population.population import Population, PopulationInfo
+from raysplit.protocols.as_published import portion_weights, published
 from raysplit.protocols.plan import Outcome, RoundPlan, cut_groups
-from raysplit.protocols.visits import steps_per_epoch
+from raysplit.protocols.visits import handover_order, steps_per_epoch
 from raysplit.round_record import Evaluated, record_evaluation, record_round
 from raysplit.scenario import Scenario
 from raysplit.state import GlobalState, Layout
@@ -95,16 +97,23 @@ def simulate(
     for round in range(progress.state.round + 1, rounds + 1):
         began = time.perf_counter()
         before = progress.state
-        turnout = turnouts.of(round)
+        turnout = turnout_of(scenario, turnouts, round, before.carried)
         plan = make_plan(scenario, population, round, turnout)
         late = None if clock is None or not len(plan.clients) else clock.late(plan)
         if late is not None:
             turnout = late.without(turnout)
             plan = make_plan(scenario, population, round, turnout)
+        plan = paced(scenario, plan, before.carried)
         drawn = turnout.reporting
-        own = _of_cohort(before.client_portions, plan)
-        kept_states = _of_cohort(before.client_states, plan)
-        start = RoundStart(before.client, before.server, before.server_state, kept_states, own)
+        start = RoundStart(
+            before.client,
+            before.server,
+            before.server_state,
+            _of_cohort(before.client_states, plan),
+            _of_cohort(before.client_portions, plan),
+            *parked_in(plan, before.carried),
+            before.carried if replicas_stay(scenario.protocol) else {},
+        )
         outcome = engine.train(plan, start) if len(plan.clients) else _passed_over(before)
         meeting = None
         client, portions, memory = outcome.client_vector, before.client_portions, before.defense
@@ -116,11 +125,13 @@ def simulate(
             client, (portions, moved) = before.client, keep_portions(before, plan, outcome)
         elif client is None:
             root = _root_portion(scenario, population, engine, before, round) if plan.rows else None
+            here = arrived(plan, drawn, outcome)
             try:
-                meeting = meet(scenario, plan, drawn, outcome, before.client, layout.client.parameters, memory, root)
+                meeting = meet(scenario, *here, before.client, layout.client.parameters, memory, root)
             except ScenarioError as error:
                 raise _with_remedy(error, scenario, plan) from error
             memory = meeting.memory
+            meeting.update_norms = spread(plan, meeting.update_norms)
             client, fed_states["client"] = step_on_aggregate(
                 fed, before.client, meeting.portion, layout.client.parameters, before.fed_states.get("client"), factor
             )
@@ -133,7 +144,10 @@ def simulate(
                 fed, before.server, averaged, layout.server.parameters, before.fed_states.get("server"), factor
             )
         kept = {**before.client_states, **outcome.client_states}
-        state = GlobalState(round, client.cpu(), server.cpu(), server_state, kept, fed_states, portions, memory)
+        carried = carry(scenario, plan, outcome, before)
+        state = GlobalState(
+            round, client.cpu(), server.cpu(), server_state, kept, fed_states, portions, memory, carried
+        )
         trained = sum(record.loss for record in outcome.records.values())
         diverged = not (
             math.isfinite(trained)
@@ -142,10 +156,12 @@ def simulate(
         )
         evaluated = None
         if round % scenario.evaluation.every == 0 or round == rounds or diverged:
-            own_portions = state.client_portions if scenario.protocol.meeting == "personal" else None
-            evaluated = Evaluated.of(engine.evaluate(judges, state.client, state.server, own_portions))
+            tested = [outcome.tests[position] for position in sorted(outcome.tests)]
+            own = state.client_portions if scenario.protocol.meeting == "personal" else None
+            scores = ClientScores.joined(tested) if tested else engine.evaluate(judges, state.client, state.server, own)
+            evaluated = Evaluated.of(scores)
         seconds = time.perf_counter() - began
-        attacked = attacks_in(scenario, round, drawn) is not None
+        attacked = meeting is not None and meeting.attack is not None
         norm = float((state.client - before.client if moved is None else moved).norm())
         if evaluated is not None:
             record_evaluation(tables, round, evaluated, diverged)
@@ -191,8 +207,6 @@ def make_plan(scenario: Scenario, population: Population, round: int, turnout: T
         )
     if scenario.protocol.meeting == "one_party" and len(clients):
         clients, samples = np.zeros(1, dtype=np.int64), samples.sum(keepdims=True)
-    weights = samples.astype(np.float64)
-    weights[len(clients) - lost :] = 0
     steps = np.array([steps_per_epoch(int(n), training.batch_size) for n in samples], dtype=np.int64)
     rows = not isinstance(scenario.defense, Mean) or attacks_in(scenario, round, drawn) is not None
     rows = rows or scenario.protocol.meeting == "personal"
@@ -203,7 +217,7 @@ def make_plan(scenario: Scenario, population: Population, round: int, turnout: T
         cohort=drawn.clients,
         samples=samples.astype(np.int64),
         steps=steps * training.local_epochs,
-        weights=weights / weights.sum(),
+        weights=_weights(scenario, round, samples, lost),
         groups=cut_groups(samples, scenario.group_count),
         rows=rows,
         client_lr=training.client_lr_at(round),
@@ -213,6 +227,17 @@ def make_plan(scenario: Scenario, population: Population, round: int, turnout: T
         batch_size=training.batch_size,
         lost=lost,
     )
+
+
+def _weights(scenario: Scenario, round: int, samples: np.ndarray, lost: int) -> np.ndarray:
+    """With which weights client portions are summed, float64 [n]: 0 for the last ``lost`` clients."""
+    counted = samples.astype(np.float64)
+    counted[len(samples) - lost :] = 0
+    weighting = published(scenario.protocol).weighting
+    if weighting == "samples":
+        return portion_weights(weighting, counted, -1)
+    last = int(handover_order(scenario.protocol, scenario.seed, round, len(samples))[-1])
+    return portion_weights(weighting, counted, last)
 
 
 def _root_portion(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from raysplit.models.flat import FlatPortion, digest
+from raysplit.models.joint import joint
 from raysplit.models.network import build, cut
 from raysplit.optimizers import State
 from raysplit.scenario import Scenario
@@ -19,7 +20,8 @@ class GlobalState:
     ``server_state``: the shared server portion's optimiser; ``client_states``: kept client optimisers by client id;
     ``fed_states``: the optimisers on the aggregated "client" and "server" portions. ``client_portions``: where clients keep portions
     of their own, those of all clients that ever trained, by id; ``client`` is then the initial one, with which others begin.
-    ``defense``: the aggregation rule's memory.
+    ``defense``: the aggregation rule's memory. ``carried``: what an asynchronous or published protocol remembers besides, as tensors
+    by name (``pace.py``).
     """
 
     round: int
@@ -30,15 +32,17 @@ class GlobalState:
     fed_states: dict[str, State] = field(default_factory=dict)
     client_portions: dict[int, torch.Tensor] = field(default_factory=dict)
     defense: State = field(default_factory=dict)
+    carried: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 class Layout:
     """How flat portions map to the named tensors of the network: for checkpoints, digests and rules' parameter boundary."""
 
     def __init__(self, scenario: Scenario) -> None:
-        network = build(scenario.model, scenario.seed, scenario.training.dtype)
+        model = joint(scenario.model, scenario.protocol)
+        network = build(model, scenario.seed, scenario.training.dtype)
         split = scenario.protocol.server != "none"
-        portions = cut(network, scenario.model, split, scenario.protocol.u_shaped)
+        portions = cut(network, model, split, scenario.protocol.u_shaped)
         self.client = FlatPortion(portions.client)
         self.server = FlatPortion(portions.server)
 

@@ -276,4 +276,4 @@ def _hosts_of(plan: RoundPlan, groups: dict[int, list[int]]) -> dict[int, int]:
 
 def _visits_owed(plan: RoundPlan, groups: dict[int, list[int]]) -> dict[int, int]:
     """Visits that each host has still to make; once it owes none it may hang up."""
-    return {host: sum(int(plan.steps[p]) for g in theirs for p in plan.groups[g]) for host, theirs in groups.items()}
+    return {host: sum(int(plan.owed[p]) for g in theirs for p in plan.groups[g]) for host, theirs in groups.items()}

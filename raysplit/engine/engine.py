@@ -25,6 +25,11 @@ class RoundStart:
     server_state: State | None
     client_states: dict[int, State]
     client_portions: dict[int, torch.Tensor] = field(default_factory=dict)
+    parked: dict[int, torch.Tensor] = field(default_factory=dict)
+    """client id → portion [d] of those whose turn began in an earlier round"""
+    parked_states: dict[int, State] = field(default_factory=dict)
+    carried: dict[str, torch.Tensor] = field(default_factory=dict)
+    """what server replicas that outlive a round go on from"""
 
 
 @dataclass(frozen=True)

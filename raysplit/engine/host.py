@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import resource
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -12,8 +12,10 @@ from torch.nn import functional
 
 from raysplit.channels import Channel, Tap
 from raysplit.engine.engine import ClientScores, RoundStart
+from raysplit.models.joint import joint
 from raysplit.models.network import Portions, build, cut
 from raysplit.population.population import Population, Samples
+from raysplit.protocols.as_published import published
 from raysplit.protocols.client_side import (
     ClientStart,
     DirectLink,
@@ -22,10 +24,14 @@ from raysplit.protocols.client_side import (
     train_unsplit,
     visit_server,
 )
+from raysplit.protocols.collected import CollectedReplicas
 from raysplit.protocols.main_server import open_server
 from raysplit.protocols.parties import ClientSeat, ServerSeat
 from raysplit.protocols.plan import Outcome, RoundPlan
 from raysplit.protocols.protocol import waits
+from raysplit.protocols.server_side import MainServerSide, ServerSide
+from raysplit.protocols.topologies.site import play_site
+from raysplit.protocols.topologies.topology import topology_of
 from raysplit.protocols.visits import Visit, batch_indices, parallel_visits
 from raysplit.scenario import Scenario
 from raysplit.threads import pin_threads
@@ -44,15 +50,17 @@ class Host:
         self.device = torch.device(device)
         self.taps = taps
         self.population: Population = scenario.population.open()
-        network = build(scenario.model, scenario.seed, scenario.training.dtype).to(self.device)
+        self._model = joint(scenario.model, scenario.protocol)
+        network = build(self._model, scenario.seed, scenario.training.dtype).to(self.device)
         self._network = network
         self._client_seats: list[ClientSeat] = []
         self._server_seats: list[ServerSeat] = []
+        self._examiner: Host | None = None
         self._cache: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def _portions(self) -> Portions:
         protocol = self.scenario.protocol
-        return cut(copy.deepcopy(self._network), self.scenario.model, protocol.server != "none", protocol.u_shaped)
+        return cut(copy.deepcopy(self._network), self._model, protocol.server != "none", protocol.u_shaped)
 
     def client_seats(self, count: int) -> list[ClientSeat]:
         while len(self._client_seats) < count:
@@ -75,20 +83,51 @@ class Host:
         """Play ``groups`` of a round with the main server, if there is one, in this process (``colocated``)."""
         protocol = self.scenario.protocol
         ahead = self._ahead(plan, groups, 1)
-        share = self._share(plan, groups, start, seats=ahead)
+        server: MainServerSide | None = None
+        tests: dict[int, ClientScores] = {}
+
+        def test(position: int, portion: torch.Tensor) -> None:
+            standing = server.standing() if isinstance(server, ServerSide) else torch.zeros(0)
+            tests[position] = self._examine(int(plan.clients[position]), portion, standing)
+
+        tested = published(protocol).tested == "in_training"
+        share = self._share(plan, groups, start, ahead, trained=test if tested else None)
+        share.outcome.tests = tests
         if protocol.server == "none":
             train_unsplit(share, lambda p, step: self._batch(plan, p, step))
             return self._done(share)
+        if topology_of(protocol).kind != "pair":
+            return self._train_site(plan, share, start)
         vector = start.server.to(self.device)
-        server = open_server(protocol, plan, self.server_seats(1), vector, start.server_state, list(groups))
+        collected = None
+        if protocol.server == "replicas" and published(protocol).replicas_meet == "all_collected":
+            collected = CollectedReplicas(plan.clients, self.population.info.clients, vector, start.carried)
+        seats = self.server_seats(1)
+        server = open_server(protocol, plan, seats, vector, start.server_state, list(groups), collected)
         visits = self.visits(plan, groups, ahead)
         visit_server(share, visits, lambda p, step: self._batch(plan, p, step), DirectLink(server), ahead)
         outcome = self._done(share)
         if protocol.server == "shared":
             outcome.server_vector, outcome.server_state = server.shared_result()
+        elif collected is not None:
+            outcome.server_vector, outcome.carried = collected.average, collected.carried()
+            count_replicas(outcome, len(share.positions), start.server)
         else:
             outcome.server_sums = server.replica_sums()
             count_replicas(outcome, sum(p < plan.reporting for p in share.positions), start.server)
+        return outcome
+
+    def _train_site(self, plan: RoundPlan, share: HostShare, start: RoundStart) -> Outcome:
+        """Parties other than clients and a server: this host plays them all."""
+        server = self.server_seats(1)[0]
+        kept = start.server_state if plan.server_state == "persistent" else None
+        server.enter(start.server.to(self.device), kept, plan.server_lr)
+        scenario = self.scenario
+        play_site(
+            share, topology_of(scenario.protocol), scenario.model, server, lambda p, step: self._batch(plan, p, step)
+        )
+        outcome = self._done(share)
+        outcome.server_vector, outcome.server_state = server.flat.vector.clone(), server.state()
         return outcome
 
     def visit(self, plan: RoundPlan, groups: Sequence[int], start: RoundStart, link: ServerLink, ahead: int) -> Outcome:
@@ -102,19 +141,35 @@ class Host:
     def visits(self, plan: RoundPlan, groups: Sequence[int], ahead: int) -> list[Visit]:
         """The visits of these groups' clients to the main server, in the order in which this host makes them."""
         mine = sorted(p for group in groups for p in plan.groups[group])
-        if self.scenario.protocol.server == "replicas":
+        protocol = self.scenario.protocol
+        if protocol.server == "replicas" and protocol.order == "parallel":
             return parallel_visits(mine, plan.steps, ahead)
         members = set(mine)
-        return [visit for visit in plan.visits(self.scenario.protocol) if visit.position in members]
+        return [visit for visit in plan.visits(protocol) if visit.position in members]
 
     def _ahead(self, plan: RoundPlan, groups: Sequence[int], ahead: int) -> int:
         """Steps under way: all of this host's clients where the server waits for everybody, or it would wait for ever."""
         return sum(len(plan.groups[group]) for group in groups) if waits(self.scenario.protocol) else ahead
 
-    def _share(self, plan: RoundPlan, groups: Sequence[int], start: RoundStart, seats: int) -> HostShare:
+    def _examine(self, client: int, portion: torch.Tensor, server: torch.Tensor) -> ClientScores:
+        """A client's test set judged by portions that stand now, without touching the seats that train."""
+        if self._examiner is None:
+            self._examiner = Host(self.scenario, str(self.device))
+        return self._examiner.evaluate(np.array([client]), portion, server)
+
+    def _share(
+        self,
+        plan: RoundPlan,
+        groups: Sequence[int],
+        start: RoundStart,
+        seats: int,
+        trained: Callable[[int, torch.Tensor], None] | None = None,
+    ) -> HostShare:
         self._cache.clear()
-        begin = ClientStart(start.client.to(self.device), start.client_states, start.client_portions)
-        return HostShare(self.scenario.protocol, plan, groups, self.client_seats(seats), begin, self.taps)
+        begin = ClientStart(
+            start.client.to(self.device), start.client_states, start.client_portions, start.parked, start.parked_states
+        )
+        return HostShare(self.scenario.protocol, plan, groups, self.client_seats(seats), begin, self.taps, trained)
 
     def _done(self, share: HostShare) -> Outcome:
         self._cache.clear()
@@ -125,8 +180,9 @@ class Host:
             self._cache[position] = self._samples(plan, position)
         x, y = self._cache[position]
         samples, size = int(plan.samples[position]), self.scenario.training.batch_size
-        chosen = batch_indices(plan.seed, plan.round, int(plan.clients[position]), step, samples, size)
-        if step == plan.steps[position] - 1:
+        round = plan.batch_round(position)
+        chosen = batch_indices(plan.seed, round, int(plan.clients[position]), step, samples, size)
+        if step == plan.until(position) - 1:
             del self._cache[position]
         if chosen is not None:
             index = torch.from_numpy(chosen)

@@ -270,6 +270,11 @@ class RayEngine:
         # Kept for many rounds; views would hold this round's whole outcome in Ray's store.
         for client, kept in outcome.client_states.items():
             outcome.client_states[client] = {name: tensor.clone() for name, tensor in kept.items()}
+        outcome.carried = {name: tensor.clone() for name, tensor in outcome.carried.items()}
+        for client, portion in outcome.parked.items():
+            outcome.parked[client] = portion.clone()
+        for client, kept in outcome.parked_states.items():
+            outcome.parked_states[client] = {name: tensor.clone() for name, tensor in kept.items()}
         return outcome
 
 

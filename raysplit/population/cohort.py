@@ -142,7 +142,7 @@ class Turnouts:
         self._cohort, self._seed = cohort, seed
         self._clients = population.info.clients
         cohort.check(self._clients, population.info.name)
-        self._ranks = malicious_ranks(seed, self._clients)
+        self.ranks = malicious_ranks(seed, self._clients)
         self._samples = cache(lambda: population.train_sizes(np.arange(self._clients, dtype=np.int64)))
         self._present = None if cohort.available is None else cohort.available.presence(self._clients)
 
@@ -150,7 +150,7 @@ class Turnouts:
         """Who takes part in a round (1-based)."""
         cohort = self._cohort
         present = None if self._present is None else self._present(round)
-        drawn = draw(cohort, self._seed, round, self._ranks, Crowd(self._clients, self._samples, present))
+        drawn = draw(cohort, self._seed, round, self.ranks, Crowd(self._clients, self._samples, present))
         failed = np.zeros(len(drawn.clients), dtype=bool)
         if cohort.dropouts is not None:
             failed = cohort.dropouts.fail(self._seed, round, drawn.clients)

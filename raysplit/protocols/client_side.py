@@ -16,12 +16,13 @@ import torch
 
 from raysplit.channels import Channel, Message, Tap, Traffic, pass_taps
 from raysplit.optimizers import State
+from raysplit.protocols.as_published import published
 from raysplit.protocols.parties import ClientSeat
 from raysplit.protocols.plan import ClientRecord, Outcome, RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.seating import Gathering, Seating
 from raysplit.protocols.server_side import MainServerSide, Reply
-from raysplit.protocols.visits import Visit
+from raysplit.protocols.visits import Visit, handover_order
 
 Batch = Callable[[int, int], tuple[torch.Tensor, torch.Tensor]]
 """(cohort position, step) → x [B, C, H, W], y [B]"""
@@ -62,6 +63,9 @@ class ClientStart(NamedTuple):
     vector: torch.Tensor
     states: dict[int, State]
     portions: dict[int, torch.Tensor]
+    parked: dict[int, torch.Tensor] = {}  # noqa: RUF012 - never changed
+    """client id → the portion [d] with which it goes on, where its turn began in an earlier round"""
+    parked_states: dict[int, State] = {}  # noqa: RUF012
 
 
 class ClientFailure(RuntimeError):
@@ -90,8 +94,13 @@ class HostShare:
         seats: list[ClientSeat],
         start: ClientStart,
         taps: tuple[Tap, ...] = (),
+        trained: Callable[[int, torch.Tensor], None] | None = None,
     ) -> None:
-        self.protocol, self.plan, self.taps = protocol, plan, taps
+        """``trained``: told of every client that has taken its last step, with the portion with which it began."""
+        self.protocol, self.plan, self.taps, self._trained = protocol, plan, taps, trained
+        self._learner = -1  # the only one that learns, where a client stops when it is handed a portion
+        if published(protocol).client_learns == "until_handed_over" and plan.round == 1:
+            self._learner = int(handover_order(protocol, plan.seed, 1, len(plan.clients))[0])
         self.positions = sorted(p for group in groups for p in plan.groups[group])
         orders = plan.summing_orders(protocol)
         self.handover = protocol.meeting == "handover"
@@ -99,7 +108,7 @@ class HostShare:
         self.gathering = Gathering({g: orders[g] for g in groups}, torch.from_numpy(plan.weights), plan.rows)
         self.traffic = Traffic()
         self.outcome = Outcome.empty()
-        self._vector, states, self._portions = start
+        self._vector, states, self._portions, self._parked, self._parked_states = start
         self._states = dict(states)
         self._each_batch = self.handover and protocol.order == "interleaved"
         self._travelling: State | None = None
@@ -108,7 +117,10 @@ class HostShare:
     def _start(self, position: int) -> tuple[torch.Tensor, State | None]:
         plan = self.plan
         client = int(plan.clients[position])
-        if self.protocol.meeting == "averaging":
+        if plan.resumes(position):
+            kept = self._states.get(client) if plan.client_state == "per_client" else None
+            return self._parked[client], self._parked_states.get(client, kept)
+        if self.protocol.meeting == "averaging" and not plan.cached(position):
             self.traffic.count(Channel.WEIGHTS, self._portion_bytes)
         vector = self._portions.get(client, self._vector)
         if plan.client_state == "travels":
@@ -118,15 +130,23 @@ class HostShare:
         return vector, None
 
     def ends(self, visit: Visit) -> bool:
-        """Whether the client gets up after this visit: it was its last, or the portion is handed over batch by batch."""
-        return self._each_batch or visit.step == self.plan.steps[visit.position] - 1
+        """Whether the client gets up after this visit: it was its last of this round, or the portion is handed over batch by batch."""
+        return self._each_batch or visit.step == self.plan.until(visit.position) - 1
 
     def record(self, position: int) -> ClientRecord:
         return self.outcome.records.setdefault(position, ClientRecord())
 
     def finish(self, position: int) -> None:
         """A client's turn is over: its portion goes to the fed server, on to the next client, or stays with it."""
+        if self._trained is not None:
+            self._trained(position, self._vector)
         seat = self.seating.leave(position)
+        if self.plan.frozen:  # what its forward passes did to BatchNorm's statistics is forgotten too
+            if self.handover and not self.plan.cached(position):
+                self.traffic.count(
+                    Channel.HANDOVER, self._portion_bytes
+                )  # it had to get the portion; it changed nothing
+            return
         if self.plan.client_state == "per_client":
             client = int(self.plan.clients[position])
             self._states[client] = self.outcome.client_states[client] = seat.state()
@@ -145,11 +165,27 @@ class HostShare:
             self.traffic.count(Channel.UPDATES, self._portion_bytes)
         self.gathering.put(position, seat.flat.vector)
 
+    def learns(self, position: int) -> bool:
+        """Whether cut gradients move this client's portion."""
+        if published(self.protocol).client_learns == "until_handed_over":
+            return position == self._learner
+        return not self.plan.frozen
+
+    def park(self, position: int) -> None:
+        """A client's turn goes on in a later round: its portion and optimiser state wait for it."""
+        seat = self.seating.leave(position)
+        client = int(self.plan.clients[position])
+        self.outcome.parked[client] = seat.flat.vector.clone()
+        self.outcome.parked_states[client] = seat.state()
+
     def close(self) -> Outcome:
         """The share as an outcome, once all its clients have finished."""
+        for position in self.positions:
+            if self.plan.waits(position):
+                self.traffic.count(Channel.WEIGHTS, self._portion_bytes)
         self.outcome.client_sums = self.gathering.sums
         self.outcome.client_rows = self.gathering.rows
-        if self.handover:
+        if self.handover or self.plan.frozen:
             self.outcome.client_vector = self._vector
         for channel in self.traffic.messages:
             counts = (self.traffic.messages[channel], self.traffic.bytes[channel], self.traffic.label_bytes[channel])
@@ -158,6 +194,8 @@ class HostShare:
 
     def through(self, channel: Channel, visit: Visit, tensor: torch.Tensor, y: torch.Tensor | None = None) -> Message:
         """Count a message between a client and the main server and let it through the taps."""
+        if not self.plan.crosses(channel, visit.position):
+            return Message(channel, self.plan.round, int(self.plan.clients[visit.position]), visit.step, tensor, y)
         labels = 0 if y is None else y.numel() * LABEL_BYTES
         self.traffic.count(channel, tensor.numel() * tensor.element_size(), labels)
         client = int(self.plan.clients[visit.position])
@@ -177,7 +215,7 @@ def train_unsplit(share: HostShare, batch: Batch) -> None:
                 record.add(loss, correct, len(y))
             share.finish(position)
         except Exception as error:
-            raise _failure(share, position, error) from error
+            raise failure_of(share, position, error) from error
 
 
 def visit_server(share: HostShare, visits: Sequence[Visit], batch: Batch, link: ServerLink, ahead: int) -> None:
@@ -202,14 +240,18 @@ def visit_server(share: HostShare, visits: Sequence[Visit], batch: Batch, link: 
             sent = share.through(Channel.FEATURE_GRADIENTS, visit, gradient)
             link.send_feature_gradients(visit, sent.tensor)
             return
-        seat.backward(message.tensor)
+        if share.learns(visit.position):
+            seat.backward(message.tensor)
+        else:
+            seat.discard()
         y = labels.pop(visit.position)
         if reply.score is not None:
             share.record(visit.position).add(reply.score.loss, reply.score.correct, len(y))
         under_way.remove(visit)
         busy.discard(visit.position)
         if share.ends(visit):
-            share.finish(visit.position)
+            end = share.finish if share.plan.finishes(visit.position) else share.park
+            end(visit.position)
 
     try:
         for visit in visits:
@@ -218,7 +260,10 @@ def visit_server(share: HostShare, visits: Sequence[Visit], batch: Batch, link: 
             position = visit.position
             x, y = batch(visit.position, visit.step)
             seat = share.seating.sit(visit.position, busy.__contains__)
-            seat.begin(share.plan.seed, share.plan.round, int(share.plan.clients[position]), visit.step)
+            drawn_in = share.plan.batch_round(
+                position
+            )  # with the batches come their masks: what is sent again is the same
+            seat.begin(share.plan.seed, drawn_in, int(share.plan.clients[position]), visit.step)
             z = seat.forward(x)
             message = share.through(Channel.SMASHED, visit, z, None if u_shaped else y)
             link.send_smashed(visit, message.tensor, message.labels)
@@ -230,10 +275,11 @@ def visit_server(share: HostShare, visits: Sequence[Visit], batch: Batch, link: 
     except (ConnectionError, EOFError):
         raise
     except Exception as error:
-        raise _failure(share, position, error) from error
+        raise failure_of(share, position, error) from error
 
 
-def _failure(share: HostShare, position: int, error: Exception) -> ClientFailure:
+def failure_of(share: HostShare, position: int, error: Exception) -> ClientFailure:
+    """What went wrong at the client at ``position``, for whoever reads it elsewhere."""
     client = int(share.plan.clients[position]) if position >= 0 else -1
     why = f"{type(error).__name__}: {error}"
     return ClientFailure(share.plan.round, client, why, traceback.format_exc())

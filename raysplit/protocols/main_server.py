@@ -6,6 +6,7 @@ import torch
 
 from raysplit.optimizers import State
 from raysplit.protocols.batched_server import BatchedServer
+from raysplit.protocols.collected import CollectedReplicas
 from raysplit.protocols.parties import ServerSeat
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol, server_turn
@@ -20,11 +21,13 @@ def open_server(
     vector: torch.Tensor,
     state: State | None,
     groups: list[int],
+    collected: CollectedReplicas | None = None,
 ) -> MainServerSide:
-    """The main server of a round. ``vector`` [d], ``state``: with what it begins; ``groups``: the client groups that it serves."""
+    """The main server of a round. ``vector`` [d], ``state``: with what it begins; ``groups``: the client groups that it serves;
+    ``collected``: replicas that outlive a round."""
     turn = server_turn(protocol)
     if turn == "visit":
-        return ServerSide(protocol, plan, seats, vector, state, groups)
+        return ServerSide(protocol, plan, seats, vector, state, groups, collected)
     if turn == "mean_gradients":
         return MeanGradientServer(protocol, plan, seats[0], vector, state)
     if turn == "server_first":

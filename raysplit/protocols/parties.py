@@ -51,6 +51,10 @@ class Seat:
     def state(self) -> State:
         return copied_state(self._state, self.flat.trainable)
 
+    def forget(self) -> None:
+        """The optimiser is made anew: its next step is a first one."""
+        self._state = {}
+
     def zero_grad(self) -> None:
         for parameter in self.flat.trainable:
             parameter.grad = None
@@ -100,6 +104,10 @@ class ClientSeat(Seat):
         self._z.backward(cut_gradients)  # type: ignore[no-untyped-call]
         self._z = None
         self.step()
+
+    def discard(self) -> None:
+        """No gradient comes back: let go of what the forward pass kept."""
+        self._z = None
 
 
 class ServerSeat(Seat):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 
+from raysplit.channels import Channel
 from raysplit.optimizers import State
 from raysplit.protocols.protocol import ClientState, ServerState, TrainingProtocol
+from raysplit.protocols.turns import Turns
 from raysplit.protocols.visits import Visit, completion_order, shared_visits
 
 
@@ -19,7 +22,7 @@ class RoundPlan:
 
     ``groups``: cohort positions of each client group, the unit of work and of partial sums. ``rows``: gather every client
     portion instead of partial sums. ``lost``: so many clients, the last positions, train but their portions never arrive; their
-    weights are 0.
+    weights are 0. ``turns``: where clients do not all take a whole turn (asynchronous protocols); None: they do.
     """
 
     round: int
@@ -37,14 +40,54 @@ class RoundPlan:
     server_state: ServerState
     batch_size: int | None = None
     lost: int = 0
+    turns: Turns | None = None
 
     @property
     def reporting(self) -> int:
-        """How many clients' portions arrive: those at the positions below."""
+        """How many clients' portions arrive: those at the positions below; with ``turns`` those of them who finish."""
         return len(self.clients) - self.lost
+
+    def batch_round(self, position: int) -> int:
+        """The round in which a client drew the batches that it trains on now."""
+        return self.round if self.turns is None else int(self.turns.began[position])
+
+    def until(self, position: int) -> int:
+        """The step before which a client's turn ends in this round; ``steps`` where it finishes."""
+        return int(self.steps[position] if self.turns is None else self.turns.until[position])
+
+    def finishes(self, position: int) -> bool:
+        return self.until(position) == int(self.steps[position])
+
+    def resumes(self, position: int) -> bool:
+        """Whether a client goes on with a turn that it began in an earlier round."""
+        return self.turns is not None and not self.frozen and bool(self.turns.began[position] < self.round)
+
+    def waits(self, position: int) -> bool:
+        """Whether a client begins in this round and does not come to its first step."""
+        return self.turns is not None and not self.resumes(position) and bool(self.turns.until[position] == 0)
+
+    @property
+    def owed(self) -> np.ndarray:
+        """Visits that each client makes in this round: int64 [n]."""
+        return self.steps if self.turns is None else self.turns.until - self.turns.done
+
+    @property
+    def frozen(self) -> bool:
+        """Whether client portions stay as they are in this round: the server alone learns."""
+        return self.turns is not None and self.turns.frozen
+
+    def cached(self, position: int) -> bool:
+        """Whether the server uses the smashed data that this client sent in ``batch_round``: the client does nothing."""
+        return self.turns is not None and bool(self.turns.cached[position])
+
+    def crosses(self, channel: Channel, position: int) -> bool:
+        """Whether messages of a client cross ``channel`` in this round."""
+        return not self.cached(position) and not (self.frozen and channel is Channel.CUT_GRADIENTS)
 
     def visits(self, protocol: TrainingProtocol) -> list[Visit]:
         """All visits to a shared server portion, in the order in which they are served."""
+        if self.turns is not None and self.turns.schedule is not None:
+            return list(self.turns.schedule)
         return shared_visits(protocol, self.seed, self.round, self.steps)
 
     def summing_orders(self, protocol: TrainingProtocol) -> dict[int, list[int]]:
@@ -56,7 +99,7 @@ class RoundPlan:
         group_of = {position: group for group, positions in enumerate(self.groups) for position in positions}
         orders: dict[int, list[int]] = {group: [] for group in range(len(self.groups))}
         for position in completion_order(self.visits(protocol)):
-            if position < self.reporting:
+            if position < self.reporting and self.finishes(int(position)):
                 orders[group_of[int(position)]].append(int(position))
         return orders
 
@@ -110,6 +153,13 @@ class Outcome:
     records: dict[int, ClientRecord]
     traffic: dict[str, tuple[int, int, int]]
     """channel → messages, bytes, label bytes"""
+    parked: dict[int, torch.Tensor] = field(default_factory=dict)
+    """client id → its portion [d], where its turn goes on in a later round"""
+    parked_states: dict[int, State] = field(default_factory=dict)
+    tests: dict[int, Any] = field(default_factory=dict)
+    """position → ``ClientScores`` of a client tested while the round trains (docs/as-published.md)"""
+    carried: dict[str, torch.Tensor] = field(default_factory=dict)
+    """what the next round must know of the server replicas, where they outlive a round"""
 
     @staticmethod
     def empty() -> Outcome:
@@ -122,6 +172,10 @@ class Outcome:
         self.client_states.update(other.client_states)
         self.server_sums.update(other.server_sums)
         self.records.update(other.records)
+        self.tests.update(other.tests)
+        self.carried.update(other.carried)
+        self.parked.update(other.parked)
+        self.parked_states.update(other.parked_states)
         self.client_vector = other.client_vector if other.client_vector is not None else self.client_vector
         self.server_vector = other.server_vector if other.server_vector is not None else self.server_vector
         self.server_state = other.server_state if other.server_state is not None else self.server_state

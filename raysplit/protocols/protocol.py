@@ -14,7 +14,7 @@ Meeting = Literal["one_party", "averaging", "handover", "personal"]
 ServerPortion = Literal["none", "replicas", "shared"]
 Order = Literal["parallel", "client_major", "interleaved"]
 ClientState = Literal["fresh", "per_client", "travels"]
-ServerState = Literal["fresh", "persistent"]
+ServerState = Literal["fresh", "persistent", "each_batch"]
 ServerTurn = Literal["visit", "step", "round", "mean_gradients", "server_first"]
 """When one shared server portion steps, and on what. A finer answer than the four, read where a protocol gives it:
 
@@ -23,6 +23,8 @@ ServerTurn = Literal["visit", "step", "round", "mean_gradients", "server_first"]
 client's batch of a step index has come: ``mean_gradients`` sends clients a common cut gradient, ``server_first`` trains the
 portion on all of the step's smashed data before it sends any.
 """
+Pace = Literal["synchronous", "loss_drop", "buffered"]
+"""Who waits for whom: everybody for the whole cohort, unless the protocol says otherwise (``pace.py``)."""
 
 
 @runtime_checkable
@@ -93,3 +95,36 @@ def check_turn(protocol: TrainingProtocol) -> None:
         raise ScenarioError(
             f"{kind}.server_turn={turn!r} needs the labels at the main server, but {kind} is U-shaped; use server_turn 'step' or u_shaped=False"
         )
+
+
+def pace_of(protocol: TrainingProtocol) -> Pace:
+    """Who waits for whom: an answer that a protocol may leave out, and then everybody waits for the whole cohort."""
+    pace: Pace = getattr(protocol, "pace", "synchronous")
+    return pace
+
+
+def check_pace(protocol: TrainingProtocol) -> None:
+    """Raise ``ScenarioError`` where a protocol's ``pace`` does not go with its other answers."""
+    pace, kind = pace_of(protocol), type(protocol).__name__
+    if pace == "synchronous":
+        return
+    if pace not in get_args(Pace):
+        known = " or ".join(repr(value) for value in get_args(Pace))
+        raise ScenarioError(f"{kind}.pace must be {known}, but it is {pace!r}")
+    if protocol.server != "shared" or server_turn(protocol) != "visit" or protocol.u_shaped:
+        raise ScenarioError(
+            f"{kind}.pace={pace!r} needs one shared server portion that has the labels and steps after every visit, but {kind} has "
+            f"server={protocol.server!r}, server_turn={server_turn(protocol)!r} and u_shaped={protocol.u_shaped}; leave pace out"
+        )
+    meetings = ("averaging",) if pace == "buffered" else ("averaging", "handover")
+    if protocol.meeting not in meetings:
+        raise ScenarioError(
+            f"{kind}.pace={pace!r} is about client portions that meet by {' or '.join(meetings)}, but {kind} has "
+            f"meeting={protocol.meeting!r}; leave pace out"
+        )
+    if protocol.meeting == "handover" and protocol.order != "client_major":
+        raise ScenarioError(
+            f"{kind}.pace={pace!r} lets a client take its whole turn, but {kind} has order={protocol.order!r}; use 'client_major'"
+        )
+    if pace == "loss_drop" and not hasattr(protocol, "threshold"):
+        raise ScenarioError(f"{kind}.pace='loss_drop' needs a {kind}.threshold, in nats; see AsyncSplitFed")

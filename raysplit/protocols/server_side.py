@@ -8,6 +8,7 @@ import torch
 
 from raysplit.channels import Channel
 from raysplit.optimizers import State
+from raysplit.protocols.collected import CollectedReplicas
 from raysplit.protocols.parties import Score, ServerSeat
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
@@ -51,6 +52,7 @@ class ServerSide:
         vector: torch.Tensor,
         state: State | None,
         groups: list[int],
+        collected: CollectedReplicas | None = None,
     ) -> None:
         self._protocol = protocol
         self._plan = plan
@@ -58,7 +60,12 @@ class ServerSide:
         self._shared = protocol.server == "shared"
         self._busy: set[int] = set()
         start_state = state if plan.server_state == "persistent" else None
-        self._seating = Seating(seats, lambda _: (vector, start_state), plan.server_lr)
+        self._anew = plan.server_state == "each_batch"
+        self._collected = collected
+        self._standing: torch.Tensor | None = None
+        self._seating = Seating(
+            seats, lambda p: (collected.of(p) if collected else vector, start_state), plan.server_lr
+        )
         weights = torch.from_numpy(plan.weights)
         self._reporting = plan.reporting
         orders = {group: [p for p in plan.groups[group] if p < plan.reporting] for group in groups}
@@ -93,11 +100,22 @@ class ServerSide:
     def replica_sums(self) -> dict[int, torch.Tensor]:
         return self.gathering.sums
 
+    def standing(self) -> torch.Tensor:
+        """The server portion that belongs to the client of the last visit, which was its last; valid until the next visit."""
+        assert self._standing is not None
+        return self._standing
+
     def _seat(self, visit: Visit) -> ServerSeat:
         return self._seating.sit(0 if self._shared else visit.position, self._busy.__contains__)
 
     def _finish(self, visit: Visit, seat: ServerSeat) -> None:
+        self._standing = seat.flat.vector
+        if self._anew:
+            seat.forget()
         if not self._shared and visit.step == self._steps[visit.position] - 1:
-            if visit.position < self._reporting:
-                self.gathering.put(visit.position, seat.flat.vector)
             self._seating.leave(visit.position)
+            if self._collected is not None:
+                self._collected.put(visit.position, seat.flat.vector)
+                self._standing = self._collected.of(visit.position)
+            elif visit.position < self._reporting:
+                self.gathering.put(visit.position, seat.flat.vector)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from raysplit.errors import ScenarioError
 from raysplit.parts import part
+from raysplit.protocols.as_published import AS_WRITTEN, SLPERF_VANILLA, THAPA2022, Published
 from raysplit.protocols.protocol import ClientState, Meeting, Order, ServerPortion, ServerState
 
 
@@ -18,6 +20,7 @@ class SplitLearning:
     ``schedule``: ``"client"``, all of a client's batches and then the next client's; ``"minibatch"``, a hand-over after every batch, so that
     every client's b-th batch comes before any client's next one (the alternate mini-batch training of Gawali et al. 2021,
     arXiv 2012.12591). The ring is the same for all of a round; whoever has no batch left is passed over.
+    ``as_published``: as the code of ``"thapa2022"`` or of ``"slperf"`` (vanilla) does it, docs/as-published.md.
     The optimiser state of the client portion is fresh at each hand-over unless ``Training(client_state="travels")`` or
     ``"per_client"``: with ``"minibatch"`` and momentum, choose one of these.
     """
@@ -26,12 +29,27 @@ class SplitLearning:
     ring: Literal["random", "fixed"] = "random"
     u_shaped: bool = False
     schedule: Literal["client", "minibatch"] = "client"
+    as_published: Literal["thapa2022", "slperf"] | None = None
 
     meeting: ClassVar[Meeting] = "handover"
     server: ClassVar[ServerPortion] = "shared"
     client_state: ClassVar[ClientState] = "fresh"
-    server_state: ClassVar[ServerState] = "persistent"
+
+    def __post_init__(self) -> None:
+        if self.as_published is not None and self.schedule != "client":
+            raise ScenarioError(
+                f"SplitLearning(as_published={self.as_published!r}) trains one client after another, but schedule is {self.schedule!r}; "
+                "use schedule='client'"
+            )
 
     @property
     def order(self) -> Order:
         return "client_major" if self.schedule == "client" else "interleaved"
+
+    @property
+    def published(self) -> Published:
+        return {None: AS_WRITTEN, "thapa2022": THAPA2022, "slperf": SLPERF_VANILLA}[self.as_published]
+
+    @property
+    def server_state(self) -> ServerState:
+        return self.published.server_state or "persistent"

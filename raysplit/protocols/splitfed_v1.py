@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from raysplit.errors import ScenarioError
 from raysplit.parts import part
+from raysplit.protocols.as_published import AS_WRITTEN, THAPA2022, Published
 from raysplit.protocols.protocol import ClientState, Meeting, Order, ServerPortion, ServerState, ServerTurn
 
 
@@ -19,11 +20,13 @@ class SplitFedV1:
     where ∇ℓ_k is the sum of client k's gradients over its steps. Equal to ``"copies"`` for one batch, one epoch and plain SGD.
     ``"accumulated"``: one server step a step index, on all clients' gradients of it at the same W_S. ``accumulate="mean"``: over the union
     of their batches (then it is ``MiniBatchSfl``); ``"sum"``: the sum of the clients' mean gradients, as ResSFL's V1_batch is described.
+    ``as_published="thapa2022"``: ``"copies"`` with all else that the authors' code does, docs/as-published.md.
     """
 
     u_shaped: bool = False
     reading: Literal["copies", "gradients", "accumulated"] = "copies"
     accumulate: Literal["mean", "sum"] = "mean"
+    as_published: Literal["thapa2022"] | None = None
 
     meeting: ClassVar[Meeting] = "averaging"
     client_state: ClassVar[ClientState] = "fresh"
@@ -33,6 +36,15 @@ class SplitFedV1:
             raise ScenarioError(
                 f"SplitFedV1(accumulate={self.accumulate!r}) belongs to reading='accumulated', but reading is {self.reading!r}"
             )
+        if self.as_published is not None and self.reading != "copies":
+            raise ScenarioError(
+                f"SplitFedV1(as_published={self.as_published!r}) keeps a copy of the server portion a client, but reading is {self.reading!r}; "
+                "use reading='copies'"
+            )
+
+    @property
+    def published(self) -> Published:
+        return THAPA2022 if self.as_published else AS_WRITTEN
 
     @property
     def server(self) -> ServerPortion:
@@ -40,11 +52,13 @@ class SplitFedV1:
 
     @property
     def order(self) -> Order:
+        if self.as_published:
+            return "client_major"
         return "parallel" if self.reading == "copies" else "interleaved"
 
     @property
     def server_state(self) -> ServerState:
-        return "fresh" if self.reading == "copies" else "persistent"
+        return self.published.server_state or ("fresh" if self.reading == "copies" else "persistent")
 
     @property
     def server_turn(self) -> ServerTurn:

@@ -1,7 +1,5 @@
 """Machines are dealt to clients once and for all; who is late is decided by them alone."""
 
-from typing import ClassVar
-
 import numpy as np
 import pytest
 
@@ -23,10 +21,10 @@ from raysplit.engine.engine import RoundStart
 from raysplit.engine.local import LocalEngine
 from raysplit.errors import ScenarioError
 from raysplit.fed_server import sum_groups
-from raysplit.parts import part
 from raysplit.population.cohort import Cohort, Drawn, Turnout
 from raysplit.protocols.centralized import Centralized
 from raysplit.protocols.fedavg import FedAvg
+from raysplit.protocols.loss_drop import AsyncSplitFed
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
@@ -73,13 +71,6 @@ def test_impossible_machines_are_refused(field, value):
         DeviceProfile(**{"flops": 1, "up": 1, "down": 1, field: value})
 
 
-@part
-class Paced(SplitFedV1):
-    """A protocol that answers what the cost model has not heard of."""
-
-    pace: ClassVar[str] = "buffered"
-
-
 @pytest.mark.parametrize(
     ("build", "sentence"),
     [
@@ -92,7 +83,10 @@ class Paced(SplitFedV1):
         (lambda: Deadline(0), "Deadline.seconds must be above 0"),
         (lambda: Drop(1), "Drop.slowest is a share"),
         (lambda: Buffer(0), "Buffer.first must be at least 1"),
-        (lambda: toy(Paced(), devices=Devices()), "Paced has pace='buffered', .* leave Scenario.devices out"),
+        (
+            lambda: toy(AsyncSplitFed(), devices=Devices()),
+            "AsyncSplitFed has pace='loss_drop', .* leave Scenario.devices out",
+        ),
         (lambda: toy(SplitLearning(), devices=Devices(stragglers=Deadline(5))), "SplitLearning gathers no updates"),
         (lambda: toy(Centralized(), devices=Devices(stragglers=Drop(0.1))), "Centralized gathers no updates"),
         (lambda: toy(FedAvg(), devices=Devices(stragglers=Buffer(7))), "waits for 7 reports, but Cohort.size is 6"),

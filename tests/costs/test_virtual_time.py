@@ -360,14 +360,15 @@ def test_a_server_that_learns_first_holds_everybody_up():
 @pytest.mark.parametrize("handover", ["central", "peer_to_peer"])
 def test_a_hand_over_after_every_batch_is_a_longer_chain(handover):
     scenario = answering(meeting="handover", handover=handover)
-    time = timed(scenario, TWO, MACHINES, round=ROUND)  # the first, the second twice, the first
+    time = timed(scenario, TWO, MACHINES, round=ROUND)  # the first, the second, and once more around the ring
     if handover == "central":
-        second = (DOWN[0] + 12 + UP[0]) + (DOWN[1] + 13.5 + UP[1]) + (DOWN[1] + 7 + UP[1])
-        last = second + DOWN[0] + 12 + UP[0]
+        first = (DOWN[0] + 12 + UP[0]) + (DOWN[1] + 13.5 + UP[1]) + (DOWN[0] + 12 + UP[0])
+        last = first + DOWN[1] + 7 + UP[1]
     else:
-        second = (12 + 13.25) + (13.5 + 0.5 + 100 / 8) + (7 + 25.75)  # to the second, to itself, to the first
-        last = second + 12 + (1.0 + 100 / 4)
-    assert finishes(time) == close([last, second])
+        there, back = 0.75 + 100 / 8, 0.75 + 100 / 4
+        first = (12 + there) + (13.5 + back) + (12 + there)
+        last = first + 7 + back
+    assert finishes(time) == close([first, last])
     for client in time.clients:
         assert client.down_s + client.compute_s + client.wait_s + client.up_s == close(client.finish_s)
     sent = predicted_bytes(scenario, bare_plan(scenario, TWO), SPLIT)

@@ -1,11 +1,14 @@
-"""scenarios/protocols.py runs to its end, and a run with portions of clients' own goes on after an interrupt."""
+"""scenarios/protocols.py runs to its end, and one that carries more than a model from round to round goes on after an interrupt."""
 
 from pathlib import Path
 
 import pytest
 
+import raysplit
 from raysplit.engine.checkpoints import newest_checkpoint
 from raysplit.metrics.run import open_run
+from raysplit.protocols.as_published import published
+from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.runner import EngineChoice, Watch, jobs_from, resume, run
 
 FILE = Path(__file__).resolve().parents[2] / "scenarios" / "protocols.py"
@@ -19,13 +22,24 @@ def test_every_protocol_runs_to_its_end(tmp_path, name):
     ended = run(job, LOCAL, Watch())
     assert ended.status == "finished"
     opened = open_run(ended.folder.path)
-    assert opened.evaluations["clients"].to_pylist() == [5]
+    in_training = published(job.scenario.protocol).tested == "in_training"
+    assert opened.evaluations["clients"].to_pylist() == [job.scenario.cohort.size if in_training else 5]
     personal = job.scenario.protocol.meeting == "personal"
     assert (newest_checkpoint(ended.folder.checkpoints) / "clients.safetensors").exists() is personal
 
 
-@pytest.mark.parametrize("name", ["protocols-sflv3", "protocols-sglr"])
-def test_an_interrupted_run_goes_on_with_everybodys_own_portion(tmp_path, name):
+def test_every_protocol_that_can_be_imported_is_there():
+    public = [getattr(raysplit, name) for name in raysplit.__all__]
+    protocols = {thing for thing in public if isinstance(thing, type) and isinstance(thing, TrainingProtocol)}
+    assert len(protocols) > 10
+    assert protocols == {type(job.scenario.protocol) for job in jobs_from(FILE, Path("runs"), [])}
+
+
+KEEP = ["sflv3", "sglr", "sfl-buffered", "sl-async", "thapa2022-sflv1"]
+
+
+@pytest.mark.parametrize("name", [f"protocols-{name}" for name in KEEP])
+def test_an_interrupted_run_goes_on_with_what_it_carries(tmp_path, name):
     sets = ["training.rounds=3", "evaluation.clients=5"]
     [straight] = jobs_from(FILE, tmp_path / "straight", sets, [name])
     [broken] = jobs_from(FILE, tmp_path / "broken", sets, [name])

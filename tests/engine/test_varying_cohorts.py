@@ -8,6 +8,7 @@ from raysplit.population.cohort import Cohort
 from raysplit.population.draws import Poisson
 from raysplit.population.dropouts import Dropouts
 from raysplit.protocols.fedavg import FedAvg
+from raysplit.protocols.loss_drop import AsyncSplitFed
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
@@ -22,6 +23,7 @@ from tests.toys import play, toy
         (SplitFedV1(), 2, "colocated", "before", {"defense": Median()}),
         pytest.param(SplitFedV1(), 2, "pooled", "after", {}, marks=pytest.mark.slow),
         (SplitFedV2(), 3, "pooled", "after", {}),
+        (AsyncSplitFed(1e9), 2, "pooled", "after", {}),  # a loss drop that never comes: states A, B and C
         pytest.param(SplitFedV2("client_major"), 2, "pooled", "before", {}, marks=pytest.mark.slow),
         pytest.param(SplitLearning(), 1, "pooled", "before", {}, marks=pytest.mark.slow),
     ],

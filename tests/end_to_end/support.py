@@ -21,9 +21,11 @@ from raysplit.population.partition.iid import Iid
 from raysplit.population.partition.partitioned import partitioned
 from raysplit.population.population import PopulationSpec
 from raysplit.population.subset import subset
+from raysplit.protocols.buffered import BufferedSplitFed
 from raysplit.protocols.centralized import Centralized
 from raysplit.protocols.cycle_sl import CyclePsl, CycleSfl
 from raysplit.protocols.fedavg import FedAvg
+from raysplit.protocols.loss_drop import AsyncSplitFed, AsyncSplitLearning
 from raysplit.protocols.minibatch_sfl import MiniBatchSfl
 from raysplit.protocols.parallel_sl import ParallelSl
 from raysplit.protocols.protocol import TrainingProtocol
@@ -32,7 +34,11 @@ from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from raysplit.protocols.splitfed_v3 import SplitFedV3
+from raysplit.protocols.topologies.extended import ExtendedSplit
+from raysplit.protocols.topologies.multi_task import MultiTaskSplit, Task
+from raysplit.protocols.topologies.vertical import VerticalSplit
 from raysplit.scenario import Evaluation, Scenario
+from raysplit.state import Layout
 from raysplit.training import Training
 from tests.toys import play
 
@@ -57,6 +63,14 @@ PROTOCOLS: dict[str, TrainingProtocol] = {
     "Sglr": Sglr(),
     "CycleSfl": CycleSfl(),
     "CyclePsl": CyclePsl(),
+    "AsyncSplitLearning": AsyncSplitLearning(),
+    "AsyncSplitFed": AsyncSplitFed(),
+    "BufferedSplitFed": BufferedSplitFed(buffer=2),
+    "VerticalSplit": VerticalSplit(parties=2),
+    "ExtendedSplit": ExtendedSplit(),
+    "MultiTaskSplit": MultiTaskSplit((Task("class"), Task("class again", weight=0.5))),
+    "SplitFedV1 as Thapa et al.'s code": SplitFedV1(as_published="thapa2022"),
+    "SplitFedV2 as SLPerf's code": SplitFedV2(order="client_major", as_published="slperf"),
 }
 
 FAMILIES: dict[str, ModelSpec] = {
@@ -98,6 +112,7 @@ def cell(protocol: TrainingProtocol, family: str, sets: Path, have: Resources, c
     """What became of a protocol on a family: ``both`` placements gave the same bits, ``colocated`` only, or the refusal."""
     try:
         experiment = scenario(protocol, family, sets)
+        Layout(experiment)
     except ScenarioError as error:
         return f"refused: {error}"
     digests: dict[str, str] = {}

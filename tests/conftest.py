@@ -57,7 +57,7 @@ def prepared_sets(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     if (test_data / "HAM10000").is_dir():
         part = first_pictures(test_data / "HAM10000", tmp_path_factory.mktemp("ham10000"), 400)
         ham10000.prepare(folder / "ham10000-64.arrow", source=part, size=64, console=quiet)
-    for name in ("MUTAG", "PROTEINS_full"):
+    for name in ("MUTAG", "IMDB-BINARY", "PROTEINS_full"):
         raw = test_data / "TUDataset" / name / "raw"
         if raw.is_dir():
             tudataset.prepare(folder / f"{name}.arrow", name=name, source=raw, console=quiet)

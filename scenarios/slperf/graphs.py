@@ -1,6 +1,6 @@
 """SLPerf, graphs: vanilla split learning, its U-shape and SplitFed on a TUDataset with a GIN; IID and Dirichlet(0.5).
 
-The post does not say which TUDataset, how many clients, nor where the network is cut: MUTAG and PROTEINS_full, five clients and the second
+The post does not say which TUDataset, how many clients, nor where the network is cut: MUTAG, IMDB-BINARY and PROTEINS_full, five clients and the second
 layer are guesses.
 The network and its optimiser are those of Xu et al. 2019: five layers of 64, sums, Adam 0.01, halved every 50 rounds, batches of 32.
 """
@@ -25,6 +25,7 @@ from raysplit import (
 CLIENTS = 5
 DATA = {
     "mutag": (tudataset("MUTAG"), gin(nodes=28, labels=7, classes=2, cut="layer2", tail="gin3")),
+    "imdb": (tudataset("IMDB-BINARY"), gin(nodes=136, labels=0, classes=2, cut="layer2", tail="gin3")),
     "proteins": (tudataset("PROTEINS_full"), gin(nodes=620, labels=3, classes=2, cut="layer2", tail="gin3")),
 }
 

@@ -37,9 +37,11 @@ class Crew:
         """Take an actor back that is alive and at rest."""
         self._idle.setdefault(post, []).append(worker)
 
-    def make_room(self) -> None:
-        """End the idle actors that hold cores or shares of GPUs, which others may need. Returns when their processes are gone."""
-        self._end([post for post in self._idle if post[1] or post[2]])
+    def make_room(self, cpus: float, gpus: float) -> None:
+        """End the idle actors that hold cores or shares of GPUs where the cluster has not so many free. Returns when they are gone."""
+        free = ray.available_resources()
+        if free.get("CPU", 0) < cpus or free.get("GPU", 0) < gpus:
+            self._end([post for post in self._idle if post[1] or post[2]])
 
     def __enter__(self) -> Crew:
         return self

@@ -152,11 +152,11 @@ class RayEngine:
     def _start(self) -> None:
         self._hosts = self._crew.hire(self._host_post, self._layout.hosts)
         self._servers = self._crew.hire(self._server_post, self._layout.servers)
-        self._crew.make_room()
-        self._hosts += [_start(ClientHost, self._host_post) for _ in range(self._layout.hosts - len(self._hosts))]
-        self._servers += [
-            _start(MainServer, self._server_post) for _ in range(self._layout.servers - len(self._servers))
-        ]
+        hosts, servers = self._layout.hosts - len(self._hosts), self._layout.servers - len(self._servers)
+        cpus, gpus = hosts + servers * self._layout.cpus_per_server, (hosts + servers) * self._layout.gpus_per_host
+        self._crew.make_room(cpus, gpus)
+        self._hosts += [_start(ClientHost, self._host_post) for _ in range(hosts)]
+        self._servers += [_start(MainServer, self._server_post) for _ in range(servers)]
         self._enlist(list(range(len(self._hosts))), list(range(len(self._servers))))
 
     def _enlist(self, hosts: list[int], servers: list[int]) -> None:

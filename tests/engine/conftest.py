@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
 from raysplit.engine.cluster import by_value, connect
+from raysplit.engine.crew import Crew
 from raysplit.engine.placement import Resources
 from tests import toys
 from tests.engine import faults
 
 
+@dataclass(frozen=True)
+class Staffed(Resources):
+    """What the cluster has, and actors that go from test to test: starting them takes longer than most tests."""
+
+    crew: Crew | None = None
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Resources]:
     """Eight actors' worth of CPUs, however many the machine has; hosts get the toys' classes by value."""
-    with connect(None, 256 << 20, cpus=8) as resources:
+    with connect(None, 256 << 20, cpus=8) as resources, Crew() as crew:
         for module in (toys, faults):
             by_value(module)
-        yield resources
+        yield Staffed(resources.cpus, resources.gpus, resources.nodes, crew)

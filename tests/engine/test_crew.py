@@ -26,8 +26,20 @@ def test_the_next_scenario_is_played_by_the_same_processes_with_the_same_bits(cl
         third, fewer = on_ray(toy(FedAvg()), cluster, crew)
         assert digest == play(first).digest and again == play(second).digest and third == play(toy(FedAvg())).digest
         assert pids == same and fewer < pids, "the server was not needed"
-        assert not any(alive(pid) for pid in pids - fewer), "and gave its core back"
     assert not any(alive(pid) for pid in pids)
+
+
+def test_idle_actors_end_where_others_need_their_cores(cluster):
+    wide = toy(SplitFedV1(), clients=6, groups=6)
+    room = Wanted(hosts=4, servers=4, placement="pooled")
+    with Crew() as crew:
+        with RayEngine(wide, lay_out(wide, cluster, room), crew) as engine:
+            servers = {pid for name, pid in engine.pids.items() if name.startswith("server")}
+        assert len(servers) == 4 and all(alive(pid) for pid in servers), "idle, but there is no need of their cores"
+        scenario = toy(FedAvg(), clients=6, groups=6)
+        with RayEngine(scenario, lay_out(scenario, cluster, Wanted(hosts=6)), crew) as engine:
+            assert len(engine.pids) == 6
+        assert not any(alive(pid) for pid in servers)
 
 
 def test_actors_of_an_engine_that_failed_play_no_more(cluster):

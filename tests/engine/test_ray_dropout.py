@@ -25,7 +25,9 @@ from tests.toys import play, toy
 def test_masks_are_the_local_engines(cluster, protocol, hosts, placement, servers):
     by_value(dropouts)
     scenario = toy(protocol, model=DropoutCnn("V1", "fc1"))
-    engine = RayEngine(scenario, lay_out(scenario, cluster, Wanted(hosts=hosts, servers=servers, placement=placement)))
+    engine = RayEngine(
+        scenario, lay_out(scenario, cluster, Wanted(hosts=hosts, servers=servers, placement=placement)), cluster.crew
+    )
     try:
         played = play(scenario, engine)
     finally:

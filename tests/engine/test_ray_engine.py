@@ -17,7 +17,7 @@ import torch
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.defenses.aggregation.median import Median
 from raysplit.engine.actors import CALL_TIMEOUT_S, Packed, to_arrays
-from raysplit.engine.placement import Wanted, lay_out
+from raysplit.engine.placement import Resources, Wanted, lay_out
 from raysplit.engine.ray_engine import RayEngine
 from raysplit.optimizers import Adam
 from raysplit.protocols.client_side import ClientFailure
@@ -34,23 +34,29 @@ DETERMINISTIC = {
     "clients": ["round", "client", "samples", "steps", "train_loss", "train_accuracy"],
     "channels": ["round", "channel", "messages", "bytes", "label_bytes"],
     "evaluations": ["round", "clients", "samples", "loss", "accuracy", "client_accuracy_p10"],
+    "client_evaluations": ["round", "client", "samples", "correct", "loss"],
 }
 
 
 @contextmanager
 def ray_engine(scenario, cluster, hosts, placement="auto", servers=None) -> Iterator[RayEngine]:
-    """A Ray engine for a ``with``, after which none of its processes may run."""
+    """A Ray engine for a ``with``, by the cluster's crew; without one, none of its processes may run after it."""
     layout = lay_out(scenario, cluster, Wanted(hosts=hosts, servers=servers, placement=placement))
-    engine = RayEngine(scenario, layout)
+    crew = getattr(cluster, "crew", None)
     pids: set[int] = set()
-    try:
+    with RayEngine(scenario, layout, crew) as engine:
         pids.update(engine.pids.values())
         assert len(pids) == layout.hosts + layout.servers and all(alive(pid) for pid in pids)
         yield engine
         pids.update(engine.pids.values())
-    finally:
-        engine.close()
-    assert not [pid for pid in pids if alive(pid)]
+    assert crew is not None or not [pid for pid in pids if alive(pid)]
+
+
+def test_an_engine_without_a_crew_leaves_no_process_behind(cluster):
+    alone = Resources(cluster.cpus, cluster.gpus, cluster.nodes)
+    with ray_engine(toy(SplitFedV2()), alone, 2, "pooled") as engine:
+        pids = list(engine.pids.values())
+    assert len(pids) == 3 and not any(alive(pid) for pid in pids)
 
 
 def assert_same(played, reference):

@@ -12,7 +12,12 @@ from raysplit.scenario import with_changes
 FILES = Path(__file__).resolve().parents[2] / "scenarios"
 LOCAL = EngineChoice(engine="local")
 SETS = {"ham": "ham10000-64", "clients": "ham10000-64", "fmnist": "fashion_mnist", "mnist": "mnist", "cifar": "cifar10"}
-SETS |= {"slperf-cifar10": "cifar10", "slperf-mutag": "MUTAG", "slperf-imdb": "IMDB-BINARY", "slperf-proteins": "PROTEINS_full"}
+SETS |= {
+    "slperf-cifar10": "cifar10",
+    "slperf-mutag": "MUTAG",
+    "slperf-imdb": "IMDB-BINARY",
+    "slperf-proteins": "PROTEINS_full",
+}
 
 
 def small(job: Job, train: int, test: int) -> Job:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -63,5 +64,5 @@ def _cohort(updates: Path | None, round: int | None, made_up: str | None, seed: 
     return synthetic(n, m, d, 42 if seed is None else seed)
 
 
-def _parts(text: str | None, room: Room, option: str) -> tuple[dict[str, object], list[str]]:
+def _parts(text: str | None, room: Room, option: str) -> tuple[dict[str, Any], list[str]]:
     return all_parts(room) if text is None else (parts_named(text, room, option), [])

@@ -64,15 +64,16 @@ def _labelled(label: str, value: Any) -> tuple[str, Any]:
 
 def _value(node: ast.expr, known: dict[str, type], option: str) -> Any:
     """A part, from its name or from a call with named arguments; nothing else is evaluated."""
-    call = node if isinstance(node, ast.Call) else None
-    head = node.func if call is not None else node
+    head = node.func if isinstance(node, ast.Call) else node
+    positional, keywords = (node.args, node.keywords) if isinstance(node, ast.Call) else ([], [])
     if not isinstance(head, ast.Name):
         raise ScenarioError(f"{option} takes parts such as 'Krum' or 'TrimmedMean(trim=2)', not {ast.unparse(node)!r}")
     if head.id not in known:
         raise ScenarioError(f"{option} knows no {head.id!r}; {nearest(head.id, known)}")
-    if call is not None and call.args:
+    words = {word.arg: word.value for word in keywords if word.arg is not None}
+    if positional or len(words) < len(keywords):
         raise ScenarioError(f"{option}: name the arguments of {ast.unparse(node)!r}, as in 'TrimmedMean(trim=2)'")
-    arguments = {word.arg: _argument(word.value, known, option) for word in (call.keywords if call is not None else [])}
+    arguments = {word: _argument(value, known, option) for word, value in words.items()}
     try:
         return known[head.id](**arguments)
     except TypeError as error:

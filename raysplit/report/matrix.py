@@ -38,10 +38,10 @@ def matrix_tables(matrix: Matrix, width: int) -> list[Table]:
 
 def _grid(matrix: Matrix, attacks: tuple[str, ...], title: str | None) -> Table:
     shown = _table(None if title is None else f"Relative bias: {title}")
-    shown.caption = "   ".join(f"[{matrix.attacks.index(attack)}] {attack}" for attack in attacks)
+    shown.caption = "   ".join(f"({matrix.attacks.index(attack)})\u00a0{attack}" for attack in attacks)
     shown.add_column("rule", no_wrap=True)
     for attack in attacks:
-        shown.add_column(f"[{matrix.attacks.index(attack)}]", justify="right", no_wrap=True)
+        shown.add_column(f"({matrix.attacks.index(attack)})", justify="right", no_wrap=True)
     for rule in matrix.rules:
         shown.add_row(rule, *(_cell(matrix.pair(attack, rule)) for attack in attacks))
     return shown
@@ -49,15 +49,17 @@ def _grid(matrix: Matrix, attacks: tuple[str, ...], title: str | None) -> Table:
 
 def _all_figures(matrix: Matrix) -> Table:
     shown = _table(matrix.title)
-    shown.add_column("attack", overflow="fold")
-    shown.add_column("rule", overflow="fold")
-    heads = ["bias", "relative\nbias", "cosine", "norm", "malicious\nselected", "rule", "attack"]
-    for head in heads:
+    shown.add_column("rule", no_wrap=True)
+    for head in ["bias", "relative\nbias", "cosine", "norm", "malicious\nselected", "rule", "attack"]:
         shown.add_column(head, justify="right", no_wrap=True)
-    for pair in matrix.pairs:
-        share = NONE if pair.malicious_selected is None else f"{100 * pair.malicious_selected:.0f} %"
-        figures = [significant(pair.bias), _cell(pair), significant(pair.cosine, 2), significant(pair.norm), share]
-        shown.add_row(pair.attack, pair.rule, *figures, seconds(pair.seconds), seconds(pair.attack_seconds))
+    for attack in matrix.attacks:
+        shown.add_row(f"attack: {attack}")
+        for rule in matrix.rules:
+            pair = matrix.pair(attack, rule)
+            share = NONE if pair.malicious_selected is None else f"{100 * pair.malicious_selected:.0f} %"
+            figures = [significant(pair.bias), _cell(pair), significant(pair.cosine, 2), significant(pair.norm), share]
+            shown.add_row(f"  {rule}", *figures, seconds(pair.seconds), seconds(pair.attack_seconds))
+        shown.add_section()
     return shown
 
 
@@ -75,7 +77,10 @@ def _table(title: str | None) -> Table:
 
 
 def _cell(pair: Pair) -> str:
-    return significant(pair.relative_bias, 2) + ("*" if pair.broken else "")
+    value = pair.relative_bias
+    small = value is not None and value < 0.01
+    text = "<0.01" if small else significant(value, 2 if value is None or value < 1000 else 1)
+    return text + ("*" if pair.broken else "")
 
 
 def notes_of(matrix: Matrix) -> list[str]:
@@ -83,13 +88,17 @@ def notes_of(matrix: Matrix) -> list[str]:
     lines = list(matrix.notes)
     if any(pair.broken for pair in matrix.pairs):
         lines.append("* the rule says that more clients lie than it can bear.")
-    refused: dict[tuple[str, str], list[str]] = {}
-    for pair in matrix.pairs:
-        if pair.refusal is not None:
-            refused.setdefault((pair.rule, pair.refusal), []).append(pair.attack)
-    for (rule, refusal), attacks in refused.items():
-        whom = "all attacks" if len(attacks) == len(matrix.attacks) else ", ".join(attacks)
-        lines.append(f"{NONE} {rule} under {whom}: {refusal}.")
+    refused = [pair for pair in matrix.pairs if pair.refusal is not None]
+    alike: dict[tuple[str, str], list[Pair]] = {}
+    for pair in refused:
+        by_rule = [other for other in refused if (other.rule, other.refusal) == (pair.rule, pair.refusal)]
+        whom = pair.rule if len(by_rule) == len(matrix.attacks) else pair.attack
+        alike.setdefault((whom, str(pair.refusal)[:40]), []).append(pair)
+    for pairs in alike.values():
+        first, *others = pairs
+        more = sorted({other.attack if other.rule == first.rule else other.rule for other in others})
+        line = f"{NONE} {first.rule} under {first.attack}: {first.refusal}."
+        lines.append(line + (f" Likewise: {', '.join(more)}." if more else ""))
     return lines
 
 
@@ -122,7 +131,7 @@ def write_matrix(matrix: Matrix, folder: Path) -> list[Path]:
 
 
 def matrix_figure(matrix: Matrix, theme: Theme = LIGHT) -> Figure:
-    """Relative bias, paler where the rule holds: from a hundredth of the benign mean to a hundred times it, on a logarithmic scale."""
+    """Relative bias, paler where the rule holds: from a twentieth of the benign mean to ten times it, on a logarithmic scale."""
     from matplotlib.colors import LinearSegmentedColormap, LogNorm
 
     rules, attacks = matrix.rules, matrix.attacks
@@ -130,11 +139,10 @@ def matrix_figure(matrix: Matrix, theme: Theme = LIGHT) -> Figure:
     figure, (axes,) = new_figure(
         max(5.2, 1.9 + 0.075 * longest + 0.56 * len(attacks)), 2.3 + 0.29 * len(rules), 1, theme
     )
-    shades = LinearSegmentedColormap.from_list("bias", [theme.paper, theme.attacked])
-    scale = LogNorm(0.01, 100, clip=True)
+    shades = LinearSegmentedColormap.from_list("bias", [theme.paper, theme.attacked]).with_extremes(bad="#8883")
+    scale = LogNorm(0.05, 10, clip=True)
     values = [[_shown(matrix.pair(attack, rule)) for attack in attacks] for rule in rules]
     image = axes.imshow(values, cmap=shades, norm=scale, aspect="auto")
-    image.cmap.set_bad(theme.faint, alpha=0.16)
     for down, rule in enumerate(rules):
         for across, attack in enumerate(attacks):
             value = values[down][across]
@@ -148,11 +156,11 @@ def matrix_figure(matrix: Matrix, theme: Theme = LIGHT) -> Figure:
     axes.tick_params(length=0, labelsize=8.5)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    bar = figure.colorbar(image, ax=axes, fraction=0.035, pad=0.015, ticks=[0.01, 0.1, 1, 10, 100])
-    bar.ax.set_yticklabels(["≤ 0.01", "0.1", "1", "10", "≥ 100"], fontsize=8, color=theme.ink)
+    bar = figure.colorbar(image, ax=axes, fraction=0.035, pad=0.015, ticks=[0.05, 0.2, 1, 5, 10])
+    bar.ax.set_yticklabels(["≤ 0.05", "0.2", "1", "5", "≥ 10"], fontsize=8, color=theme.ink)
     bar.ax.tick_params(length=0)
     bar.ax.minorticks_off()
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     figure.suptitle(
         "Bias over the length of the benign mean", x=0.01, ha="left", color=theme.ink, fontsize=11, fontweight="bold"
     )

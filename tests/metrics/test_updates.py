@@ -161,6 +161,24 @@ def test_a_resumed_run_has_each_file_once_and_the_same(tmp_path):
         opened.updates(9)
 
 
+def test_a_forked_run_has_its_twins_rounds_and_overwriting_removes_old_ones(tmp_path):
+    local = EngineChoice(engine="local")
+    clean = job(tmp_path, recorded(training__rounds=3))
+    clean = dataclasses.replace(clean, keep=frozenset({1}))
+    attacked = recorded(training__rounds=3, attack=SignFlip(start_round=2), name="attacked")
+    run(clean, local, Watch())
+    forked = run(dataclasses.replace(job(tmp_path, attacked), fork=clean.folder), local, Watch())
+    assert recorded_rounds(forked.folder.updates) == [1, 2, 3]
+    there = [read_updates(path_of(forked.folder.updates, round)) for round in (1, 2, 3)]
+    assert [one.attacked for one in there] == [False, True, True]
+    assert [one.scenario for one in there] == [clean.scenario.hash, attacked.hash, attacked.hash]
+    assert torch.equal(there[1].portion, read_updates(path_of(clean.folder.updates, 2)).portion)
+    stray = path_of(clean.folder.updates, 9)
+    stray.write_bytes(b"old")
+    run(clean, local, Watch(), overwrite=True)
+    assert recorded_rounds(clean.folder.updates) == [1, 2, 3]
+
+
 def test_rewinding_removes_later_rounds(tmp_path):
     play(recorded(), folder=tmp_path)
     rewind_updates(tmp_path / "updates", 1)

@@ -17,7 +17,7 @@ from raysplit.errors import RunError
 from raysplit.matrix.matrix import Matrix, Pair
 from raysplit.metrics.atomic import write_bytes
 from raysplit.report.canvas import LIGHT, Theme, new_figure, png
-from raysplit.report.numbers import NONE, seconds, significant
+from raysplit.report.numbers import NONE, significant
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,17 +50,27 @@ def _grid(matrix: Matrix, attacks: tuple[str, ...], title: str | None) -> Table:
 def _all_figures(matrix: Matrix) -> Table:
     shown = _table(matrix.title)
     shown.add_column("rule", no_wrap=True)
-    for head in ["bias", "relative\nbias", "cosine", "norm", "malicious\nselected", "rule", "attack"]:
+    for head in ["bias", "rel.\nbias", "cosine", "norm", "liars\nin", "rule\nms", "attack\nms"]:
         shown.add_column(head, justify="right", no_wrap=True)
     for attack in matrix.attacks:
-        shown.add_row(f"attack: {attack}")
+        shown.add_row(f"{attack}:")
         for rule in matrix.rules:
             pair = matrix.pair(attack, rule)
             share = NONE if pair.malicious_selected is None else f"{100 * pair.malicious_selected:.0f} %"
-            figures = [significant(pair.bias), _cell(pair), significant(pair.cosine, 2), significant(pair.norm), share]
-            shown.add_row(f"  {rule}", *figures, seconds(pair.seconds), seconds(pair.attack_seconds))
+            figures = [
+                significant(pair.bias, 2),
+                _cell(pair),
+                significant(pair.cosine, 2),
+                significant(pair.norm, 2),
+                share,
+            ]
+            shown.add_row(f"  {rule}", *figures, _ms(pair.seconds), _ms(pair.attack_seconds))
         shown.add_section()
     return shown
+
+
+def _ms(duration: float | None) -> str:
+    return NONE if duration is None else f"{1000 * duration:.1f}"
 
 
 def _table(title: str | None) -> Table:

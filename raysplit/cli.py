@@ -1,4 +1,4 @@
-"""The command line: raysplit run | resume | report | cuts | model | doctor | data. A user's mistake is one sentence and exit code 2."""
+"""The command line: raysplit run | resume | report | cuts | matrix | model | doctor | data. A user's mistake is one sentence and exit code 2."""
 
 from __future__ import annotations
 
@@ -168,6 +168,35 @@ def cuts(
     from raysplit.costs.cuts_command import show_cuts
 
     show_cuts(file, only, train, out, sets or [], as_json)
+
+
+@app.command()
+def matrix(
+    updates: Annotated[
+        Path | None, typer.Option("--updates", help="A recorded round's file, or a run folder that has some.")
+    ] = None,
+    round: Annotated[
+        int | None, typer.Option("--round", help="Which of the run's rounds; default: the newest.")
+    ] = None,
+    synthetic: Annotated[
+        str | None, typer.Option("--synthetic", help="N,M,D: made-up updates, clients, malicious, floats.")
+    ] = None,
+    attacks: Annotated[
+        str | None, typer.Option("--attacks", help="Such as 'MinMax, LittleIsEnough(z=1.5)'; default: all.")
+    ] = None,
+    rules: Annotated[
+        str | None, typer.Option("--rules", help="Such as 'Krum, TrimmedMean(trim=2)'; default: all.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of the made-up updates; default: 42.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Where matrix.csv, .json and .png go.")] = Path("runs/matrix"),
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The table as JSON on standard output, nothing else.")
+    ] = False,
+) -> None:
+    """Attacks against rules on one matrix of updates, recorded or made up, without training: bias, cosine, who gets in."""
+    from raysplit.matrix.command import show_matrix
+
+    show_matrix(updates, round, synthetic, attacks, rules, seed, out, as_json)
 
 
 @data_app.command("prepare")

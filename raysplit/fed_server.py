@@ -8,6 +8,7 @@ taken literally, so that a single client's average is that client, bit for bit. 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,8 +18,9 @@ import torch
 from raysplit import rng
 from raysplit.attacks.poisoning.poisoning import UpdateAttack, UpdateView
 from raysplit.attacks.poisoning.scheduled import attack_in_force
-from raysplit.defenses.aggregation.aggregation import AggregationRule, RoundContext
+from raysplit.defenses.aggregation.aggregation import Aggregate, AggregationRule, RoundContext
 from raysplit.defenses.aggregation.order_statistics import weighted_sum
+from raysplit.metrics.updates import RecordedRound
 from raysplit.optimizers import State, copied_state
 from raysplit.population.cohort import Drawn
 from raysplit.protocols.plan import Outcome, RoundPlan
@@ -47,6 +49,12 @@ def attacks_in(scenario: Scenario, round: int, drawn: Drawn) -> UpdateAttack | N
     return attack_in_force(attack, round)
 
 
+def records_updates(scenario: Scenario, round: int) -> bool:
+    """Whether a round's matrix of updates is kept."""
+    every = scenario.record_updates_every
+    return every is not None and round % every == 0
+
+
 def sum_groups(sums: dict[int, torch.Tensor]) -> torch.Tensor:
     """Partial sums added in group order: the same bits whichever host made which."""
     groups = sorted(sums)
@@ -65,8 +73,9 @@ def meet(
     parameters: int,
     memory: State,
     root: torch.Tensor | None = None,
+    record: Callable[[RecordedRound], object] = lambda recorded: None,
 ) -> Meeting:
-    """Aggregate a round's client portions. ``drawn``: the clients that report.
+    """Aggregate a round's client portions. ``drawn``: the clients that report. ``record``: called in rounds that are to be recorded.
 
     ``portion``: the round's start, [d]; ``parameters``: how many of d are no buffers.
     ``memory``: the rule's, from the round before. ``root``: the portion that the rule's root clients trained, [d].
@@ -104,10 +113,60 @@ def meet(
     )
     meeting = Meeting(portion, row)
     attack = attacks_in(scenario, plan.round, drawn)
-    if attack is not None:
-        meeting.attack = _poison(attack, updates, malicious, rule, context)
+    recording = records_updates(scenario, plan.round)
+    honest = updates[malicious] if recording and attack is not None else updates[:0]
+    faced = face(rule, attack, updates, weights, malicious, context)
+    if recording:
+        record(
+            RecordedRound(
+                plan.round,
+                plan.seed,
+                scenario.hash,
+                declared,
+                attack is not None,
+                updates,
+                honest,
+                weights,
+                drawn.clients,
+                malicious,
+                portion[:parameters],
+                context.reference,
+            )
+        )
+    aggregate = faced.aggregate
+    row.update(faced.row)
+    meeting.attack, meeting.update_norms = faced.attack, faced.update_norms
+    meeting.portion = portion + torch.cat([aggregate.update, buffers])
+    meeting.memory = dict(aggregate.memory)
+    meeting.seconds = time.perf_counter() - began
+    return meeting
+
+
+@dataclass(frozen=True)
+class Faced:
+    """What a rule made of a matrix of updates that an attack had its hands in: its aggregate, rows for the tables, and the rows' norms."""
+
+    aggregate: Aggregate
+    row: dict[str, Any]
+    attack: dict[str, Any] | None
+    update_norms: np.ndarray
+
+
+def face(
+    rule: AggregationRule,
+    attack: UpdateAttack | None,
+    updates: torch.Tensor,
+    weights: torch.Tensor,
+    malicious: torch.Tensor,
+    context: RoundContext,
+) -> Faced:
+    """Poison ``updates`` [n, d] in place, aggregate them, and measure the aggregate against the mean of the benign ones.
+
+    ``malicious``: bool [n]. Raises ``ScenarioError`` as the attack and the rule do.
+    """
+    row: dict[str, Any] = {}
+    poisoned = None if attack is None else _poison(attack, updates, malicious, rule, context)
     norms = torch.linalg.vector_norm(updates, dim=1)
-    meeting.update_norms = norms.double().numpy()
     started = time.perf_counter()
     aggregate = rule.aggregate(updates, weights, context)
     row["seconds"] = time.perf_counter() - started
@@ -121,10 +180,7 @@ def meet(
         row["rejected_share"] = 2 * row["trim"] / len(updates)
     if not bool(malicious.all()):
         row.update(_bias(aggregate.update, _benign_mean(updates, malicious)))
-    meeting.portion = portion + torch.cat([aggregate.update, buffers])
-    meeting.memory = dict(aggregate.memory)
-    meeting.seconds = time.perf_counter() - began
-    return meeting
+    return Faced(aggregate, row, poisoned, norms.double().numpy())
 
 
 def _poison(

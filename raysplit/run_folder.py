@@ -36,6 +36,10 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def updates(self) -> Path:
+        return self.path / "updates"
+
+    @property
     def source(self) -> Path:
         return self.path / "scenario.py"
 
@@ -59,7 +63,7 @@ def create(folder: RunFolder, scenario: Scenario, source: Path, origin: dict[str
     fresh = not folder.path.exists()
     if not fresh:
         with locked(folder):
-            for name in ("metrics", "checkpoints", "artifacts"):
+            for name in ("metrics", "checkpoints", "updates", "artifacts"):
                 shutil.rmtree(folder.path / name, ignore_errors=True)
             for name in ("run.json", "report.html"):
                 (folder.path / name).unlink(missing_ok=True)

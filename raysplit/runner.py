@@ -17,6 +17,7 @@ from raysplit.engine.placement import Resources, Wanted, lay_out
 from raysplit.errors import ClusterError, RunError, ScenarioError, nearest
 from raysplit.metrics.run import open_run
 from raysplit.metrics.tables import open_tables, rewind
+from raysplit.metrics.updates import adopt_updates, rewind_updates
 from raysplit.population.population import PopulationInfo
 from raysplit.run_folder import RunFolder, check_free, create, folder_for, locked, origin_of
 from raysplit.scenario import Scenario
@@ -192,6 +193,7 @@ def _go_on(job: Job, engine: Engine, watch: Watch, layout: Layout, state: Global
     scenario, folder = job.scenario, job.folder
     if folder.metrics.exists():
         rewind(folder.metrics, state.round)
+    rewind_updates(folder.updates, state.round)
     population = scenario.population.open()
     progress = Progress(state)
     with open_tables(folder.metrics) as tables:
@@ -252,6 +254,7 @@ def _fork(job: Job, clean: RunFolder) -> bool:
 
     shutil.copytree(clean.metrics, job.folder.metrics)
     rewind(job.folder.metrics, round)
+    adopt_updates(clean.updates, job.folder.updates, round)
     write_checkpoint(job.folder.checkpoints, state, layout, job.scenario.hash)
     return True
 

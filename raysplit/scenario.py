@@ -65,6 +65,8 @@ class Scenario:
     ``pixels``: what the network sees of a byte b: b/255, 1 − b/255 (ink 1 on background 0), b/127.5 − 1, or b itself (graphs).
     Float32 samples are seen as they are.
     ``devices``: the machines from which virtual time is computed (None: no virtual time).
+    ``record_updates_every``: of every so many rounds the matrix of updates that the fed server received is kept, n·d·4 bytes and more, under
+    the run's ``updates`` (None: of none). It is part of the scenario because recorded rounds take the mean over updates, not portions.
     ``groups`` is part of the scenario because sums are taken group by group: changing it changes last bits, the cluster never does.
     Raises ``ScenarioError`` for any combination that cannot be run as meant.
     """
@@ -83,6 +85,7 @@ class Scenario:
     groups: int | None = None
     seed: int = 42
     devices: Devices | None = None
+    record_updates_every: int | None = None
 
     def __post_init__(self) -> None:
         _check(self)
@@ -131,6 +134,8 @@ def _check(scenario: Scenario) -> None:
         raise ScenarioError(
             f"Scenario.checkpoint_every must be at least 1 round, but it is {scenario.checkpoint_every}"
         )
+    if scenario.record_updates_every is not None:
+        _check_recording(scenario, scenario.record_updates_every)
     if scenario.groups is not None and scenario.groups < 1:
         raise ScenarioError(f"Scenario.groups must be at least 1, but it is {scenario.groups}")
     if getattr(scenario.model, "reads_bytes", False) and scenario.pixels != "bytes":
@@ -177,6 +182,22 @@ def _check(scenario: Scenario) -> None:
     if scenario.cohort.dropouts is not None:
         _check_dropouts(protocol, scenario.cohort.dropouts)
     _check_trim(scenario)
+
+
+def _check_recording(scenario: Scenario, every: int) -> None:
+    protocol, kind = scenario.protocol, type(scenario.protocol).__name__
+    if every < 1:
+        raise ScenarioError(
+            f"Scenario.record_updates_every must be at least 1 round or None for no record, but it is {every}"
+        )
+    if protocol.meeting != "averaging":
+        raise ScenarioError(
+            f"Scenario.record_updates_every keeps updates as a fed server receives them, but {kind} has no updates channel; leave it out"
+        )
+    if published(protocol).weighting == "last_aliased":
+        raise ScenarioError(
+            f"{kind} as published takes a mean that is none, which cannot be taken over updates; leave record_updates_every out"
+        )
 
 
 def _check_dropouts(protocol: TrainingProtocol, dropouts: Dropouts) -> None:

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,8 +24,9 @@ from raysplit.defenses.aggregation.mean import Mean
 from raysplit.engine.checkpoints import write_checkpoint
 from raysplit.engine.engine import ClientScores, Engine, RoundStart
 from raysplit.errors import PopulationError, ScenarioError
-from raysplit.fed_server import attacks_in, meet, step_on_aggregate, sum_groups
+from raysplit.fed_server import attacks_in, meet, records_updates, step_on_aggregate, sum_groups
 from raysplit.metrics.tables import Tables
+from raysplit.metrics.updates import write_updates
 from raysplit.pace import arrived, carry, paced, parked_in, replicas_stay, spread, turnout_of
 from raysplit.personal import keep_portions
 from raysplit.population.cohort import Drawn, Turnout, Turnouts
@@ -87,6 +89,7 @@ def simulate(
     """Run a scenario from ``progress.state`` to its last round; ``progress`` follows it round by round.
 
     Checkpoints are written every ``scenario.checkpoint_every`` rounds, after the last, and after those in ``keep``, which stay.
+    Recorded updates go into the folder ``updates`` beside ``checkpoints``.
     """
     check_population(scenario, population.info)
     turnouts = Turnouts(scenario.cohort, scenario.seed, population)
@@ -94,6 +97,7 @@ def simulate(
     clock = Clock.of(scenario)
     rounds = scenario.training.rounds
     diverged = False
+    record = partial(write_updates, checkpoints.parent / "updates")
     for round in range(progress.state.round + 1, rounds + 1):
         began = time.perf_counter()
         before = progress.state
@@ -127,7 +131,7 @@ def simulate(
             root = _root_portion(scenario, population, engine, before, round) if plan.rows else None
             here = arrived(plan, drawn, outcome)
             try:
-                meeting = meet(scenario, *here, before.client, layout.client.parameters, memory, root)
+                meeting = meet(scenario, *here, before.client, layout.client.parameters, memory, root, record)
             except ScenarioError as error:
                 raise _with_remedy(error, scenario, plan) from error
             memory = meeting.memory
@@ -209,7 +213,7 @@ def make_plan(scenario: Scenario, population: Population, round: int, turnout: T
         clients, samples = np.zeros(1, dtype=np.int64), samples.sum(keepdims=True)
     steps = np.array([steps_per_epoch(int(n), training.batch_size) for n in samples], dtype=np.int64)
     rows = not isinstance(scenario.defense, Mean) or attacks_in(scenario, round, drawn) is not None
-    rows = rows or scenario.protocol.meeting == "personal"
+    rows = rows or scenario.protocol.meeting == "personal" or records_updates(scenario, round)
     return RoundPlan(
         round=round,
         seed=scenario.seed,

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes | memoryview) -> None:
@@ -13,11 +16,18 @@ def write_bytes(path: str | os.PathLike[str], data: bytes | memoryview) -> None:
 
     Raises ``OSError`` where the disk is full or the folder missing; the old file is then untouched.
     """
+    with write_through(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def write_through(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """As ``write_bytes``, for what is written piece by piece: the file stands in its place once the block ends without an error."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -8,13 +8,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from raysplit.errors import RunError
 from raysplit.metrics.schemas import FORMAT, LATER, SCHEMAS
 from raysplit.metrics.tables import read_table
+
+if TYPE_CHECKING:
+    from raysplit.metrics.updates import RecordedRound
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,23 @@ class Run:
     def name(self) -> str:
         """The scenario's name, or the folder's where the scenario has none."""
         return str(self.scenario.get("name") or self.path.name)
+
+    def updates(self, round: int) -> RecordedRound:
+        """What the fed server received in a round that ``Scenario.record_updates_every`` kept, mapped into memory.
+
+        Raises ``RunError`` where that round was not recorded, or its file is damaged.
+        """
+        from raysplit.metrics.updates import path_of, read_updates, recorded_rounds
+
+        there = recorded_rounds(self.path / "updates")
+        if round not in there:
+            found = (
+                f"it has rounds {', '.join(map(str, there))}"
+                if there
+                else "set Scenario.record_updates_every to have them"
+            )
+            raise RunError(f"{self.path} has no recorded updates of round {round}; {found}")
+        return read_updates(path_of(self.path / "updates", round))
 
     def summary(self) -> Summary:
         """Final, best and late accuracies of the test evaluations."""

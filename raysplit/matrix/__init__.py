@@ -1,0 +1,1 @@
+"""Attacks against rules on one matrix of updates, without training: ``raysplit matrix``."""

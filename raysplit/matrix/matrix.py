@@ -1,0 +1,110 @@
+"""Every attack against every rule on one matrix of updates."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from raysplit.attacks.poisoning.poisoning import UpdateAttack
+from raysplit.defenses.aggregation.aggregation import AggregationRule, roots_of
+from raysplit.errors import UserError
+from raysplit.fed_server import face
+from raysplit.matrix.cohorts import HELD_OUT, Cohort
+from raysplit.threads import one_thread
+
+NO_ATTACK = "none"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What a rule made of an attack. ``bias``: ‖AGR - μ_b‖₂ with μ_b the mean of the benign rows; ``relative_bias``: over ‖μ_b‖₂.
+
+    ``malicious_selected``: share of the malicious rows that took part, where the rule takes whole rows. ``seconds``: of the rule, and
+    ``attack_seconds`` of the attack, on one thread of this CPU. ``refusal``: why there are no numbers, in the part's own words.
+    """
+
+    attack: str
+    rule: str
+    bias: float | None = None
+    relative_bias: float | None = None
+    cosine: float | None = None
+    norm: float | None = None
+    malicious_selected: float | None = None
+    broken: bool | None = None
+    seconds: float | None = None
+    attack_seconds: float | None = None
+    refusal: str | None = None
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """``pairs``: attack by attack, each with every rule."""
+
+    title: str
+    attacks: tuple[str, ...]
+    rules: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+    notes: tuple[str, ...]
+
+    def pair(self, attack: str, rule: str) -> Pair:
+        return self.pairs[self.attacks.index(attack) * len(self.rules) + self.rules.index(rule)]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "title": self.title,
+            "pairs": [dataclasses.asdict(pair) for pair in self.pairs],
+            "notes": list(self.notes),
+        }
+
+
+@one_thread()
+def rehearse(
+    cohort: Cohort,
+    attacks: Mapping[str, UpdateAttack],
+    rules: Mapping[str, AggregationRule],
+    notes: tuple[str, ...] = (),
+    watch: Callable[[str, str], None] = lambda attack, rule: None,
+) -> Matrix:
+    """Every attack, and none, against every rule. A pair that cannot be is a refusal, not an error.
+
+    Rules that remember begin with nothing; every pair has the same random streams, those of the run that was recorded.
+    """
+    notes = (*cohort.notes, *notes)
+    if attacks and not bool(cohort.round.malicious.any()):
+        attacks, notes = {}, (*notes, "Nobody is malicious here, so no attack was carried out.")
+    if cohort.round.reference is None and any(roots_of(rule) for rule in rules.values()):
+        who = ", ".join(name for name, rule in rules.items() if roots_of(rule))
+        notes = (*notes, f"{who}: the reference is the mean of {HELD_OUT} benign rows, which this column goes without.")
+    tried: dict[str, UpdateAttack | None] = {NO_ATTACK: None, **attacks}
+    pairs = []
+    for attack, liar in tried.items():
+        for name, rule in rules.items():
+            watch(attack, name)
+            pairs.append(_pair(cohort, attack, liar, name, rule))
+    return Matrix(cohort.title, tuple(tried), tuple(rules), tuple(pairs), notes)
+
+
+def _pair(cohort: Cohort, attack: str, liar: UpdateAttack | None, name: str, rule: AggregationRule) -> Pair:
+    try:
+        there = (cohort.with_reference() if roots_of(rule) else cohort).round
+        faced = face(rule, liar, there.updates.clone(), there.weights, there.malicious, there.context())
+    except UserError as error:
+        return Pair(attack, name, refusal=str(error))
+    row, m = faced.row, int(there.malicious.sum())
+    selected = row.get("selected_malicious")
+    return Pair(
+        attack,
+        name,
+        bias=row.get("bias"),
+        relative_bias=row.get("relative_bias"),
+        cosine=row.get("cosine"),
+        norm=float(torch.linalg.vector_norm(faced.aggregate.update)),
+        malicious_selected=selected / m if selected is not None and m else None,
+        broken=row["broken"],
+        seconds=row["seconds"],
+        attack_seconds=None if faced.attack is None else faced.attack["seconds"],
+    )

@@ -35,17 +35,16 @@ def clamped_mean(ordered: torch.Tensor, value: torch.Tensor, m: int, first: int,
     ``ordered``: benign values, ascending in each column, [n_b, w]; ``value``: what each of the ``m`` clones sends, [w],
     may be infinite. Equals the rule on the whole stack up to rounding.
     """
-    n_b = ordered.shape[0]
-    rows = ordered.unbind(0)
-    total, term = torch.zeros_like(value), torch.empty_like(value)
-    for i in range(first, last + 1):
-        clamped = value
-        if i - m >= 1:
-            clamped = torch.maximum(clamped, rows[i - m - 1], out=term)
-        if i <= n_b:
-            clamped = torch.minimum(clamped, rows[i - 1], out=term)
-        total.add_(clamped)
-    return total.div_(last - first + 1)
+    n_b, count = ordered.shape[0], last - first + 1
+    clamped = value.repeat(count, 1)  # [count, w], row r for rank first + r
+    lowest, highest = max(first, m + 1), min(last, n_b)  # ranks with a lower and with an upper bound
+    if lowest <= last:
+        part = clamped[lowest - first :]
+        torch.maximum(part, ordered[lowest - m - 1 : last - m], out=part)
+    if first <= highest:
+        part = clamped[: highest - first + 1]
+        torch.minimum(part, ordered[first - 1 : highest], out=part)
+    return add_rows(clamped).div_(count)
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class RankGame:
 
     def blocks(self) -> Iterator[tuple[slice, torch.Tensor]]:
         """The benign rows in blocks of columns, ascending."""
-        for columns in column_blocks(self.benign):
+        for columns in column_blocks(self.benign, narrow=True):
             yield columns, sort_columns(self.benign[:, columns])
 
     def sorted(self) -> list[tuple[slice, torch.Tensor]]:

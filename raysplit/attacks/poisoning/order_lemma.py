@@ -97,23 +97,26 @@ class RankGame:
         The bound is (Σ_j max(D_j(0)², D_j(∞)²))^½ with D = AGR - mean: a mean of clamps is monotone in γ, so |D_j| is largest
         at an end.
         """
-        beyond = torch.empty_like(p)
-        plateau = bound = 0.0
+        down, up = p < 0, p > 0
+        at_zero = torch.empty_like(p)
+        # Far down the rule averages b_(first-m..last-m), far up b_(first..last).
+        pushes = [
+            (pushed, shift, edge, torch.empty_like(p), torch.empty_like(p))
+            for pushed, shift, edge in ((down, self.m, self.first - self.m), (up, 0, self.last))
+            if pushed.any()
+        ]
         for columns, ordered in self.blocks():
-            centre, sign = mean[columns], p[columns]
-            at_zero = clamped_mean(ordered, centre, self.m, self.first, self.last)
-            # Far down the rule averages b_(first-m..last-m), far up b_(first..last); where p = 0 the clones stay at μ.
-            far, reach = at_zero, centre
-            for pushed, shift, edge in ((sign < 0, self.m, self.first - self.m), (sign > 0, 0, self.last)):
-                if pushed.any():
-                    kept = add_rows(ordered, self.first - shift - 1, self.last - shift)
-                    far = torch.where(pushed, kept.div_(self.last - self.first + 1), far)
-                    reach = torch.where(pushed, ordered[edge - 1], reach)
-            beyond[columns] = reach
-            at_infinity = (far - centre).double().square_()
-            plateau += float(at_infinity.sum())
-            bound += float(torch.maximum((at_zero - centre).double().square_(), at_infinity).sum())
-        return Survey(beyond, math.sqrt(plateau), math.sqrt(bound))
+            at_zero[columns] = clamped_mean(ordered, mean[columns], self.m, self.first, self.last)
+            for _, shift, edge, far, reach in pushes:
+                far[columns] = add_rows(ordered, self.first - shift - 1, self.last - shift)
+                reach[columns] = ordered[edge - 1]
+        at_infinity, beyond = at_zero, mean  # where p = 0 the clones stay at μ
+        for pushed, _, _, far, reach in pushes:
+            at_infinity = torch.where(pushed, far.div_(self.last - self.first + 1), at_infinity)
+            beyond = torch.where(pushed, reach, beyond)
+        plateau, start = ((moved - mean).double().square_() for moved in (at_infinity, at_zero))
+        bound = float(torch.maximum(start, plateau).sum())
+        return Survey(beyond, math.sqrt(float(plateau.sum())), math.sqrt(bound))
 
     def outermost(self, p: torch.Tensor) -> torch.Tensor:
         """The smallest benign value where ``p`` pushes down, the largest elsewhere, [d]: beyond these all is plateau."""

@@ -36,14 +36,16 @@ def clamped_mean(ordered: torch.Tensor, value: torch.Tensor, m: int, first: int,
     may be infinite. Equals the rule on the whole stack up to rounding.
     """
     n_b, count = ordered.shape[0], last - first + 1
-    clamped = value.repeat(count, 1)  # [count, w], row r for rank first + r
-    lowest, highest = max(first, m + 1), min(last, n_b)  # ranks with a lower and with an upper bound
-    if lowest <= last:
-        part = clamped[lowest - first :]
-        torch.maximum(part, ordered[lowest - m - 1 : last - m], out=part)
-    if first <= highest:
-        part = clamped[: highest - first + 1]
-        torch.minimum(part, ordered[first - 1 : highest], out=part)
+    if first > m:
+        clamped = torch.maximum(value, ordered[first - m - 1 : last - m])  # [count, w], row r for rank first + r
+    else:
+        clamped = value.repeat(count, 1)
+        if last > m:  # only these ranks have a lower bound
+            bounded = clamped[m + 1 - first :]
+            torch.maximum(bounded, ordered[: last - m], out=bounded)
+    if first <= n_b:
+        bounded = clamped[: min(last, n_b) - first + 1]
+        torch.minimum(bounded, ordered[first - 1 : last], out=bounded)
     return add_rows(clamped).div_(count)
 
 
@@ -72,14 +74,14 @@ class RankGame:
         """Whether the clones can move the rule only so far downwards, and upwards, where these are asked for."""
         return (not down or self.first - self.m >= 1) and (not up or self.last <= self.benign.shape[0])
 
-    def blocks(self) -> Iterator[tuple[slice, torch.Tensor]]:
+    def blocks(self, narrow: bool = True) -> Iterator[tuple[slice, torch.Tensor]]:
         """The benign rows in blocks of columns, ascending."""
-        for columns in column_blocks(self.benign, narrow=True):
+        for columns in column_blocks(self.benign, narrow):
             yield columns, sort_columns(self.benign[:, columns])
 
     def sorted(self) -> list[tuple[slice, torch.Tensor]]:
         """All blocks at once, for many calls of ``objective``: one more copy of the benign rows."""
-        return list(self.blocks())
+        return list(self.blocks(narrow=False))
 
     def objective(
         self, mean: torch.Tensor, value: torch.Tensor, ordered: Iterable[tuple[slice, torch.Tensor]] | None = None

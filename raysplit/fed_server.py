@@ -95,8 +95,9 @@ def meet(
     }
     if not plan.rows:
         return Meeting(sum_groups(outcome.client_sums), {**row, "seconds": time.perf_counter() - began}, memory)
-    updates = torch.stack([outcome.client_rows.pop(position) for position in range(plan.reporting)])
-    updates.sub_(portion)
+    updates = portion.new_empty(plan.reporting, len(portion))
+    for position in range(plan.reporting):  # each row is given back as soon as it is taken
+        torch.sub(outcome.client_rows.pop(position), portion, out=updates[position])
     weights = torch.from_numpy(plan.weights[: plan.reporting]).to(updates.dtype)
     buffers = weighted_sum(updates[:, parameters:], weights)
     updates = updates[:, :parameters]
@@ -191,10 +192,13 @@ def _poison(
     knowledge = attack.threat_model.knowledge
     trim_count = getattr(rule, "trim_count", None)
     own = np.flatnonzero(malicious.numpy())
+    others = np.flatnonzero(~malicious.numpy())
     seed = int(context.rng.integers(1 << 62))
+    order = np.concatenate([others, own])
+    _reorder(updates, order)
     view = UpdateView(
-        benign=updates[~malicious] if knowledge == "full" else updates[:0],
-        own=updates[malicious],
+        benign=updates[: len(others) if knowledge == "full" else 0],
+        own=updates[len(others) :],
         n=len(updates),
         rule=rule,
         trim=trim_count(len(updates), context.declared, context.realised) if trim_count else None,
@@ -203,7 +207,11 @@ def _poison(
         context=_told(context, own, knowledge),
     )
     poison = attack.poison(view)
-    updates[malicious] = poison.rows.to(updates.dtype)
+    rows = poison.rows.to(updates.dtype)
+    if rows.untyped_storage().data_ptr() == updates.untyped_storage().data_ptr():
+        rows = rows.clone()  # a copy of rows that are about to be overwritten
+    view.own.copy_(rows)
+    _reorder(updates, np.argsort(order))
     known = {
         name: float(poison.record[name]) for name in ("gamma", "objective", "certificate") if name in poison.record
     }
@@ -215,6 +223,20 @@ def _poison(
         **known,
         "seconds": time.perf_counter() - began,
     }
+
+
+def _reorder(matrix: torch.Tensor, order: np.ndarray) -> None:
+    """Row i becomes what row ``order[i]`` was, in place: a copy of the benign rows would nearly double the memory of a round."""
+    placed = np.zeros(len(order), dtype=bool)
+    for start in range(len(order)):
+        if placed[start] or order[start] == start:
+            continue
+        kept, here = matrix[start].clone(), start
+        while (source := int(order[here])) != start:
+            matrix[here] = matrix[source]
+            placed[here], here = True, source
+        matrix[here] = kept
+        placed[here] = True
 
 
 def _told(context: RoundContext, own: np.ndarray, knowledge: str) -> RoundContext:

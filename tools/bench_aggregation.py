@@ -1,6 +1,9 @@
-"""CPU-seconds of attacks and aggregation rules on one thread, interleaved with ByzFL's where that is installed.
+"""CPU-seconds of attacks and aggregation rules on one thread, interleaved with ByzFL's where that is installed, and their memory.
 
-python tools/bench_aggregation.py [--clients 100] [--malicious 20] [--parameters 1000000] [--repeats 5]
+python tools/bench_aggregation.py [--clients 100] [--malicious 20] [--parameters 1000000] [--repeats 5] [--only TEXT]
+
+``--only`` keeps the cases whose names contain a text; ``--memory`` measures the peak memory of each case in a process of its own,
+as a multiple of the matrix of updates, which is counted in.
 """
 
 from __future__ import annotations
@@ -15,12 +18,14 @@ import importlib
 import importlib.util
 import resource
 import statistics
+import subprocess
 import sys
 import time
 import types
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -34,8 +39,20 @@ from raysplit.attacks.poisoning.min_max import MinMax
 from raysplit.attacks.poisoning.min_sum import MinSum
 from raysplit.attacks.poisoning.poisoning import UpdateAttack, UpdateView
 from raysplit.defenses.aggregation.aggregation import AggregationRule, RoundContext
+from raysplit.defenses.aggregation.bulyan import Bulyan
+from raysplit.defenses.aggregation.centred_clipping import CentredClipping
+from raysplit.defenses.aggregation.composed import Composed
+from raysplit.defenses.aggregation.divide_and_conquer import DivideAndConquer
+from raysplit.defenses.aggregation.fltrust import FLTrust
+from raysplit.defenses.aggregation.fools_gold import FoolsGold
+from raysplit.defenses.aggregation.geometric_median import GeometricMedian
+from raysplit.defenses.aggregation.krum import Krum
 from raysplit.defenses.aggregation.mean import Mean
+from raysplit.defenses.aggregation.mean_around_median import MeanAroundMedian
 from raysplit.defenses.aggregation.median import Median
+from raysplit.defenses.aggregation.multi_krum import MultiKrum
+from raysplit.defenses.aggregation.nearest_neighbour_mixing import NearestNeighbourMixing
+from raysplit.defenses.aggregation.norm_clipping import NormClipping
 from raysplit.defenses.aggregation.trimmed_mean import TrimmedMean
 
 
@@ -50,42 +67,74 @@ def byzfl_aggregators() -> types.ModuleType | None:
     return importlib.import_module("byzfl.aggregators.aggregators")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clients", type=int, default=100)
-    parser.add_argument("--malicious", type=int, default=20)
-    parser.add_argument("--parameters", type=int, default=1_000_000)
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
-    n, m, d = options.clients, options.malicious, options.parameters
-    torch.set_num_threads(1)
-    updates = torch.randn(n, d, generator=torch.Generator().manual_seed(0)).add_(0.1)
+def selecting_rules() -> dict[str, AggregationRule]:
+    """The rules that go by whole rows, which goal (c) asks for."""
+    return {
+        "Krum": Krum(),
+        "Multi-Krum": MultiKrum(),
+        "geometric median": GeometricMedian(),
+        "NNM, mean": Composed((NearestNeighbourMixing(),), Mean()),
+        "centred clipping": CentredClipping(),
+        "norm clipping": NormClipping(),
+        "DnC": DivideAndConquer(),
+        "FoolsGold": FoolsGold(),
+        "FLTrust": FLTrust(),
+    }
+
+
+def theirs(package: types.ModuleType, m: int) -> dict[str, Callable[[Any], object]]:
+    """ByzFL's rules of the same name; those with other constants do the same work."""
+    return {
+        "byzfl TrMean": package.TrMean(f=m),
+        "byzfl Median": package.Median(),
+        "byzfl Krum": package.Krum(f=m),
+        "byzfl Multi-Krum": package.MultiKrum(f=m),
+        "byzfl geometric median (3 steps)": package.GeometricMedian(),
+    }
+
+
+def matrix_of(n: int, d: int) -> torch.Tensor:
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(0)).add_(0.1)
+
+
+def cases_of(n: int, m: int, d: int, updates: torch.Tensor) -> dict[str, Callable[[], object]]:
+    """What is measured, by name. The rows of ``updates``, [n, d], are the malicious clients', then the benign ones'."""
     weights = torch.full((n,), 1.0 / n)
-    context = RoundContext(1, np.arange(n), m, m, np.random.default_rng(0))
+    reference = updates[m:].mean(0)
+    context = RoundContext(1, np.arange(n), m, m, np.random.default_rng(0), reference=reference)
 
     def view(rule: AggregationRule) -> UpdateView:
         trim = m if isinstance(rule, TrimmedMean) else None
         return UpdateView(updates[m:], updates[:m], n, rule, trim, 1, np.random.default_rng(0))
 
-    def together(attack: UpdateAttack, rule: AggregationRule) -> Callable[[], object]:
-        received = updates.clone()
+    def together(attack: UpdateAttack, rule: AggregationRule) -> object:
+        updates[:m] = attack.poison(view(rule)).rows
+        return rule.aggregate(updates, weights, context)
 
-        def both() -> object:
-            received[:m] = attack.poison(view(rule)).rows
-            return rule.aggregate(received, weights, context)
-
-        return both
-
-    cases: dict[str, Callable[[], object]] = {}
-    rules: dict[str, AggregationRule] = {
+    coordinate: dict[str, AggregationRule] = {
         "mean": Mean(),
         "trimmed mean": TrimmedMean(),
         "median": Median(),
         "median, midpoint": Median(even="midpoint"),
+        "mean around median": MeanAroundMedian(),
     }
+    rules = {**coordinate, **selecting_rules()}
+    if n >= 4 * m + 3:
+        rules["Bulyan"] = Bulyan()
+    else:
+        rules[f"Bulyan, f = {(n - 3) // 4}"] = Bulyan(malicious=(n - 3) // 4)
+    cases: dict[str, Callable[[], object]] = {}
     for name, rule in rules.items():
         cases[name] = partial(rule.aggregate, updates, weights, context)
-    tailored = {
+    attacks: dict[str, UpdateAttack] = {
+        "LIE": LittleIsEnough(),
+        "Min-Max": MinMax(),
+        "Min-Sum": MinSum(),
+        "Fang": Fang(),
+    }
+    for name, attack in attacks.items():
+        cases[name] = partial(attack.poison, view(Mean()))
+    tailored: dict[str, UpdateAttack] = {
         "AGR-tailored": AgrTailored(),
         "AGR-tailored, certify=False": AgrTailored(certify=False),
         "AGR-tailored, ndss21": AgrTailored(gamma="ndss21"),
@@ -95,21 +144,51 @@ def main() -> None:
             cases[f"{name}, on {label}"] = partial(attack.poison, view(rules[label]))
     for name in ("AGR-tailored", "AGR-tailored, certify=False"):
         for label in ("trimmed mean", "median"):
-            cases[f"{name}, and then {label}"] = together(tailored[name], rules[label])
-    others: dict[str, UpdateAttack] = {
-        "LIE": LittleIsEnough(),
-        "Min-Max": MinMax(),
-        "Min-Sum": MinSum(),
-        "Fang": Fang(),
-    }
-    for name, other in others.items():
-        cases[name] = partial(other.poison, view(Mean()))
-    byzfl = byzfl_aggregators()
-    if byzfl is not None:
-        for name, theirs in {"byzfl TrMean": byzfl.TrMean(f=m), "byzfl Median": byzfl.Median()}.items():
-            cases[name] = partial(theirs, updates)
-            cases[f"{name}, numpy input"] = partial(theirs, updates.numpy())
+            cases[f"{name}, and then {label}"] = partial(together, tailored[name], rules[label])
+    package = byzfl_aggregators()
+    if package is not None:
+        for name, rule_of_theirs in theirs(package, m).items():
+            cases[name] = partial(rule_of_theirs, updates)
+        for name in ("byzfl TrMean", "byzfl Median"):
+            cases[f"{name}, numpy input"] = partial(theirs(package, m)[name], updates.numpy())
+    return cases
 
+
+def peak(name: str, n: int, m: int, d: int) -> float:
+    """The peak memory of one case as a multiple of the matrix, less what a process of this kind needs for a small one."""
+    size = n * d * 4
+
+    def run(columns: int) -> int:
+        command = [sys.executable, __file__, "--one", name, "--clients", str(n), "--malicious", str(m)]
+        ran = subprocess.run([*command, "--parameters", str(columns)], capture_output=True, text=True, check=True)
+        return int(ran.stdout) * 1024
+
+    return (run(d) - run(1000)) / size
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clients", type=int, default=100)
+    parser.add_argument("--malicious", type=int, default=20)
+    parser.add_argument("--parameters", type=int, default=1_000_000)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    n, m, d = options.clients, options.malicious, options.parameters
+    torch.set_num_threads(1)
+    updates = matrix_of(n, d if not options.memory else 1)
+    cases = {name: case for name, case in cases_of(n, m, d, updates).items() if options.only in name}
+    if options.one:
+        cases[options.one]()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        return
+    if options.memory:
+        print(f"n = {n}, m = {m}, d = {d}: peak memory as a multiple of the matrix")
+        for name in cases:
+            print(f"  {name:<52} {peak(name, n, m, d):6.2f}", flush=True)
+        return
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(options.repeats):  # interleaved, so that other load on the machine falls on all alike
         for name, case in cases.items():
@@ -119,8 +198,9 @@ def main() -> None:
     print(f"n = {n}, m = {m}, d = {d}, float32, one thread, torch {torch.__version__}, numpy {np.__version__}")
     print(f"CPU-seconds, median of {options.repeats} (least)")
     for name, measured in seconds.items():
-        print(f"  {name:<46} {statistics.median(measured):7.3f} ({min(measured):.3f})")
-    print(f"peak memory of the process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+        print(f"  {name:<52} {statistics.median(measured):7.3f} ({min(measured):.3f})")
+    together = [statistics.median(seconds[name]) for name in selecting_rules() if name in seconds]
+    print(f"the {len(together)} rules by whole rows, each on its own: {sum(together):.2f} in all")
 
 
 if __name__ == "__main__":

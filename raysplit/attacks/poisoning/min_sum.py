@@ -10,7 +10,7 @@ import torch
 from raysplit.attacks.poisoning.perturbation import Perturbation, perturb
 from raysplit.attacks.poisoning.poisoning import Poison, UpdateView, check_start_round, updates_threat, visible_honest
 from raysplit.channels import ThreatModel
-from raysplit.defenses.aggregation.order_statistics import mean_std
+from raysplit.defenses.aggregation.order_statistics import column_blocks, mean_std
 from raysplit.parts import part
 
 
@@ -44,6 +44,9 @@ class MinSum:
         a = float(p.double().square().sum())
         gamma = 0.0
         if a > 0:
-            spread = torch.stack([(row - mean).double().square().sum() for row in honest])
+            spread = torch.zeros(len(honest), dtype=torch.float64, device=honest.device)
+            for columns in column_blocks(honest, narrow=True):
+                apart = honest[:, columns] - mean[columns]
+                spread += torch.linalg.vector_norm(apart, dim=1, dtype=torch.float64).square_()
             gamma = math.sqrt(float(spread.max() if self.bound == "max" else spread.min()) / a)
         return Poison((mean + gamma * p).expand(view.m, -1), {"gamma": gamma})

@@ -35,17 +35,18 @@ def clamped_mean(ordered: torch.Tensor, value: torch.Tensor, m: int, first: int,
     ``ordered``: benign values, ascending in each column, [n_b, w]; ``value``: what each of the ``m`` clones sends, [w],
     may be infinite. Equals the rule on the whole stack up to rounding.
     """
-    n_b = ordered.shape[0]
-    rows = ordered.unbind(0)
-    total, term = torch.zeros_like(value), torch.empty_like(value)
-    for i in range(first, last + 1):
-        clamped = value
-        if i - m >= 1:
-            clamped = torch.maximum(clamped, rows[i - m - 1], out=term)
-        if i <= n_b:
-            clamped = torch.minimum(clamped, rows[i - 1], out=term)
-        total.add_(clamped)
-    return total.div_(last - first + 1)
+    n_b, count = ordered.shape[0], last - first + 1
+    if first > m:
+        clamped = torch.maximum(value, ordered[first - m - 1 : last - m])  # [count, w], row r for rank first + r
+    else:
+        clamped = value.repeat(count, 1)
+        if last > m:  # only these ranks have a lower bound
+            bounded = clamped[m + 1 - first :]
+            torch.maximum(bounded, ordered[: last - m], out=bounded)
+    if first <= n_b:
+        bounded = clamped[: min(last, n_b) - first + 1]
+        torch.minimum(bounded, ordered[first - 1 : last], out=bounded)
+    return add_rows(clamped).div_(count)
 
 
 @dataclass(frozen=True)
@@ -73,14 +74,14 @@ class RankGame:
         """Whether the clones can move the rule only so far downwards, and upwards, where these are asked for."""
         return (not down or self.first - self.m >= 1) and (not up or self.last <= self.benign.shape[0])
 
-    def blocks(self) -> Iterator[tuple[slice, torch.Tensor]]:
+    def blocks(self, narrow: bool = True) -> Iterator[tuple[slice, torch.Tensor]]:
         """The benign rows in blocks of columns, ascending."""
-        for columns in column_blocks(self.benign):
+        for columns in column_blocks(self.benign, narrow):
             yield columns, sort_columns(self.benign[:, columns])
 
     def sorted(self) -> list[tuple[slice, torch.Tensor]]:
         """All blocks at once, for many calls of ``objective``: one more copy of the benign rows."""
-        return list(self.blocks())
+        return list(self.blocks(narrow=False))
 
     def objective(
         self, mean: torch.Tensor, value: torch.Tensor, ordered: Iterable[tuple[slice, torch.Tensor]] | None = None
@@ -98,23 +99,26 @@ class RankGame:
         The bound is (Σ_j max(D_j(0)², D_j(∞)²))^½ with D = AGR - mean: a mean of clamps is monotone in γ, so |D_j| is largest
         at an end.
         """
-        beyond = torch.empty_like(p)
-        plateau = bound = 0.0
+        down, up = p < 0, p > 0
+        at_zero = torch.empty_like(p)
+        # Far down the rule averages b_(first-m..last-m), far up b_(first..last).
+        pushes = [
+            (pushed, shift, edge, torch.empty_like(p), torch.empty_like(p))
+            for pushed, shift, edge in ((down, self.m, self.first - self.m), (up, 0, self.last))
+            if pushed.any()
+        ]
         for columns, ordered in self.blocks():
-            centre, sign = mean[columns], p[columns]
-            at_zero = clamped_mean(ordered, centre, self.m, self.first, self.last)
-            # Far down the rule averages b_(first-m..last-m), far up b_(first..last); where p = 0 the clones stay at μ.
-            far, reach = at_zero, centre
-            for pushed, shift, edge in ((sign < 0, self.m, self.first - self.m), (sign > 0, 0, self.last)):
-                if pushed.any():
-                    kept = add_rows(ordered, self.first - shift - 1, self.last - shift)
-                    far = torch.where(pushed, kept.div_(self.last - self.first + 1), far)
-                    reach = torch.where(pushed, ordered[edge - 1], reach)
-            beyond[columns] = reach
-            at_infinity = (far - centre).double().square_()
-            plateau += float(at_infinity.sum())
-            bound += float(torch.maximum((at_zero - centre).double().square_(), at_infinity).sum())
-        return Survey(beyond, math.sqrt(plateau), math.sqrt(bound))
+            at_zero[columns] = clamped_mean(ordered, mean[columns], self.m, self.first, self.last)
+            for _, shift, edge, far, reach in pushes:
+                far[columns] = add_rows(ordered, self.first - shift - 1, self.last - shift)
+                reach[columns] = ordered[edge - 1]
+        at_infinity, beyond = at_zero, mean  # where p = 0 the clones stay at μ
+        for pushed, _, _, far, reach in pushes:
+            at_infinity = torch.where(pushed, far.div_(self.last - self.first + 1), at_infinity)
+            beyond = torch.where(pushed, reach, beyond)
+        plateau, start = ((moved - mean).double().square_() for moved in (at_infinity, at_zero))
+        bound = float(torch.maximum(start, plateau).sum())
+        return Survey(beyond, math.sqrt(float(plateau.sum())), math.sqrt(bound))
 
     def outermost(self, p: torch.Tensor) -> torch.Tensor:
         """The smallest benign value where ``p`` pushes down, the largest elsewhere, [d]: beyond these all is plateau."""

@@ -57,7 +57,7 @@ class FLTrust:
 def cosines(updates: torch.Tensor, norms: torch.Tensor, reference: torch.Tensor, length: float) -> torch.Tensor:
     """cos(u_i, reference), float64 [n]; 0 where either length is 0 or not finite."""
     products = torch.zeros(updates.shape[0], dtype=torch.float64, device=updates.device)
-    for columns in column_blocks(updates):
+    for columns in column_blocks(updates, narrow=True):
         products += updates[:, columns].double() @ reference[columns].to(updates).double()
     measured = norms.isfinite() & (norms > 0)
     if not 0 < length < torch.inf:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from raysplit.defenses.aggregation.aggregation import Aggregate, RoundContext
@@ -48,19 +50,18 @@ class FoolsGold:
         memory = dict(context.memory)
         for client, update, there in zip(context.clients.tolist(), updates, present.tolist(), strict=True):
             before = memory.get(str(client))
-            history = torch.zeros_like(update) if before is None else before.to(update)
             if there:
-                memory[str(client)] = history = history + update
-            histories.append(history)
+                memory[str(client)] = history = update.clone() if before is None else before.to(update) + update
+                histories.append(history)
         alpha = torch.zeros(len(updates), dtype=torch.float64)
-        alpha[present] = self.learning_rates(torch.stack(histories)[present.to(updates.device)])
+        alpha[present] = self.learning_rates(histories)
         record = {"weight": float(alpha.mean()), "broken": float(context.realised == 1)}
         update = combine(updates, alpha / alpha.sum().clamp_min(1e-300))
         return Aggregate(update, record, alpha > 0, memory)
 
-    def learning_rates(self, histories: torch.Tensor) -> torch.Tensor:
-        """α, float64 [n], from the summed updates H, [n, d]."""
-        n = histories.shape[0]
+    def learning_rates(self, histories: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
+        """α, float64 [n], from the summed updates H, [n, d] or n of them."""
+        n = len(histories)
         if n < 2:
             return torch.ones(n, dtype=torch.float64)
         gram = exact_gram(histories).cpu()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from raysplit.defenses.aggregation.order_statistics import column_blocks
@@ -15,24 +17,39 @@ def centred_gram(rows: torch.Tensor, centre: torch.Tensor, *extra: torch.Tensor)
     """
     n = rows.shape[0] + len(extra)
     gram = torch.zeros(n, n, dtype=torch.float64, device=rows.device)
+    buffer: torch.Tensor | None = None
     for columns in column_blocks(rows):
-        block = torch.cat([rows[:, columns] - centre[columns], *(row[None, columns] for row in extra)])
-        gram += (block @ block.T).double()
+        width = columns.stop - columns.start
+        if buffer is None or buffer.shape[1] != width:
+            buffer = rows.new_empty(n, width)
+        torch.sub(rows[:, columns], centre[columns], out=buffer[: rows.shape[0]])
+        for place, row in enumerate(extra, rows.shape[0]):
+            buffer[place] = row[columns]
+        gram += (buffer @ buffer.T).double()
     return gram
 
 
-def exact_gram(rows: torch.Tensor, shift: torch.Tensor | None = None) -> torch.Tensor:
+def exact_gram(rows: torch.Tensor | Sequence[torch.Tensor], shift: torch.Tensor | None = None) -> torch.Tensor:
     """The Gram matrix of the ``rows`` plus ``shift`` [d], multiplied in float64 too, [n, n]: for angles, which centring would change.
 
+    ``rows``: [n, d], or n ≥ 1 of them, [d] each, that need not lie in one matrix.
     Equal rows have cosine 1 to the last bits, however small the angle between the others.
     """
-    n = rows.shape[0]
-    gram = torch.zeros(n, n, dtype=torch.float64, device=rows.device)
-    for columns in column_blocks(rows):
-        block = rows[:, columns].double()
+    n, device = len(rows), rows[0].device
+    gram = torch.zeros(n, n, dtype=torch.float64, device=device)
+    buffer: torch.Tensor | None = None
+    for columns in column_blocks(rows[0][None]):
+        width = columns.stop - columns.start
+        if buffer is None or buffer.shape[1] != width:  # one for all: fresh memory costs more than the product
+            buffer = torch.empty(n, width, dtype=torch.float64, device=device)
+        if isinstance(rows, torch.Tensor):
+            buffer.copy_(rows[:, columns])
+        else:
+            for place, row in zip(buffer, rows, strict=True):
+                place.copy_(row[columns])
         if shift is not None:
-            block = block + shift[columns].to(block)
-        gram += block @ block.T
+            buffer += shift[columns].to(buffer)
+        gram += buffer @ buffer.T
     return gram
 
 

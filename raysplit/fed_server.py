@@ -20,6 +20,7 @@ from raysplit.attacks.poisoning.poisoning import UpdateAttack, UpdateView
 from raysplit.attacks.poisoning.scheduled import attack_in_force
 from raysplit.defenses.aggregation.aggregation import Aggregate, AggregationRule, RoundContext
 from raysplit.defenses.aggregation.order_statistics import weighted_sum
+from raysplit.errors import ScenarioError
 from raysplit.metrics.updates import RecordedRound
 from raysplit.optimizers import State, copied_state
 from raysplit.population.cohort import Drawn
@@ -206,7 +207,12 @@ def _poison(
         rng=rng.stream(seed, "attack", context.round),
         context=_told(context, own, knowledge),
     )
+    seen = updates._version  # counts writes, also those through views
     poison = attack.poison(view)
+    if updates._version != seen:
+        raise ScenarioError(
+            f"{type(attack).__name__}.poison() changed the updates that it was shown; it may only return rows: work on a copy"
+        )
     rows = poison.rows.to(updates.dtype)
     if rows.untyped_storage().data_ptr() == updates.untyped_storage().data_ptr():
         rows = rows.clone()  # a copy of rows that are about to be overwritten

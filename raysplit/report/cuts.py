@@ -13,9 +13,8 @@ from rich import box
 from rich.table import Table
 
 from raysplit.costs.cuts import Cut, CutTable
-from raysplit.errors import RunError
-from raysplit.metrics.atomic import write_bytes
 from raysplit.report.canvas import LIGHT, Theme, new_figure, png
+from raysplit.report.files import write_files
 from raysplit.report.numbers import percent, seconds, significant, size
 
 if TYPE_CHECKING:
@@ -82,18 +81,14 @@ def cuts_csv(table: CutTable) -> str:
 
 def write_cuts(table: CutTable, folder: Path) -> list[Path]:
     """cuts.csv, cuts.json and cuts.png in ``folder``; raises ``RunError`` where it cannot be written."""
-    files = {
-        "cuts.csv": cuts_csv(table).encode(),
-        "cuts.json": (json.dumps(table.to_json(), indent=2) + "\n").encode(),
-        "cuts.png": png(cuts_figure(table)),
-    }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, data in files.items():
-            write_bytes(folder / name, data)
-    except OSError as error:
-        raise RunError(f"{folder} cannot be written ({error.strerror}); choose another folder with --out") from error
-    return [folder / name for name in files]
+    return write_files(
+        folder,
+        {
+            "cuts.csv": cuts_csv(table).encode(),
+            "cuts.json": (json.dumps(table.to_json(), indent=2) + "\n").encode(),
+            "cuts.png": png(cuts_figure(table)),
+        },
+    )
 
 
 def cuts_figure(table: CutTable, theme: Theme = LIGHT) -> Figure:

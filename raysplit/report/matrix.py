@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
-from raysplit.errors import RunError
 from raysplit.matrix.matrix import Matrix, Pair
-from raysplit.metrics.atomic import write_bytes
 from raysplit.report.canvas import LIGHT, Theme, new_figure, png
+from raysplit.report.files import write_files
 from raysplit.report.numbers import NONE, significant
 
 if TYPE_CHECKING:
@@ -126,18 +125,14 @@ def matrix_csv(matrix: Matrix) -> str:
 
 def write_matrix(matrix: Matrix, folder: Path) -> list[Path]:
     """matrix.csv, matrix.json and matrix.png in ``folder``; raises ``RunError`` where it cannot be written."""
-    files = {
-        "matrix.csv": matrix_csv(matrix).encode(),
-        "matrix.json": (json.dumps(matrix.to_json(), indent=2) + "\n").encode(),
-        "matrix.png": png(matrix_figure(matrix)),
-    }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, data in files.items():
-            write_bytes(folder / name, data)
-    except OSError as error:
-        raise RunError(f"{folder} cannot be written ({error.strerror}); choose another folder with --out") from error
-    return [folder / name for name in files]
+    return write_files(
+        folder,
+        {
+            "matrix.csv": matrix_csv(matrix).encode(),
+            "matrix.json": (json.dumps(matrix.to_json(), indent=2) + "\n").encode(),
+            "matrix.png": png(matrix_figure(matrix)),
+        },
+    )
 
 
 def matrix_figure(matrix: Matrix, theme: Theme = LIGHT) -> Figure:

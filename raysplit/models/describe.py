@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from raysplit.errors import ScenarioError, first_line
-from raysplit.models.network import ModelSpec, check_cut
+from raysplit.models.network import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,6 @@ class StageFacts:
     def smashed(self) -> int:
         """Numbers per sample that cross the wire each way where the model is cut after this stage."""
         return prod(self.shape)
-
-
-class PortionFlops(NamedTuple):
-    """Forward FLOPs per sample of the client's head, the server's body and the client's tail."""
-
-    head: int
-    body: int
-    tail: int
 
 
 def describe(spec: ModelSpec) -> list[StageFacts]:
@@ -72,13 +64,6 @@ def describe(spec: ModelSpec) -> list[StageFacts]:
         )
         x = y
     return facts
-
-
-def portion_flops(spec: ModelSpec, split: bool = True, u_shaped: bool = False) -> PortionFlops:
-    """Forward FLOPs per sample of each portion, cut as a protocol cuts; uncut, everything is the head."""
-    first, last = check_cut(spec, split, u_shaped)
-    flops = [stage.flops for stage in describe(spec)]
-    return PortionFlops(sum(flops[:first]), sum(flops[first:last]), sum(flops[last:]))
 
 
 def _floats(stage: nn.Module) -> Iterable[torch.Tensor]:

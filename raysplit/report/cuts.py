@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +12,7 @@ from rich.table import Table
 
 from raysplit.costs.cuts import Cut, CutTable
 from raysplit.report.canvas import LIGHT, Theme, new_figure, png
-from raysplit.report.files import write_files
+from raysplit.report.files import csv_text, write_files
 from raysplit.report.numbers import percent, seconds, significant, size
 
 if TYPE_CHECKING:
@@ -69,14 +67,9 @@ def notes(table: CutTable) -> list[str]:
 
 def cuts_csv(table: CutTable) -> str:
     """A line a cut, raw numbers with units in the names of the columns."""
-    sink = io.StringIO()
     columns = [field.name for field in dataclasses.fields(Cut)] + ["round_bytes"]
-    writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(columns)
-    for row in table.cuts:
-        values = {**dataclasses.asdict(row), "round_bytes": row.round_bytes, "paper_names": " ".join(row.paper_names)}
-        writer.writerow(["" if values[column] is None else values[column] for column in columns])
-    return sink.getvalue()
+    extra = ({"round_bytes": row.round_bytes, "paper_names": " ".join(row.paper_names)} for row in table.cuts)
+    return csv_text(columns, ({**dataclasses.asdict(row), **more} for row, more in zip(table.cuts, extra, strict=True)))
 
 
 def write_cuts(table: CutTable, folder: Path) -> list[Path]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 import math
 from pathlib import Path
@@ -15,7 +13,7 @@ from rich.table import Table
 
 from raysplit.matrix.matrix import Matrix, Pair
 from raysplit.report.canvas import LIGHT, Theme, new_figure, png
-from raysplit.report.files import write_files
+from raysplit.report.files import csv_text, write_files
 from raysplit.report.numbers import NONE, significant
 
 if TYPE_CHECKING:
@@ -113,14 +111,8 @@ def notes_of(matrix: Matrix) -> list[str]:
 
 def matrix_csv(matrix: Matrix) -> str:
     """A line a pair, raw numbers; empty where there is none."""
-    sink = io.StringIO()
     columns = [field.name for field in dataclasses.fields(Pair)]
-    writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(columns)
-    for pair in matrix.pairs:
-        values = dataclasses.asdict(pair)
-        writer.writerow(["" if values[column] is None else values[column] for column in columns])
-    return sink.getvalue()
+    return csv_text(columns, (dataclasses.asdict(pair) for pair in matrix.pairs))
 
 
 def write_matrix(matrix: Matrix, folder: Path) -> list[Path]:

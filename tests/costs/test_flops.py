@@ -7,13 +7,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from raysplit.costs.flops import round_flops
 from raysplit.costs.portions import cut_costs
 from raysplit.engine.host import Host
+from raysplit.models.femnist_cnn import femnist_cnn
 from raysplit.protocols.centralized import Centralized
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from tests.costs.plans import plan_of
-from tests.toys import toy
+from tests.toys import ToyClients, toy
 
 BATCH = 3
 
@@ -68,6 +69,16 @@ def test_by_hand_where_the_network_is_cut_in_two():
     costs = cut_costs(toy(SplitFedV2(), "V2"))
     assert (costs.head.forward, costs.head.backward) == (conv1 + conv2, conv1 + 2 * conv2)
     assert (costs.body.forward, costs.body.backward) == (fc1 + fc2, 2 * (fc1 + fc2))
+
+
+def test_the_femnist_networks_portions_by_hand():
+    conv1, conv2, fc1, fc2 = 2 * 28 * 28 * 16 * 25, 2 * 14 * 14 * 32 * 16 * 25, 2 * 1568 * 512, 2 * 512 * 62
+    shape = {"population": ToyClients(4, shape=(1, 28, 28), classes=62), "clients": 4}
+    split = cut_costs(toy(SplitFedV2(), model=femnist_cnn("V1"), **shape))
+    assert (split.head.forward, split.body.forward, split.tail.forward) == (conv1, conv2 + fc1 + fc2, 0)
+    u_shaped = cut_costs(toy(SplitFedV2(u_shaped=True), model=femnist_cnn("V1", "fc1"), **shape))
+    assert (u_shaped.head.forward, u_shaped.body.forward, u_shaped.tail.forward) == (conv1, conv2 + fc1, fc2)
+    assert cut_costs(toy(FedAvg(), model=femnist_cnn(), **shape)).head.forward == conv1 + conv2 + fc1 + fc2
 
 
 def test_a_round_is_every_sample_once_an_epoch():

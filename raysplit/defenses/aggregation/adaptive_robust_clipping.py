@@ -8,8 +8,7 @@ from raysplit.defenses.aggregation.aggregation import RoundContext
 from raysplit.defenses.aggregation.clipping import clipped_rows
 from raysplit.defenses.aggregation.composed import Mixed
 from raysplit.defenses.aggregation.geometry import row_norms
-from raysplit.defenses.aggregation.malicious_count import Malicious, check_malicious, malicious_count
-from raysplit.errors import ScenarioError
+from raysplit.defenses.aggregation.malicious_count import Malicious, check_malicious, minority
 from raysplit.parts import part
 
 
@@ -35,11 +34,7 @@ class AdaptiveRobustClipping:
 
     def mix(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Mixed:
         n = updates.shape[0]
-        f = malicious_count(self.malicious, context)
-        if 2 * f >= n:
-            raise ScenarioError(
-                f"AdaptiveRobustClipping needs more than {2 * f} updates against {f} malicious clients, but it has {n}"
-            )
+        f = minority(self, n, context)
         norms = row_norms(updates)
         norms = norms.masked_fill(~norms.isfinite(), torch.inf)
         k = 2 * f * (n - f) // n

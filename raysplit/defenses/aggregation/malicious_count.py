@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from raysplit.defenses.aggregation.aggregation import RoundContext
+from raysplit.errors import ScenarioError
 from raysplit.parts import within
 
 # "realised": the true number in this very cohort (an oracle); "declared": what the operator expects; or a fixed number.
@@ -15,6 +16,16 @@ def check_malicious(rule: Any) -> None:
     """Raise ScenarioError where a rule's ``malicious`` is a number below 0."""
     if isinstance(rule.malicious, int):
         within(f"{type(rule).__name__}.malicious", rule.malicious, 0)
+
+
+def minority(rule: Any, n: int, context: RoundContext) -> int:
+    """f for this cohort of n, of a rule with a ``malicious``; raises ScenarioError where 2f ≥ n."""
+    f = malicious_count(rule.malicious, context)
+    if 2 * f >= n:
+        raise ScenarioError(
+            f"{type(rule).__name__} needs more than {2 * f} updates against {f} malicious clients, but it has {n}"
+        )
+    return f
 
 
 def malicious_count(malicious: Malicious, context: RoundContext) -> int:

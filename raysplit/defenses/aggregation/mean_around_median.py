@@ -7,9 +7,8 @@ from typing import Literal
 import torch
 
 from raysplit.defenses.aggregation.aggregation import Aggregate, RoundContext
-from raysplit.defenses.aggregation.malicious_count import Malicious, check_malicious, malicious_count
+from raysplit.defenses.aggregation.malicious_count import Malicious, check_malicious, minority
 from raysplit.defenses.aggregation.order_statistics import add_rows, column_blocks, sort_columns
-from raysplit.errors import ScenarioError
 from raysplit.parts import part
 
 Even = Literal["lower", "midpoint"]
@@ -38,11 +37,7 @@ class MeanAroundMedian:
 
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         n = updates.shape[0]
-        f = malicious_count(self.malicious, context)
-        if 2 * f >= n:
-            raise ScenarioError(
-                f"MeanAroundMedian needs more than {2 * f} updates against {f} malicious clients, but it has {n}"
-            )
+        f = minority(self, n, context)
         record = {"malicious": float(f), "broken": float(context.realised > f)}
         return Aggregate(mean_nearest_median(updates, n - f, self.even), record)
 

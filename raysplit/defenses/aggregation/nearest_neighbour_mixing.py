@@ -7,9 +7,8 @@ import torch
 from raysplit.defenses.aggregation.aggregation import RoundContext
 from raysplit.defenses.aggregation.composed import Mixed
 from raysplit.defenses.aggregation.geometry import row_distances
-from raysplit.defenses.aggregation.malicious_count import Malicious, check_malicious, malicious_count
+from raysplit.defenses.aggregation.malicious_count import Malicious, check_malicious, minority
 from raysplit.defenses.aggregation.order_statistics import column_blocks
-from raysplit.errors import ScenarioError
 from raysplit.parts import part
 
 
@@ -35,11 +34,7 @@ class NearestNeighbourMixing:
 
     def mix(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Mixed:
         n = updates.shape[0]
-        f = malicious_count(self.malicious, context)
-        if 2 * f >= n:
-            raise ScenarioError(
-                f"NearestNeighbourMixing needs more than {2 * f} updates against {f} malicious clients, but it has {n}"
-            )
+        f = minority(self, n, context)
         distances = row_distances(updates).fill_diagonal_(-1)  # a row is its own first neighbour, before its copies
         nearest = distances.sort(dim=1, stable=True)
         members = torch.zeros(n, n, dtype=torch.bool).scatter_(1, nearest.indices[:, : n - f], True)

@@ -9,6 +9,8 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "raysplit.attacks.attack": ["Together"],
+    "raysplit.attacks.scheduled": ["Scheduled"],
     "raysplit.attacks.poisoning.agr_tailored": ["AgrTailored"],
     "raysplit.attacks.poisoning.fang": ["Fang"],
     "raysplit.attacks.poisoning.gaussian": ["GaussianNoise"],
@@ -20,7 +22,6 @@ _HOMES = {
     "raysplit.attacks.poisoning.model_replacement": ["ModelReplacement"],
     "raysplit.attacks.poisoning.optimal_ipm": ["OptimalInnerProductManipulation"],
     "raysplit.attacks.poisoning.optimal_lie": ["OptimalLittleIsEnough"],
-    "raysplit.attacks.poisoning.scheduled": ["Scheduled"],
     "raysplit.attacks.poisoning.lie": ["LittleIsEnough"],
     "raysplit.costs.devices": [
         "DATACENTER",

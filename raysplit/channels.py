@@ -43,11 +43,14 @@ class ThreatModel:
     """The channels that an adversary may see and change, and whose messages it sees there.
 
     ``knowledge="full"``: all benign clients' messages on the channels in ``sees``; ``"partial"``: only its own clients'.
+    ``own_data``: whether its clients' own training data are in its hands. ``party``: who is the adversary: malicious clients, or the main server.
     """
 
     sees: frozenset[Channel]
     changes: frozenset[Channel]
     knowledge: Literal["full", "partial"] = "full"
+    own_data: bool = False
+    party: Literal["clients", "main_server"] = "clients"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import torch
 
 from raysplit import rng
 from raysplit.attacks.poisoning.poisoning import UpdateAttack, UpdateView
-from raysplit.attacks.poisoning.scheduled import attack_in_force
+from raysplit.attacks.scheduled import attacks_in_force
 from raysplit.defenses.aggregation.aggregation import Aggregate, AggregationRule, RoundContext
 from raysplit.defenses.aggregation.order_statistics import weighted_sum
 from raysplit.errors import ScenarioError
@@ -42,12 +42,12 @@ class Meeting:
     seconds: float = field(default=0.0)
 
 
-def attacks_in(scenario: Scenario, round: int, drawn: Drawn) -> UpdateAttack | None:
+def update_attack_in(scenario: Scenario, round: int, drawn: Drawn) -> UpdateAttack | None:
     """The attack on updates in force in a round, if there are malicious clients to carry it out."""
-    attack = scenario.attack
-    if attack is None or not drawn.malicious.any():
+    if not drawn.malicious.any():
         return None
-    return attack_in_force(attack, round)
+    found = [attack for attack in attacks_in_force(scenario.attack, round) if isinstance(attack, UpdateAttack)]
+    return found[0] if found else None
 
 
 def records_updates(scenario: Scenario, round: int) -> bool:
@@ -114,7 +114,7 @@ def meet(
         portion[:parameters],
     )
     meeting = Meeting(portion, row)
-    attack = attacks_in(scenario, plan.round, drawn)
+    attack = update_attack_in(scenario, plan.round, drawn)
     recording = records_updates(scenario, plan.round)
     honest = updates[malicious] if recording and attack is not None else updates[:0]
     faced = face(rule, attack, updates, weights, malicious, context)

@@ -206,6 +206,8 @@ def _go_on(job: Job, engine: Engine, watch: Watch, layout: Layout, state: Global
                 "sees": sorted(channel.value for channel in model.sees),
                 "changes": sorted(channel.value for channel in model.changes),
                 "knowledge": model.knowledge,
+                "own_data": model.own_data,
+                "party": model.party,
             }
         forked = folder.state().get("forked_from") if job.fork is None else job.fork.path.name
         if forked is not None:

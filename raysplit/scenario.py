@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from raysplit.attacks.poisoning.poisoning import UpdateAttack
+from raysplit.attacks.attack import Attack
+from raysplit.attacks.check import check_attack
 from raysplit.channels import Channel
 from raysplit.costs.devices import Devices
 from raysplit.costs.known import check_known
@@ -77,7 +78,7 @@ class Scenario:
     protocol: TrainingProtocol
     cohort: Cohort
     training: Training
-    attack: UpdateAttack | None = None
+    attack: Attack | None = None
     defense: AggregationRule = Mean()
     evaluation: Evaluation = Evaluation()
     checkpoint_every: int = 50
@@ -178,7 +179,9 @@ def _check(scenario: Scenario) -> None:
                 f"Training.aggregate steps on aggregated portions, but {kind} aggregates nothing; leave it None"
             )
     if scenario.attack is not None:
-        _check_attack(scenario, scenario.attack)
+        check_attack(
+            scenario.attack, scenario.protocol, channels_of(scenario.protocol), scenario.cohort, training.rounds
+        )
     if scenario.cohort.dropouts is not None:
         _check_dropouts(protocol, scenario.cohort.dropouts)
     _check_trim(scenario)
@@ -299,24 +302,6 @@ def _check_trim(scenario: Scenario) -> None:
         raise ScenarioError(
             f"{type(scenario.defense).__name__} would cut {count} of {size} updates from each side and leave none; "
             f"a {what} of {size} bears at most {(size - 1) // 2}"
-        )
-
-
-def _check_attack(scenario: Scenario, attack: UpdateAttack) -> None:
-    name, protocol = type(attack).__name__, scenario.protocol
-    for channel in sorted(attack.threat_model.changes | attack.threat_model.sees):
-        if channel not in channels_of(protocol):
-            raise ScenarioError(
-                f"{name}'s threat model names the channel '{channel.value}', which {type(protocol).__name__} does not have; "
-                f"its channels are {', '.join(c.value for c in channels_of(protocol)) or 'none'}"
-            )
-    if scenario.cohort.malicious == 0:
-        raise ScenarioError(
-            f"{name} needs malicious clients, but Cohort.malicious is 0; give a share such as 0.2 or leave attack out"
-        )
-    if attack.start_round > scenario.training.rounds:
-        raise ScenarioError(
-            f"{name} starts in round {attack.start_round}, but training ends after round {scenario.training.rounds}"
         )
 
 

@@ -18,13 +18,15 @@ import numpy as np
 import torch
 
 from raysplit import rng
+from raysplit.attacks.poisoning.poisoning import UpdateAttack
+from raysplit.attacks.scheduled import attacks_in_force
 from raysplit.costs.clock import Clock
 from raysplit.defenses.aggregation.aggregation import roots_of
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.engine.checkpoints import write_checkpoint
 from raysplit.engine.engine import ClientScores, Engine, RoundStart
 from raysplit.errors import PopulationError, ScenarioError
-from raysplit.fed_server import attacks_in, meet, records_updates, step_on_aggregate, sum_groups
+from raysplit.fed_server import meet, records_updates, step_on_aggregate, sum_groups, update_attack_in
 from raysplit.metrics.tables import Tables
 from raysplit.metrics.updates import write_updates
 from raysplit.pace import arrived, carry, paced, parked_in, replicas_stay, spread, turnout_of
@@ -102,11 +104,11 @@ def simulate(
         began = time.perf_counter()
         before = progress.state
         turnout = turnout_of(scenario, turnouts, round, before.carried)
-        plan = make_plan(scenario, population, round, turnout)
+        plan = make_plan(scenario, population, round, turnout, turnouts.ranks)
         late = None if clock is None or not len(plan.clients) else clock.late(plan)
         if late is not None:
             turnout = late.without(turnout)
-            plan = make_plan(scenario, population, round, turnout)
+            plan = make_plan(scenario, population, round, turnout, turnouts.ranks)
         plan = paced(scenario, plan, before.carried)
         drawn = turnout.reporting
         start = RoundStart(
@@ -165,7 +167,7 @@ def simulate(
             scores = ClientScores.joined(tested) if tested else engine.evaluate(judges, state.client, state.server, own)
             evaluated = Evaluated.of(scores)
         seconds = time.perf_counter() - began
-        attacked = meeting is not None and meeting.attack is not None
+        attacked = bool(plan.liars) or (meeting is not None and meeting.attack is not None)
         norm = float((state.client - before.client if moved is None else moved).norm())
         if evaluated is not None:
             record_evaluation(tables, round, evaluated, diverged)
@@ -198,8 +200,13 @@ def simulate(
     return Finish(progress.state, diverged)
 
 
-def make_plan(scenario: Scenario, population: Population, round: int, turnout: Turnout) -> RoundPlan:
-    """What every party must agree on for this round; depends on the scenario and the round alone."""
+def make_plan(
+    scenario: Scenario, population: Population, round: int, turnout: Turnout, ranks: np.ndarray | None = None
+) -> RoundPlan:
+    """What every party must agree on for this round; depends on the scenario and the round alone.
+
+    ``ranks``: in which order clients turn malicious; None: nobody lies.
+    """
     training = scenario.training
     drawn, lost = turnout.reporting, len(turnout.lost.clients)
     clients = np.concatenate([drawn.clients, turnout.lost.clients])
@@ -212,7 +219,7 @@ def make_plan(scenario: Scenario, population: Population, round: int, turnout: T
     if scenario.protocol.meeting == "one_party" and len(clients):
         clients, samples = np.zeros(1, dtype=np.int64), samples.sum(keepdims=True)
     steps = np.array([steps_per_epoch(int(n), training.batch_size) for n in samples], dtype=np.int64)
-    rows = not isinstance(scenario.defense, Mean) or attacks_in(scenario, round, drawn) is not None
+    rows = not isinstance(scenario.defense, Mean) or update_attack_in(scenario, round, drawn) is not None
     rows = rows or scenario.protocol.meeting == "personal" or records_updates(scenario, round)
     return RoundPlan(
         round=round,
@@ -230,7 +237,17 @@ def make_plan(scenario: Scenario, population: Population, round: int, turnout: T
         server_state=scenario.server_state,
         batch_size=training.batch_size,
         lost=lost,
+        liars={} if ranks is None else liars_in(scenario, round, turnout, ranks),
     )
+
+
+def liars_in(scenario: Scenario, round: int, turnout: Turnout, ranks: np.ndarray) -> dict[int, int]:
+    """The malicious clients that train in a round, where an attack on their data or messages is in force: id → rank among the malicious."""
+    acting = [attack for attack in attacks_in_force(scenario.attack, round) if not isinstance(attack, UpdateAttack)]
+    if not any(attack.threat_model.party == "clients" for attack in acting):
+        return {}
+    training = [client for some in (turnout.reporting, turnout.lost) for client in some.clients[some.malicious]]
+    return {int(client): int(ranks[client]) for client in training}
 
 
 def _weights(scenario: Scenario, round: int, samples: np.ndarray, lost: int) -> np.ndarray:

@@ -56,7 +56,8 @@ def prepared_sets(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         cifar10.prepare(folder / "cifar10.arrow", source=test_data, console=quiet)
     if (test_data / "HAM10000").is_dir():
         part = first_pictures(test_data / "HAM10000", tmp_path_factory.mktemp("ham10000"), 400)
-        ham10000.prepare(folder / "ham10000-64.arrow", source=part, size=64, console=quiet)
+        for size in (64, 32):
+            ham10000.prepare(folder / f"ham10000-{size}.arrow", source=part, size=size, console=quiet)
     for name in ("MUTAG", "IMDB-BINARY", "PROTEINS_full"):
         raw = test_data / "TUDataset" / name / "raw"
         if raw.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,8 @@ class RoundPlan:
     ``groups``: cohort positions of each client group, the unit of work and of partial sums. ``rows``: gather every client
     portion instead of partial sums. ``lost``: so many clients, the last positions, train but their portions never arrive; their
     weights are 0. ``turns``: where clients do not all take a whole turn (asynchronous protocols); None: they do.
+    ``liars``: client id → rank among the malicious, of those whose data or messages an attack in force poisons in this round: who plays
+    them must know; empty where none is, and for attacks on updates, which are the fed server's business.
     """
 
     round: int
@@ -41,6 +44,7 @@ class RoundPlan:
     batch_size: int | None = None
     lost: int = 0
     turns: Turns | None = None
+    liars: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def reporting(self) -> int:

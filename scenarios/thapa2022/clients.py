@@ -7,6 +7,7 @@ Guesses as in table5.py.
 from raysplit import (
     Adam,
     Cohort,
+    Devices,
     Evaluation,
     FedAvg,
     Iid,
@@ -32,6 +33,7 @@ scenarios = [
         training=Training(rounds=100, lr=1e-4, batch_size=1024, optimizer=Adam()),
         evaluation=Evaluation(clients=None),
         pixels="centred",
+        devices=Devices(),
     )
     for clients in (5, 10, 20, 50, 100)
     for name, protocol in protocols.items()

@@ -5,14 +5,18 @@ from pathlib import Path
 import pytest
 
 from raysplit.metrics.run import open_run
-from raysplit.population.subset import subset
+from raysplit.population.subset import Subset, subset
 from raysplit.runner import EngineChoice, Job, Watch, jobs_from, run
 from raysplit.scenario import with_changes
 
 FILES = Path(__file__).resolve().parents[2] / "scenarios"
 LOCAL = EngineChoice(engine="local")
 SETS = {"ham": "ham10000-64", "clients": "ham10000-64", "fmnist": "fashion_mnist", "mnist": "mnist", "cifar": "cifar10"}
+SETS |= {f"small-{name}": file for name, file in SETS.items()}
 SETS |= {
+    "small-ham": "ham10000-32",
+    "small-clients": "fashion_mnist",
+    "small-slperf": "cifar10",
     "slperf-cifar10": "cifar10",
     "slperf-mutag": "MUTAG",
     "slperf-imdb": "IMDB-BINARY",
@@ -24,8 +28,9 @@ def small(job: Job, train: int, test: int) -> Job:
     """The job on a part of its pool, two rounds, four clients at most."""
     scenario = job.scenario
     clients = min(4, scenario.cohort.size)
+    pool = scenario.population.pool
     changes = {
-        "population.pool": subset(scenario.population.pool, train, test),
+        "population.pool": subset(pool.pool if isinstance(pool, Subset) else pool, train, test),
         "population.clients": clients,
         "cohort.size": clients,
         "training.rounds": 2,
@@ -39,15 +44,18 @@ def needed(name: str) -> str:
 
 
 def cases() -> list[pytest.param]:
-    files = ["thapa2022/table5.py", "thapa2022/clients.py", "slperf/cifar10.py", "slperf/graphs.py"]
+    files = [f"thapa2022/{name}.py" for name in ("table5", "table5_small", "clients", "clients_small")]
+    files += [f"slperf/{name}.py" for name in ("cifar10", "cifar10_small", "graphs")]
     jobs = [(file, job.scenario.name) for file in files for job in jobs_from(FILES / file, Path("runs"), [])]
     return [pytest.param(file, name, id=name) for file, name in jobs if affordable(name)]
 
 
 def affordable(name: str) -> bool:
-    """All but the 10 to 100 clients, of which small() makes four anyway, and AlexNet's 57 million parameters under every protocol."""
-    if name.startswith("clients"):
+    """All but what small() makes alike, 10 to 100 clients and reduced files, and AlexNet's 57 million parameters under every protocol."""
+    if "clients" in name:
         return "005" in name
+    if name.startswith("small-"):  # their networks and protocols are those of the files that they make smaller
+        return name.endswith(("-fl", "-dirichlet-splitfed"))
     return "alexnet" not in name or name in ("ham-alexnet-sflv1", "mnist-alexnet-sl")
 
 

@@ -4,8 +4,6 @@ import torch
 
 from raysplit.attacks.poisoning.mimic import Mimic
 from raysplit.attacks.poisoning.model_replacement import ModelReplacement
-from raysplit.attacks.poisoning.poisoning import UpdateAttack
-from raysplit.attacks.poisoning.scheduled import Scheduled, attack_in_force
 from raysplit.attacks.poisoning.sign_flip import SignFlip
 from raysplit.defenses.aggregation.krum import Krum
 from raysplit.defenses.aggregation.mean import Mean
@@ -66,36 +64,8 @@ def test_model_replacement_beats_no_attack_and_the_plain_attack(attack, seed):
 
 
 @pytest.mark.parametrize(
-    ("schedule", "rounds"),
-    [
-        (Scheduled(SignFlip(), start_round=3), {3}),
-        (Scheduled(SignFlip(), start_round=3, on=4), {3, 4, 5, 6}),
-        (Scheduled(SignFlip(), on=1, off=2), {1, 4, 7, 10}),
-        (Scheduled(SignFlip(), start_round=2, on=2, off=3), {2, 3, 7, 8}),
-        (Scheduled(Scheduled(SignFlip(), on=6), start_round=2, on=2, off=2), {2, 3, 6}),
-        (SignFlip(start_round=8), {8, 9, 10}),
-    ],
-)
-def test_schedules(schedule, rounds):
-    assert {round for round in range(1, 11) if attack_in_force(schedule, round) is not None} == rounds
-    assert isinstance(schedule, UpdateAttack)
-    assert all(isinstance(attack_in_force(schedule, round), SignFlip) for round in rounds)
-
-
-def test_a_schedule_is_its_attack():
-    updates = gaussian(20, 30)
-    view = view_of(updates, 4, Mean(), "partial")
-    assert torch.equal(Scheduled(SignFlip()).poison(view).rows, SignFlip().poison(view).rows)
-    assert Scheduled(Mimic()).threat_model == Mimic().threat_model
-
-
-@pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Scheduled(SignFlip(start_round=3)), "leave the attack's own start_round out"),
-        (lambda: Scheduled(SignFlip(), start_round=0), "counts rounds from 1"),
-        (lambda: Scheduled(SignFlip(), on=0), "Scheduled.on must be at least 1"),
-        (lambda: Scheduled(SignFlip(), off=0), "Scheduled.off must be at least 1"),
         (lambda: ModelReplacement(SignFlip(start_round=3)), "leave the attack's own start_round out"),
         (lambda: ModelReplacement(scale=0.0), "above 0 and finite"),
         (lambda: ModelReplacement(scale=float("inf")), "above 0 and finite"),

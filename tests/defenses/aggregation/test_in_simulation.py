@@ -9,8 +9,8 @@ import torch
 from raysplit.attacks.poisoning.model_replacement import ModelReplacement
 from raysplit.attacks.poisoning.optimal_lie import OptimalLittleIsEnough
 from raysplit.attacks.poisoning.poisoning import Poison, updates_threat
-from raysplit.attacks.poisoning.scheduled import Scheduled
 from raysplit.attacks.poisoning.sign_flip import SignFlip
+from raysplit.attacks.scheduled import Scheduled
 from raysplit.defenses.aggregation.aggregation import Aggregate
 from raysplit.defenses.aggregation.centred_clipping import CentredClipping
 from raysplit.defenses.aggregation.composed import Composed

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from raysplit.attacks.poisoning.poisoning import Poison, UpdateAttack, UpdateView, check_start_round
+from raysplit.attacks.attack import Attack, parts_of
+from raysplit.attacks.poisoning.poisoning import check_start_round
 from raysplit.channels import ThreatModel
 from raysplit.errors import ScenarioError
 from raysplit.parts import part, within
@@ -17,7 +18,7 @@ class Scheduled:
     has a ``start_round`` of its own.
     """
 
-    attack: UpdateAttack
+    attack: Attack
     start_round: int = 1
     on: int = 1
     off: int | None = None
@@ -41,14 +42,23 @@ class Scheduled:
         since = round - self.start_round
         return since >= 0 and (since < self.on if self.off is None else since % (self.on + self.off) < self.on)
 
-    def poison(self, view: UpdateView) -> Poison:
-        return self.attack.poison(view)
+
+def attacks_in_force(attack: Attack | None, round: int) -> tuple[Attack, ...]:
+    """The single attacks that are carried out in a round: each from its ``start_round`` on, or when its schedule says."""
+    found: list[Attack] = []
+    for single in parts_of(attack):
+        if isinstance(single, Scheduled):
+            if single.active(round):
+                found.extend(attacks_in_force(single.attack, round))
+        elif round >= single.start_round:
+            found.append(single)
+    return tuple(found)
 
 
-def attack_in_force(attack: UpdateAttack, round: int) -> UpdateAttack | None:
-    """The attack that is carried out in a round: itself from its ``start_round`` on, or what a schedule says."""
-    while isinstance(attack, Scheduled):
-        if not attack.active(round):
-            return None
-        attack = attack.attack
-    return attack if round >= attack.start_round else None
+def singles(attack: Attack | None) -> tuple[Attack, ...]:
+    """The single attacks of a scenario, whenever they are carried out."""
+    return tuple(
+        inner
+        for single in parts_of(attack)
+        for inner in (singles(single.attack) if isinstance(single, Scheduled) else (single,))
+    )

@@ -1,0 +1,48 @@
+"""Whether an attack can be carried out as a scenario means it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from raysplit.attacks.attack import Attack
+from raysplit.attacks.poisoning.poisoning import UpdateAttack
+from raysplit.attacks.scheduled import singles
+from raysplit.channels import Channel
+from raysplit.errors import ScenarioError
+from raysplit.population.cohort import Cohort
+from raysplit.protocols.protocol import TrainingProtocol
+
+KINDS = {"poison": "updates", "poison_samples": "training data", "alter": "messages"}
+
+
+def check_attack(
+    attack: Attack, protocol: TrainingProtocol, channels: Sequence[Channel], cohort: Cohort, rounds: int
+) -> None:
+    """Raise ScenarioError where a channel is missing, nobody is malicious, or training ends before the attack starts."""
+    kind = type(protocol).__name__
+    for single in singles(attack):
+        name, model = type(single).__name__, single.threat_model
+        if not any(hasattr(single, method) for method in KINDS):
+            raise ScenarioError(
+                f"{name} says when it attacks but not what: it needs one of "
+                f"{', '.join(f'{method}() for {what}' for method, what in KINDS.items())}"
+            )
+        for channel in sorted(model.changes | model.sees):
+            if channel not in channels:
+                raise ScenarioError(
+                    f"{name}'s threat model names the channel '{channel.value}', which {kind} does not have; "
+                    f"its channels are {', '.join(c.value for c in channels) or 'none'}"
+                )
+        if cohort.malicious == 0 and model.party == "clients":
+            raise ScenarioError(
+                f"{name} needs malicious clients, but Cohort.malicious is 0; give a share such as 0.2 or leave attack out"
+            )
+    at_updates = [type(single).__name__ for single in singles(attack) if isinstance(single, UpdateAttack)]
+    if len(at_updates) > 1:
+        raise ScenarioError(
+            f"one attack at most can make the updates of malicious clients, but {' and '.join(at_updates)} both would; choose one"
+        )
+    if attack.start_round > rounds:
+        raise ScenarioError(
+            f"{type(attack).__name__} starts in round {attack.start_round}, but training ends after round {rounds}"
+        )

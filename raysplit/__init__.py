@@ -10,6 +10,7 @@ from typing import Any
 
 _HOMES = {
     "raysplit.attacks.poisoning.agr_tailored": ["AgrTailored"],
+    "raysplit.attacks.poisoning.by_portion": ["ByPortion"],
     "raysplit.attacks.poisoning.fang": ["Fang"],
     "raysplit.attacks.poisoning.gaussian": ["GaussianNoise"],
     "raysplit.attacks.poisoning.ipm": ["InnerProductManipulation"],

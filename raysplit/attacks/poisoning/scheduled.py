@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from raysplit.attacks.poisoning.by_portion import ByPortion
 from raysplit.attacks.poisoning.poisoning import Poison, UpdateAttack, UpdateView, check_start_round
-from raysplit.channels import ThreatModel
+from raysplit.channels import Channel, ThreatModel
 from raysplit.errors import ScenarioError
 from raysplit.parts import part, within
 
@@ -45,10 +46,12 @@ class Scheduled:
         return self.attack.poison(view)
 
 
-def attack_in_force(attack: UpdateAttack, round: int) -> UpdateAttack | None:
-    """The attack that is carried out in a round: itself from its ``start_round`` on, or what a schedule says."""
-    while isinstance(attack, Scheduled):
-        if not attack.active(round):
-            return None
-        attack = attack.attack
-    return attack if round >= attack.start_round else None
+def attack_in_force(attack: UpdateAttack, round: int, channel: Channel = Channel.UPDATES) -> UpdateAttack | None:
+    """What is carried out on ``channel`` in a round: an attack that changes it from its ``start_round`` on, or what a schedule and
+    ``ByPortion`` say."""
+    if isinstance(attack, Scheduled):
+        return attack_in_force(attack.attack, round, channel) if attack.active(round) else None
+    if isinstance(attack, ByPortion):
+        half = attack.on(channel)
+        return None if half is None else attack_in_force(half, round)
+    return attack if round >= attack.start_round and channel in attack.threat_model.changes else None

@@ -10,25 +10,21 @@ from raysplit.parts import part
 
 @part
 class ByPortion:
-    """``client`` acts on ``updates`` as it does alone, ``server`` in the same way on ``server_updates`` (SplitFedV1, SplitFedV3); None: nobody does.
+    """``server`` acts on ``server_updates`` (SplitFedV1, SplitFedV3) as it would alone on ``updates``, and ``client`` on these (None: nobody).
 
     A malicious client's server replica lies at the main server. That its update is replaced there means that the adversary holds the
     replica too: a main server, or a host of replicas, that colludes with the clients. Each of the two sees its own half alone: the
     replicas' updates, the rule on replicas and what that rule will cut. With one column-wise attack and one column-wise rule on both
     halves the cohort does what it would do to the whole model under FedAvg (tests/invariants).
 
-    The tables name the attack on each half, with its channel; the threat model is the two together. Raises ScenarioError where both
-    are left out, or where one is no attack on updates.
+    The tables name the attack on each half, with its channel; the threat model is the two together. Raises ScenarioError where either is
+    no attack on updates.
     """
 
+    server: UpdateAttack
     client: UpdateAttack | None = None
-    server: UpdateAttack | None = None
 
     def __post_init__(self) -> None:
-        if self.client is None and self.server is None:
-            raise ScenarioError(
-                "ByPortion names no attack; give client=…, server=… or both, or leave the scenario's attack out"
-            )
         for name, attack in (("client", self.client), ("server", self.server)):
             if attack is not None and attack.threat_model.changes != {Channel.UPDATES}:
                 changes = ", ".join(sorted(channel.value for channel in attack.threat_model.changes)) or "nothing"
@@ -39,10 +35,10 @@ class ByPortion:
     @property
     def threat_model(self) -> ThreatModel:
         """Knowledge is full where either has it."""
-        halves = [self.client.threat_model] if self.client is not None else []
-        if self.server is not None:
-            there = self.server.threat_model
-            halves.append(ThreatModel(_at_server(there.sees), _at_server(there.changes), there.knowledge))
+        there = self.server.threat_model
+        halves = [ThreatModel(_at_server(there.sees), _at_server(there.changes), there.knowledge)]
+        if self.client is not None:
+            halves.append(self.client.threat_model)
         return ThreatModel(
             frozenset().union(*(half.sees for half in halves)),
             frozenset().union(*(half.changes for half in halves)),

@@ -5,11 +5,14 @@ import dataclasses
 import pytest
 import torch
 
+from raysplit import rng
 from raysplit.attacks.poisoning.agr_tailored import AgrTailored
 from raysplit.attacks.poisoning.by_portion import ByPortion
 from raysplit.attacks.poisoning.lie import LittleIsEnough
 from raysplit.attacks.poisoning.scheduled import Scheduled
 from raysplit.attacks.poisoning.sign_flip import SignFlip
+from raysplit.channels import Channel
+from raysplit.defenses.aggregation.aggregation import rule_stream
 from raysplit.defenses.aggregation.centred_clipping import CentredClipping
 from raysplit.defenses.aggregation.crfl import CRFL
 from raysplit.defenses.aggregation.fltrust import FLTrust
@@ -19,16 +22,20 @@ from raysplit.defenses.aggregation.mean_around_median import MeanAroundMedian
 from raysplit.defenses.aggregation.median import Median
 from raysplit.defenses.aggregation.trimmed_mean import TrimmedMean
 from raysplit.engine.checkpoints import read_checkpoint
+from raysplit.engine.engine import RoundStart
 from raysplit.engine.local import LocalEngine
 from raysplit.errors import ScenarioError
+from raysplit.fed_server import sum_groups
 from raysplit.metrics.updates import path_of, read_updates, recorded_rounds
 from raysplit.optimizers import Adam
-from raysplit.population.cohort import Cohort
+from raysplit.population.cohort import Cohort, Turnouts
 from raysplit.population.dropouts import Dropouts
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from raysplit.protocols.splitfed_v3 import SplitFedV3
+from raysplit.simulation import make_plan
+from raysplit.state import Layout
 from raysplit.training import FedOpt
 from tests.toys import ToyCnn, distance, play, toy
 
@@ -209,7 +216,36 @@ def test_v3s_replica_of_a_lost_client_is_no_row():
     assert [played.messages_on(round)["server_updates"] for round in (1, 2, 3)] == reported
 
 
+@pytest.mark.parametrize("protocol", [SplitFedV1(), SplitFedV3()], ids=repr)
+@pytest.mark.parametrize("rule", [Mean(), Median()], ids=lambda rule: type(rule).__name__)
+def test_replicas_come_as_sums_or_rows_and_a_lost_clients_as_neither(protocol, rule):
+    """Sums under the mean are those of the rows."""
+    scenario = toy(protocol, clients=9, cohort=Cohort(9, dropouts=Dropouts(0.4, when="after")), server_defense=rule)
+    population = scenario.population.open()
+    turnout = Turnouts(scenario.cohort, scenario.seed, population).of(1)
+    plan = make_plan(scenario, population, 1, turnout)
+    state = Layout(scenario).initial()
+    with LocalEngine(scenario) as engine:
+        outcome = engine.train(plan, RoundStart(state.client, state.server, None, {}))
+        rows = engine.train(
+            dataclasses.replace(plan, server_rows=True), RoundStart(state.client, state.server, None, {})
+        )
+    assert plan.lost > 0 and plan.server_rows == (rule == Median()) == bool(outcome.server_rows)
+    assert sorted(rows.server_rows) == list(range(plan.reporting)) and not rows.server_sums
+    if rule == Mean():
+        assert sorted(outcome.server_sums) == sorted(
+            {g for g, who in enumerate(plan.groups) if min(who) < plan.reporting}
+        )
+        by_hand = sum(float(plan.weights[p]) * row.double() for p, row in rows.server_rows.items())
+        assert torch.allclose(sum_groups(outcome.server_sums).double(), by_hand, atol=1e-6)
+
+
 # Memory, roots, checkpoints
+
+
+def test_no_rule_shares_its_randomness_with_that_of_the_other_portion():
+    drawn = [rule_stream(7, 3, channel).random() for channel in (Channel.UPDATES, Channel.SERVER_UPDATES)]
+    assert drawn[0] != drawn[1] and drawn[0] == rng.stream(7, "defense", 3).random(), "client runs keep their bits"
 
 
 def test_rules_with_memory_remember_each_portion_apart_and_are_resumed(tmp_path):

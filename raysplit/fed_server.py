@@ -1,5 +1,6 @@
 """The fed server's turn: gathered portions → updates → poisoning → aggregation → the next global portion.
 
+The main server does the same with its replicas where each client has one (SplitFedV1, V3): the channel is then ``server_updates``.
 Where the rule is the mean and nobody touched an update, portions were already summed where they were trained and W ← Σ (n_k/n) W_k is
 taken literally, so that a single client's average is that client, bit for bit. Otherwise rows become updates
 Δ_k = W_k − W, malicious rows are replaced, and W ← W + AGR(Δ).
@@ -16,9 +17,12 @@ import numpy as np
 import torch
 
 from raysplit import rng
+from raysplit.attacks.poisoning.by_portion import ByPortion
 from raysplit.attacks.poisoning.poisoning import UpdateAttack, UpdateView
 from raysplit.attacks.scheduled import attacks_in_force
-from raysplit.defenses.aggregation.aggregation import Aggregate, AggregationRule, RoundContext
+from raysplit.channels import Channel
+from raysplit.defenses.aggregation.aggregation import Aggregate, AggregationRule, RoundContext, rule_stream
+from raysplit.defenses.aggregation.mean import Mean
 from raysplit.defenses.aggregation.order_statistics import weighted_sum
 from raysplit.errors import ScenarioError
 from raysplit.metrics.updates import RecordedRound
@@ -31,8 +35,8 @@ from raysplit.training import FedOpt
 
 @dataclass
 class Meeting:
-    """What the fed server made of a round: the aggregated portion [d] before any FedOpt, rows for the tables, and what the rule
-    wants to remember."""
+    """What became of a round's portions on one channel: the aggregated portion [d] before any FedOpt, rows for the tables, and what
+    the rule wants to remember."""
 
     portion: torch.Tensor
     aggregation: dict[str, Any]
@@ -42,12 +46,32 @@ class Meeting:
     seconds: float = field(default=0.0)
 
 
-def update_attack_in(scenario: Scenario, round: int, drawn: Drawn) -> UpdateAttack | None:
-    """The attack on updates in force in a round, if there are malicious clients to carry it out."""
+def update_attack_in(
+    scenario: Scenario, round: int, drawn: Drawn, channel: Channel = Channel.UPDATES
+) -> UpdateAttack | None:
+    """The attack on ``channel``'s updates in force in a round, if there are malicious clients to carry it out."""
     if not drawn.malicious.any():
         return None
-    found = [attack for attack in attacks_in_force(scenario.attack, round) if isinstance(attack, UpdateAttack)]
-    return found[0] if found else None
+    for attack in attacks_in_force(scenario.attack, round):
+        if isinstance(attack, ByPortion):
+            half = attack.on(channel)
+            if half is not None and round >= half.start_round:
+                return half
+        elif isinstance(attack, UpdateAttack) and channel in attack.threat_model.changes:
+            return attack
+    return None
+
+
+def rule_on(scenario: Scenario, channel: Channel) -> AggregationRule:
+    """The rule for client portions, or for server replicas."""
+    return scenario.server_defense if channel is Channel.SERVER_UPDATES else scenario.defense
+
+
+def gathers_rows(scenario: Scenario, round: int, drawn: Drawn, channel: Channel = Channel.UPDATES) -> bool:
+    """Whether a round's portions are needed one by one: for a rule other than the mean, for an attack, or for the record."""
+    if not isinstance(rule_on(scenario, channel), Mean) or records_updates(scenario, round):
+        return True
+    return update_attack_in(scenario, round, drawn, channel) is not None
 
 
 def records_updates(scenario: Scenario, round: int) -> bool:
@@ -75,18 +99,21 @@ def meet(
     memory: State,
     root: torch.Tensor | None = None,
     record: Callable[[RecordedRound], object] = lambda recorded: None,
+    channel: Channel = Channel.UPDATES,
 ) -> Meeting:
-    """Aggregate a round's client portions. ``drawn``: the clients that report. ``record``: called in rounds that are to be recorded.
+    """Aggregate a round's client portions, or with ``channel`` SERVER_UPDATES its server replicas. ``drawn``: the clients that report.
 
+    ``record``: called in rounds that are to be recorded.
     ``portion``: the round's start, [d]; ``parameters``: how many of d are no buffers.
     ``memory``: the rule's, from the round before. ``root``: the portion that the rule's root clients trained, [d].
     """
     began = time.perf_counter()
-    rule = scenario.defense
+    rule, at_server = rule_on(scenario, channel), channel is Channel.SERVER_UPDATES
+    sums, rows = (outcome.server_sums, outcome.server_rows) if at_server else (outcome.client_sums, outcome.client_rows)
     declared = scenario.cohort.declared_among(len(drawn.clients))
     row: dict[str, Any] = {
         "round": plan.round,
-        "portion": "client",
+        "portion": "server" if at_server else "client",
         "rule": type(rule).__name__,
         "n": plan.reporting,
         "d": len(portion),
@@ -94,11 +121,11 @@ def meet(
         "realised": int(drawn.malicious.sum()),
         "broken": False,
     }
-    if not plan.rows:
-        return Meeting(sum_groups(outcome.client_sums), {**row, "seconds": time.perf_counter() - began}, memory)
+    if not (plan.server_rows if at_server else plan.rows):
+        return Meeting(sum_groups(sums), {**row, "seconds": time.perf_counter() - began}, memory)
     updates = portion.new_empty(plan.reporting, len(portion))
     for position in range(plan.reporting):  # each row is given back as soon as it is taken
-        torch.sub(outcome.client_rows.pop(position), portion, out=updates[position])
+        torch.sub(rows.pop(position), portion, out=updates[position])
     weights = torch.from_numpy(plan.weights[: plan.reporting]).to(updates.dtype)
     buffers = weighted_sum(updates[:, parameters:], weights)
     updates = updates[:, :parameters]
@@ -108,16 +135,16 @@ def meet(
         drawn.clients,
         declared,
         int(drawn.malicious.sum()),
-        rng.stream(plan.seed, "defense", plan.round),
+        rule_stream(plan.seed, plan.round, channel),
         memory,
         None if root is None else (root - portion)[:parameters],
         portion[:parameters],
     )
     meeting = Meeting(portion, row)
-    attack = update_attack_in(scenario, plan.round, drawn)
+    attack = update_attack_in(scenario, plan.round, drawn, channel)
     recording = records_updates(scenario, plan.round)
     honest = updates[malicious] if recording and attack is not None else updates[:0]
-    faced = face(rule, attack, updates, weights, malicious, context)
+    faced = face(rule, attack, updates, weights, malicious, context, channel)
     if recording:
         record(
             RecordedRound(
@@ -133,6 +160,7 @@ def meet(
                 malicious,
                 portion[:parameters],
                 context.reference,
+                channel,
             )
         )
     aggregate = faced.aggregate
@@ -161,13 +189,14 @@ def face(
     weights: torch.Tensor,
     malicious: torch.Tensor,
     context: RoundContext,
+    channel: Channel = Channel.UPDATES,
 ) -> Faced:
     """Poison ``updates`` [n, d] in place, aggregate them, and measure the aggregate against the mean of the benign ones.
 
     ``malicious``: bool [n]. Raises ``ScenarioError`` as the attack and the rule do.
     """
     row: dict[str, Any] = {}
-    poisoned = None if attack is None else _poison(attack, updates, malicious, rule, context)
+    poisoned = None if attack is None else _poison(attack, updates, malicious, rule, context, channel)
     norms = torch.linalg.vector_norm(updates, dim=1)
     started = time.perf_counter()
     aggregate = rule.aggregate(updates, weights, context)
@@ -186,7 +215,12 @@ def face(
 
 
 def _poison(
-    attack: UpdateAttack, updates: torch.Tensor, malicious: torch.Tensor, rule: AggregationRule, context: RoundContext
+    attack: UpdateAttack,
+    updates: torch.Tensor,
+    malicious: torch.Tensor,
+    rule: AggregationRule,
+    context: RoundContext,
+    channel: Channel,
 ) -> dict[str, Any]:
     """Replace the malicious rows in place with what the attack sends, having shown it just what its threat model allows."""
     began = time.perf_counter()
@@ -206,6 +240,7 @@ def _poison(
         round=context.round,
         rng=rng.stream(seed, "attack", context.round),
         context=_told(context, own, knowledge),
+        channel=channel,
     )
     seen = updates._version  # counts writes, also those through views
     poison = attack.poison(view)
@@ -224,6 +259,7 @@ def _poison(
     return {
         "round": context.round,
         "attack": type(attack).__name__,
+        "channel": channel.value,
         "m": view.m,
         "knowledge": knowledge,
         **known,

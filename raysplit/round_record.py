@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from raysplit.channels import Channel
 from raysplit.costs.clock import Timed
 from raysplit.engine.engine import ClientScores, EngineCounts
 from raysplit.fed_server import Meeting
@@ -14,6 +16,9 @@ from raysplit.metrics.spread import Spread
 from raysplit.metrics.tables import Tables
 from raysplit.population.cohort import Turnout
 from raysplit.protocols.plan import ClientRecord, Outcome, RoundPlan
+
+_NORMS = {Channel.UPDATES: "update_norm", Channel.SERVER_UPDATES: "server_update_norm"}
+"""Columns of ``clients``."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ def record_round(
     plan: RoundPlan,
     turnout: Turnout,
     outcome: Outcome,
-    meeting: Meeting | None,
+    meetings: Mapping[Channel, Meeting],
     counts: EngineCounts,
     *,
     absent_samples: np.ndarray,
@@ -56,7 +61,8 @@ def record_round(
     diverged: bool,
     timed: Timed | None = None,
 ) -> dict[str, Any]:
-    """Append a round to all tables but evaluations; returns its row of ``rounds``. ``absent_samples``: of those who never trained."""
+    """Append a round to all tables but evaluations; returns its row of ``rounds``. ``meetings``: of client portions and of server
+    replicas, where they met. ``absent_samples``: of those who never trained."""
     drawn, dropped = turnout.reporting, turnout.dropped
     records = [outcome.records.get(position, ClientRecord()) for position in range(plan.reporting)]
     seen = np.array([record.samples_seen for record in records], dtype=np.int64)
@@ -82,7 +88,11 @@ def record_round(
         "diverged": diverged,
     }
     pooled = plan.reporting != len(drawn.malicious)
-    norms = None if meeting is None else meeting.update_norms
+    norms = {
+        _NORMS[channel]: meeting.update_norms
+        for channel, meeting in meetings.items()
+        if meeting.update_norms is not None
+    }
     tables.clients.append_columns(
         {
             "round": np.full(len(records), plan.round, dtype=np.int32),
@@ -93,7 +103,7 @@ def record_round(
             "steps": np.array([record.steps for record in records], dtype=np.int32),
             "train_loss": loss / np.maximum(seen, 1),
             "train_accuracy": correct / np.maximum(seen, 1),
-            **({} if norms is None else {"update_norm": norms}),
+            **norms,
         }
     )
     lost = [outcome.records[position].steps for position in range(plan.reporting, len(plan.clients))]
@@ -107,10 +117,9 @@ def record_round(
             "steps": np.array([*lost, *[0] * len(absent_samples)], dtype=np.int32),
         }
     )
-    if meeting is not None and not pooled:
-        tables.aggregation.append(meeting.aggregation)
-        if meeting.attack is not None:
-            tables.attacks.append(meeting.attack)
+    if not pooled:
+        tables.aggregation.append([meeting.aggregation for meeting in meetings.values()])
+        tables.attacks.append([meeting.attack for meeting in meetings.values() if meeting.attack is not None])
     tables.channels.append(
         [
             {"round": plan.round, "channel": channel, "messages": m, "bytes": b + labels, "label_bytes": labels}

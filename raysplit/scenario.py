@@ -63,11 +63,12 @@ class Evaluation:
 class Scenario:
     """One experiment. ``name`` goes into the run folder; ``groups``: client groups a cohort is cut into (None: by its size).
 
+    ``defense``: the fed server's rule for client portions; ``server_defense``: the main server's for its replicas (SplitFedV1, V3).
     ``pixels``: what the network sees of a byte b: b/255, 1 − b/255 (ink 1 on background 0), b/127.5 − 1, or b itself (graphs).
     Float32 samples are seen as they are.
     ``devices``: the machines from which virtual time is computed (None: no virtual time).
-    ``record_updates_every``: of every so many rounds the matrix of updates that the fed server received is kept, n·d·4 bytes and more, under
-    the run's ``updates`` (None: of none). It is part of the scenario because recorded rounds take the mean over updates, not portions.
+    ``record_updates_every``: of every so many rounds the matrix of updates that the fed server received, and that of server replicas, is kept
+    under the run's ``updates``, n·d·4 bytes and more (None: of none). Part of the scenario, as recorded rounds take the mean over updates.
     ``groups`` is part of the scenario because sums are taken group by group: changing it changes last bits, the cluster never does.
     Raises ``ScenarioError`` for any combination that cannot be run as meant.
     """
@@ -87,6 +88,7 @@ class Scenario:
     seed: int = 42
     devices: Devices | None = None
     record_updates_every: int | None = None
+    server_defense: AggregationRule = Mean()
 
     def __post_init__(self) -> None:
         _check(self)
@@ -178,13 +180,18 @@ def _check(scenario: Scenario) -> None:
             raise ScenarioError(
                 f"Training.aggregate steps on aggregated portions, but {kind} aggregates nothing; leave it None"
             )
+    if not isinstance(scenario.server_defense, Mean) and Channel.SERVER_UPDATES not in channels_of(protocol):
+        raise ScenarioError(
+            f"{type(scenario.server_defense).__name__} aggregates server replicas, but {kind} has no server_updates channel; leave server_defense out"
+        )
     if scenario.attack is not None:
         check_attack(
             scenario.attack, scenario.protocol, channels_of(scenario.protocol), scenario.cohort, training.rounds
         )
     if scenario.cohort.dropouts is not None:
         _check_dropouts(protocol, scenario.cohort.dropouts)
-    _check_trim(scenario)
+    _check_trim(scenario, scenario.defense)
+    _check_trim(scenario, scenario.server_defense)
 
 
 def _check_recording(scenario: Scenario, every: int) -> None:
@@ -193,7 +200,7 @@ def _check_recording(scenario: Scenario, every: int) -> None:
         raise ScenarioError(
             f"Scenario.record_updates_every must be at least 1 round or None for no record, but it is {every}"
         )
-    if protocol.meeting != "averaging":
+    if protocol.meeting != "averaging" and protocol.server != "replicas":
         raise ScenarioError(
             f"Scenario.record_updates_every keeps updates as a fed server receives them, but {kind} has no updates channel; leave it out"
         )
@@ -260,6 +267,11 @@ def _check_published(scenario: Scenario) -> None:
         raise ScenarioError(
             f"{kind} as published takes a mean that is none, which no rule and no attack can act on; leave defense and attack out"
         )
+    acted = scenario.attack is not None and Channel.SERVER_UPDATES in scenario.attack.threat_model.changes
+    if answers.replicas_meet == "all_collected" and (acted or not isinstance(scenario.server_defense, Mean)):
+        raise ScenarioError(
+            f"{kind} as published averages replicas in mid-round, where nothing can act on them; leave server_defense and attacks on them out"
+        )
     if answers.replicas_meet == "all_collected" and scenario.training.aggregate is not None:
         raise ScenarioError(
             f"{kind} as published averages portions and takes no step on the average; leave Training.aggregate None"
@@ -290,8 +302,8 @@ def _uneven(cohort: Cohort) -> str | None:
     return "Cohort.draw=Poisson()" if isinstance(cohort.draw, Poisson) else None
 
 
-def _check_trim(scenario: Scenario) -> None:
-    trim = getattr(scenario.defense, "trim", None)
+def _check_trim(scenario: Scenario, rule: AggregationRule) -> None:
+    trim = getattr(rule, "trim", None)
     if trim is None:
         return
     size, what = scenario.cohort.size, "cohort"
@@ -300,7 +312,7 @@ def _check_trim(scenario: Scenario) -> None:
     count = trim if isinstance(trim, int) else scenario.cohort.declared_among(size)
     if 2 * count >= size:
         raise ScenarioError(
-            f"{type(scenario.defense).__name__} would cut {count} of {size} updates from each side and leave none; "
+            f"{type(rule).__name__} would cut {count} of {size} updates from each side and leave none; "
             f"a {what} of {size} bears at most {(size - 1) // 2}"
         )
 
@@ -318,7 +330,7 @@ def channels_of(protocol: TrainingProtocol) -> list[Channel]:
         Channel.FEATURES: split and protocol.u_shaped,
         Channel.FEATURE_GRADIENTS: split and protocol.u_shaped,
         Channel.HANDOVER: protocol.meeting == "handover",
-        Channel.SERVER_UPDATES: protocol.server == "replicas",
+        Channel.SERVER_UPDATES: protocol.server == "replicas" and protocol.meeting != "one_party",
     }
     return [channel for channel in Channel if present[channel]]
 

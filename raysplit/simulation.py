@@ -20,15 +20,16 @@ import torch
 from raysplit import rng
 from raysplit.attacks.poisoning.poisoning import UpdateAttack
 from raysplit.attacks.scheduled import attacks_in_force
+from raysplit.channels import Channel
 from raysplit.costs.clock import Clock
 from raysplit.defenses.aggregation.aggregation import roots_of
-from raysplit.defenses.aggregation.mean import Mean
 from raysplit.engine.checkpoints import write_checkpoint
 from raysplit.engine.engine import ClientScores, Engine, RoundStart
 from raysplit.errors import PopulationError, ScenarioError
-from raysplit.fed_server import meet, records_updates, step_on_aggregate, sum_groups, update_attack_in
+from raysplit.fed_server import Meeting, gathers_rows, meet, rule_on, step_on_aggregate, sum_groups
 from raysplit.metrics.tables import Tables
-from raysplit.metrics.updates import write_updates
+from raysplit.metrics.updates import RecordedRound, write_updates
+from raysplit.optimizers import State
 from raysplit.pace import arrived, carry, paced, parked_in, replicas_stay, spread, turnout_of
 from raysplit.personal import keep_portions
 from raysplit.population.cohort import Drawn, Turnout, Turnouts
@@ -121,38 +122,29 @@ def simulate(
             before.carried if replicas_stay(scenario.protocol) else {},
         )
         outcome = engine.train(plan, start) if len(plan.clients) else _passed_over(before)
-        meeting = None
-        client, portions, memory = outcome.client_vector, before.client_portions, before.defense
+        meetings: dict[Channel, Meeting] = {}
+        client, portions = outcome.client_vector, before.client_portions
+        memory, server_memory = before.defense, before.server_defense
         fed_states = dict(before.fed_states)
-        factor = 1.0 if scenario.training.schedule is None else scenario.training.schedule.factor(round, rounds)
-        fed = scenario.training.aggregate
+        roots = _root_portions(scenario, population, engine, before, plan)
+        met = partial(_met, scenario, plan, before, layout, roots, record)
         moved: torch.Tensor | None = None
         if scenario.protocol.meeting == "personal":
             client, (portions, moved) = before.client, keep_portions(before, plan, outcome)
         elif client is None:
-            root = _root_portion(scenario, population, engine, before, round) if plan.rows else None
-            here = arrived(plan, drawn, outcome)
-            try:
-                meeting = meet(scenario, *here, before.client, layout.client.parameters, memory, root, record)
-            except ScenarioError as error:
-                raise _with_remedy(error, scenario, plan) from error
-            memory = meeting.memory
+            meeting, client, fed_states["client"] = met(*arrived(plan, drawn, outcome), Channel.UPDATES)
             meeting.update_norms = spread(plan, meeting.update_norms)
-            client, fed_states["client"] = step_on_aggregate(
-                fed, before.client, meeting.portion, layout.client.parameters, before.fed_states.get("client"), factor
-            )
+            meetings[Channel.UPDATES], memory = meeting, meeting.memory
         server, server_state = before.server, before.server_state
         if outcome.server_vector is not None:
             server, server_state = outcome.server_vector.cpu(), outcome.server_state or {}
-        elif outcome.server_sums:
-            averaged = sum_groups(outcome.server_sums)
-            server, fed_states["server"] = step_on_aggregate(
-                fed, before.server, averaged, layout.server.parameters, before.fed_states.get("server"), factor
-            )
+        elif outcome.server_sums or outcome.server_rows:
+            meeting, server, fed_states["server"] = met(plan, drawn, outcome, Channel.SERVER_UPDATES)
+            meetings[Channel.SERVER_UPDATES], server_memory = meeting, meeting.memory
         kept = {**before.client_states, **outcome.client_states}
         carried = carry(scenario, plan, outcome, before)
         state = GlobalState(
-            round, client.cpu(), server.cpu(), server_state, kept, fed_states, portions, memory, carried
+            round, client.cpu(), server.cpu(), server_state, kept, fed_states, portions, memory, carried, server_memory
         )
         trained = sum(record.loss for record in outcome.records.values())
         diverged = not (
@@ -167,7 +159,7 @@ def simulate(
             scores = ClientScores.joined(tested) if tested else engine.evaluate(judges, state.client, state.server, own)
             evaluated = Evaluated.of(scores)
         seconds = time.perf_counter() - began
-        attacked = bool(plan.liars) or (meeting is not None and meeting.attack is not None)
+        attacked = bool(plan.liars) or any(meeting.attack is not None for meeting in meetings.values())
         norm = float((state.client - before.client if moved is None else moved).norm())
         if evaluated is not None:
             record_evaluation(tables, round, evaluated, diverged)
@@ -177,7 +169,7 @@ def simulate(
             plan,
             turnout,
             outcome,
-            meeting,
+            meetings,
             engine.counts(),
             absent_samples=population.train_sizes(turnout.absent.clients),
             norm=norm,
@@ -219,8 +211,7 @@ def make_plan(
     if scenario.protocol.meeting == "one_party" and len(clients):
         clients, samples = np.zeros(1, dtype=np.int64), samples.sum(keepdims=True)
     steps = np.array([steps_per_epoch(int(n), training.batch_size) for n in samples], dtype=np.int64)
-    rows = not isinstance(scenario.defense, Mean) or update_attack_in(scenario, round, drawn) is not None
-    rows = rows or scenario.protocol.meeting == "personal" or records_updates(scenario, round)
+    meet_at_server = scenario.protocol.server == "replicas" and not replicas_stay(scenario.protocol)
     return RoundPlan(
         round=round,
         seed=scenario.seed,
@@ -230,7 +221,7 @@ def make_plan(
         steps=steps * training.local_epochs,
         weights=_weights(scenario, round, samples, lost),
         groups=cut_groups(samples, scenario.group_count),
-        rows=rows,
+        rows=scenario.protocol.meeting == "personal" or gathers_rows(scenario, round, drawn),
         client_lr=training.client_lr_at(round),
         server_lr=training.server_lr_at(round),
         client_state=scenario.client_state,
@@ -238,6 +229,7 @@ def make_plan(
         batch_size=training.batch_size,
         lost=lost,
         liars={} if ranks is None else liars_in(scenario, round, turnout, ranks),
+        server_rows=meet_at_server and gathers_rows(scenario, round, drawn, Channel.SERVER_UPDATES),
     )
 
 
@@ -261,21 +253,64 @@ def _weights(scenario: Scenario, round: int, samples: np.ndarray, lost: int) -> 
     return portion_weights(weighting, counted, last)
 
 
-def _root_portion(
-    scenario: Scenario, population: Population, engine: Engine, before: GlobalState, round: int
-) -> torch.Tensor | None:
-    """What the rule's root clients make of the round's start, [d], or None where it has none.
+def _met(
+    scenario: Scenario,
+    whole: RoundPlan,
+    before: GlobalState,
+    layout: Layout,
+    roots: Mapping[Channel, torch.Tensor],
+    record: Callable[[RecordedRound], object],
+    plan: RoundPlan,
+    drawn: Drawn,
+    outcome: Outcome,
+    channel: Channel,
+) -> tuple[Meeting, torch.Tensor, State]:
+    """Portions that met, the next global portion, and the state of the optimiser that steps on the aggregate.
 
-    They train beside the cohort, honestly, with fresh optimisers and against a server portion that is then thrown away; they are in no
-    table. A root client may also be drawn into the cohort, and lie there.
+    ``whole``: the round's plan; ``plan``, ``drawn``, ``outcome``: as whoever aggregates sees it (``pace.arrived``).
     """
-    roots = np.array(roots_of(scenario.defense), dtype=np.int64)
-    if not len(roots):
-        return None
-    everybody = Drawn(roots, np.zeros(len(roots), dtype=bool))
-    nobody = everybody.where(everybody.malicious)
-    plan = replace(make_plan(scenario, population, round, Turnout(everybody, nobody, nobody)), rows=False)
-    return sum_groups(engine.train(plan, RoundStart(before.client, before.server, before.server_state, {})).client_sums)
+    at_server = channel is Channel.SERVER_UPDATES
+    start, memory = (before.server, before.server_defense) if at_server else (before.client, before.defense)
+    parameters = (layout.server if at_server else layout.client).parameters
+    root = roots.get(channel)
+    try:
+        meeting = meet(scenario, plan, drawn, outcome, start, parameters, memory, root, record, channel)
+    except ScenarioError as error:
+        raise _with_remedy(error, scenario, whole) from error
+    training = scenario.training
+    factor = 1.0 if training.schedule is None else training.schedule.factor(plan.round, training.rounds)
+    state = before.fed_states.get("server" if at_server else "client")
+    return meeting, *step_on_aggregate(training.aggregate, start, meeting.portion, parameters, state, factor)
+
+
+def _root_portions(
+    scenario: Scenario, population: Population, engine: Engine, before: GlobalState, plan: RoundPlan
+) -> dict[Channel, torch.Tensor]:
+    """What each rule's root clients make of the round's start, client portion or server replica [d], where it asks for some.
+
+    They train beside the cohort, honestly, with fresh optimisers and against a server portion that is then thrown away, as are portions of
+    their own; they are in no table. A root client may also be drawn into the cohort, and lie there.
+    """
+    played: dict[tuple[int, ...], Outcome] = {}
+    found: dict[Channel, torch.Tensor] = {}
+    for channel, wanted in (
+        (Channel.UPDATES, plan.rows and not plan.frozen),
+        (Channel.SERVER_UPDATES, plan.server_rows),
+    ):
+        roots = roots_of(rule_on(scenario, channel)) if wanted and len(plan.clients) else ()
+        if not roots:
+            continue
+        if roots not in played:
+            clients = np.array(roots, dtype=np.int64)
+            everybody = Drawn(clients, np.zeros(len(clients), dtype=bool))
+            nobody = everybody.where(everybody.malicious)
+            alone = make_plan(scenario, population, plan.round, Turnout(everybody, nobody, nobody))
+            alone = replace(alone, rows=False, server_rows=False)
+            own = _of_cohort(before.client_portions, alone)
+            played[roots] = engine.train(alone, RoundStart(before.client, before.server, before.server_state, {}, own))
+        outcome = played[roots]
+        found[channel] = sum_groups(outcome.server_sums if channel is Channel.SERVER_UPDATES else outcome.client_sums)
+    return found
 
 
 def evaluation_clients(scenario: Scenario, population: int) -> np.ndarray:
@@ -290,12 +325,13 @@ def check_population(scenario: Scenario, info: PopulationInfo) -> None:
     """Raise where a scenario and the data that it opened do not fit each other."""
     model = scenario.model
     scenario.cohort.check(info.clients, info.name)
-    for root in roots_of(scenario.defense):
-        if root >= info.clients:
-            raise ScenarioError(
-                f"{type(scenario.defense).__name__} names the root client {root}, but the population {info.name!r} has only {info.clients} clients, "
-                "counted from 0"
-            )
+    for rule in (scenario.defense, scenario.server_defense):
+        for root in roots_of(rule):
+            if root >= info.clients:
+                raise ScenarioError(
+                    f"{type(rule).__name__} names the root client {root}, but the population {info.name!r} has only {info.clients} clients, "
+                    "counted from 0"
+                )
     if info.shape != model.input_shape:
         raise PopulationError(
             f"{type(model).__name__} takes samples of shape {model.input_shape}, but population {info.name!r} has {info.shape}; "

@@ -20,8 +20,8 @@ class GlobalState:
     ``server_state``: the shared server portion's optimiser; ``client_states``: kept client optimisers by client id;
     ``fed_states``: the optimisers on the aggregated "client" and "server" portions. ``client_portions``: where clients keep portions
     of their own, those of all clients that ever trained, by id; ``client`` is then the initial one, with which others begin.
-    ``defense``: the aggregation rule's memory. ``carried``: what an asynchronous or published protocol remembers besides, as tensors
-    by name (``pace.py``).
+    ``defense``, ``server_defense``: the memories of the rules on client portions and on server replicas. ``carried``: what an asynchronous
+    or published protocol remembers besides, as tensors by name (``pace.py``).
     """
 
     round: int
@@ -33,6 +33,7 @@ class GlobalState:
     client_portions: dict[int, torch.Tensor] = field(default_factory=dict)
     defense: State = field(default_factory=dict)
     carried: dict[str, torch.Tensor] = field(default_factory=dict)
+    server_defense: State = field(default_factory=dict)
 
 
 class Layout:

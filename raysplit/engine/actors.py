@@ -184,7 +184,7 @@ class MainServer:
         if shared:
             outcome.server_vector, outcome.server_state = server.shared_result()
         else:
-            outcome.server_sums = server.replica_sums()
+            outcome.server_sums, outcome.server_rows = server.replicas()
             replicas = sum(p < plan.reporting for group in mine for p in plan.groups[group])
             count_replicas(outcome, replicas, begin.server)
         return Packed(to_arrays(outcome), peak_memory_bytes())

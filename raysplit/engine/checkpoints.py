@@ -136,6 +136,7 @@ def _record(path: Path) -> dict[str, Any]:
 def _flatten(state: GlobalState) -> dict[str, torch.Tensor]:
     tensors = {f"server/{name}": t.contiguous() for name, t in state.server_state.items()}
     tensors.update({f"defense/{name}": t.contiguous() for name, t in state.defense.items()})
+    tensors.update({f"server_defense/{name}": t.contiguous() for name, t in state.server_defense.items()})
     tensors.update({f"carried/{name}": t.contiguous() for name, t in state.carried.items()})
     for portion, kept in state.fed_states.items():
         tensors.update({f"fed/{portion}/{name}": t.contiguous() for name, t in kept.items()})
@@ -146,13 +147,16 @@ def _flatten(state: GlobalState) -> dict[str, torch.Tensor]:
 
 def _unflatten(round: int, client: torch.Tensor, server: torch.Tensor, tensors: State) -> GlobalState:
     state = GlobalState(round, client, server)
+    whole = {
+        "server": state.server_state,
+        "defense": state.defense,
+        "server_defense": state.server_defense,
+        "carried": state.carried,
+    }
     for name, tensor in tensors.items():
         kind, _, rest = name.partition("/")
-        if kind in ("server", "defense"):
-            (state.server_state if kind == "server" else state.defense)[rest] = tensor
-            continue
-        if kind == "carried":
-            state.carried[rest] = tensor
+        if kind in whole:
+            whole[kind][rest] = tensor
             continue
         owner, _, field = rest.partition("/")
         if kind == "fed":

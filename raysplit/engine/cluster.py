@@ -25,6 +25,8 @@ MEGABYTE = 1 << 20
 def object_store_bytes(scenario: Scenario, portion_bytes: int) -> int:
     """Room for two rounds' worth of gathered portions (or partial sums) and global weights; at least 256 MB."""
     rows = scenario.cohort.size + scenario.group_count + 8
+    if scenario.protocol.server == "replicas":
+        rows += scenario.cohort.size
     if scenario.protocol.meeting == "personal":  # their portions go to hosts, too, for training and for evaluation
         rows += scenario.cohort.size + (scenario.evaluation.clients or 0)
     return max(256 * MEGABYTE, 2 * rows * portion_bytes)

@@ -113,7 +113,7 @@ class Host:
             outcome.server_vector, outcome.carried = collected.average, collected.carried()
             count_replicas(outcome, len(share.positions), start.server)
         else:
-            outcome.server_sums = server.replica_sums()
+            outcome.server_sums, outcome.server_rows = server.replicas()
             count_replicas(outcome, sum(p < plan.reporting for p in share.positions), start.server)
         return outcome
 

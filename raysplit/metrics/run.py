@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
@@ -76,22 +76,26 @@ class Run:
         """The scenario's name, or the folder's where the scenario has none."""
         return str(self.scenario.get("name") or self.path.name)
 
-    def updates(self, round: int) -> RecordedRound:
-        """What the fed server received in a round that ``Scenario.record_updates_every`` kept, mapped into memory.
+    def updates(self, round: int, portion: Literal["client", "server"] = "client") -> RecordedRound:
+        """What the fed server received in a round that ``Scenario.record_updates_every`` kept, mapped into memory. ``portion="server"``: what the
+        main server received of its replicas.
 
         Raises ``RunError`` where that round was not recorded, or its file is damaged.
         """
+        from raysplit.channels import Channel
         from raysplit.metrics.updates import path_of, read_updates, recorded_rounds
 
-        there = recorded_rounds(self.path / "updates")
+        channel = Channel.SERVER_UPDATES if portion == "server" else Channel.UPDATES
+        there = recorded_rounds(self.path / "updates", channel)
         if round not in there:
             found = (
                 f"it has rounds {', '.join(map(str, there))}"
                 if there
                 else "set Scenario.record_updates_every to have them"
             )
-            raise RunError(f"{self.path} has no recorded updates of round {round}; {found}")
-        return read_updates(path_of(self.path / "updates", round))
+            whose = " of server replicas" if portion == "server" else ""
+            raise RunError(f"{self.path} has no recorded updates{whose} of round {round}; {found}")
+        return read_updates(path_of(self.path / "updates", round, channel))
 
     def summary(self) -> Summary:
         """Final, best and late accuracies of the test evaluations."""

@@ -73,6 +73,7 @@ CLIENTS = _table(
     _column("train_loss", pa.float64(), "nat", "cross-entropy, mean over the round's samples", nullable=True),
     _column("train_accuracy", pa.float64(), "fraction", "mean over the round's samples", nullable=True),
     _column("update_norm", pa.float64(), "1", "Euclidean norm of the update as sent", nullable=True),
+    _column("server_update_norm", pa.float64(), "1", "that of its server replica's update", nullable=True),
 )
 
 AGGREGATION = _table(
@@ -96,6 +97,7 @@ AGGREGATION = _table(
 ATTACKS = _table(
     "attacks",
     _column("attack", pa.string(), "name", "attack"),
+    _column("channel", pa.string(), "name", "channel on which they lied", nullable=True),
     _column("m", pa.int32(), "client", "malicious clients that lied"),
     _column("gamma", pa.float64(), "1", "length along the perturbation", nullable=True),
     _column("objective", pa.float64(), "1", "norm that the attack maximises, as reached", nullable=True),

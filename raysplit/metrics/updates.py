@@ -1,5 +1,6 @@
 """A round's matrix of updates on disk: what the fed server got, so that rules can be developed without training anew.
 
+Where server replicas are averaged, what the main server got of them is kept too, in the same way, under ``updates/server``.
 ``updates/round-000012.arrow`` is an Arrow IPC file without compression: columns ``client``, ``weight``, ``malicious`` and ``update``, a
 fixed-size list of floats. Its record batches hold, each in one piece: the n received rows in cohort order; the honest rows of
 the malicious clients, where an attack replaced them; the global portion; and the root clients' update, where the rule names some.
@@ -17,14 +18,15 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from raysplit import rng
-from raysplit.defenses.aggregation.aggregation import RoundContext
+from raysplit.channels import Channel
+from raysplit.defenses.aggregation.aggregation import RoundContext, rule_stream
 from raysplit.errors import RunError, first_line
 from raysplit.metrics.atomic import write_through
 from raysplit.optimizers import State
 
 FORMAT = 1
-_BATCHES = ("received", "honest", "portion", "reference")
+CHANNELS = (Channel.UPDATES, Channel.SERVER_UPDATES)
+"""What is recorded: each a matrix of updates that a rule aggregates."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,8 @@ class RecordedRound:
     no attack was in force and they sent it. ``weights``: [n], as the rule got them. ``clients``: int64 [n]. ``malicious``: bool [n].
 
     ``portion``: [d], the global parameters. ``reference``: [d], or None where the rule names no roots. d are the client portion's
-    parameters; its buffers are averaged beside them and are not here. ``seed`` and ``scenario`` (its hash) are the run's.
+    parameters; its buffers are averaged beside them and are not here. ``seed`` and ``scenario`` (its hash) are the run's. ``channel``:
+    ``UPDATES``, or ``SERVER_UPDATES`` where rows are server replicas' updates and d the server portion's parameters.
     """
 
     round: int
@@ -48,6 +51,7 @@ class RecordedRound:
     malicious: torch.Tensor
     portion: torch.Tensor
     reference: torch.Tensor | None = None
+    channel: Channel = Channel.UPDATES
 
     def before_poisoning(self) -> torch.Tensor:
         """What honest clients would have sent, [n, d]: a copy."""
@@ -61,7 +65,7 @@ class RecordedRound:
 
         ``rule.aggregate(recorded.updates, recorded.weights, recorded.context())`` is then what the run made of the round, bit for bit.
         """
-        drawn = rng.stream(self.seed, "defense", self.round)
+        drawn = rule_stream(self.seed, self.round, self.channel)
         if self.attacked:
             drawn.integers(1 << 62)  # the attack's seed comes first from the same stream
         realised = int(self.malicious.sum())
@@ -69,8 +73,14 @@ class RecordedRound:
         return replace(told, reference=self.reference, portion=self.portion)
 
 
-def path_of(folder: Path, round: int) -> Path:
-    return folder / f"round-{round:06d}.arrow"
+def folder_on(folder: Path, channel: Channel) -> Path:
+    """Where under a run's ``updates`` the rounds of a channel lie."""
+    return folder / "server" if channel is Channel.SERVER_UPDATES else folder
+
+
+def path_of(folder: Path, round: int, channel: Channel = Channel.UPDATES) -> Path:
+    """The file of a round under ``folder``, a run's ``updates``."""
+    return folder_on(folder, channel) / f"round-{round:06d}.arrow"
 
 
 def write_updates(folder: Path, recorded: RecordedRound) -> Path:
@@ -94,6 +104,7 @@ def write_updates(folder: Path, recorded: RecordedRound) -> Path:
         "attacked": int(recorded.attacked),
         "n": len(recorded.updates),
         "d": d,
+        "channel": recorded.channel.value,
     }
     schema = pa.schema(
         [
@@ -104,9 +115,9 @@ def write_updates(folder: Path, recorded: RecordedRound) -> Path:
         ],
         metadata={f"raysplit.{name}": str(value) for name, value in about.items()},
     )
-    path = path_of(folder, recorded.round)
+    path = path_of(folder, recorded.round, recorded.channel)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with write_through(path) as file, pa.ipc.new_file(file, schema, options=_OPTIONS) as writer:
             for rows, *columns in parts:
                 writer.write_batch(_batch(rows, columns, schema))
@@ -168,6 +179,7 @@ def read_updates(path: Path) -> RecordedRound:
             torch.from_numpy(received.column("malicious").to_numpy(zero_copy_only=False).copy()),
             matrices[2][0],
             matrices[3][0] if len(matrices) == 4 else None,
+            Channel(about.get("raysplit.channel", "updates")),
         )
     except FileNotFoundError:
         raise RunError(
@@ -189,23 +201,25 @@ def _matrix(batch: pa.RecordBatch, pages: mmap.mmap, whole: pa.Buffer) -> torch.
     return torch.from_numpy(np.frombuffer(pages, dtype, len(column) * d, offset).reshape(len(column), d))
 
 
-def recorded_rounds(folder: Path) -> list[int]:
-    """The rounds that are under ``folder``, ascending."""
-    return sorted(int(path.stem.rsplit("-", 1)[1]) for path in folder.glob("round-*.arrow"))
+def recorded_rounds(folder: Path, channel: Channel = Channel.UPDATES) -> list[int]:
+    """The rounds of a channel that are under ``folder``, a run's ``updates``, ascending."""
+    return sorted(int(path.stem.rsplit("-", 1)[1]) for path in folder_on(folder, channel).glob("round-*.arrow"))
 
 
 def rewind_updates(folder: Path, last_round: int) -> None:
     """Remove what was recorded after ``last_round``, and what a crash left half written."""
-    for round in recorded_rounds(folder):
-        if round > last_round:
-            path_of(folder, round).unlink()
-    for scratch in folder.glob(".round-*.tmp"):
-        scratch.unlink()
+    for channel in CHANNELS:
+        for round in recorded_rounds(folder, channel):
+            if round > last_round:
+                path_of(folder, round, channel).unlink()
+        for scratch in folder_on(folder, channel).glob(".round-*.tmp"):
+            scratch.unlink()
 
 
 def adopt_updates(source: Path, folder: Path, last_round: int) -> None:
     """Take over a clean twin's recorded rounds up to ``last_round``, as they are: they carry the twin's hash."""
-    for round in recorded_rounds(source):
-        if round <= last_round:
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path_of(source, round), path_of(folder, round))
+    for channel in CHANNELS:
+        for round in recorded_rounds(source, channel):
+            if round <= last_round:
+                folder_on(folder, channel).mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path_of(source, round, channel), path_of(folder, round, channel))

@@ -15,7 +15,7 @@ from raysplit.optimizers import State
 from raysplit.protocols.parties import ServerSeat
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol, server_turn
-from raysplit.protocols.server_side import Reply
+from raysplit.protocols.server_side import Replicas, Reply
 from raysplit.protocols.visits import Visit, batch_length
 
 
@@ -106,8 +106,8 @@ class BatchedServer:
     def shared_result(self) -> tuple[torch.Tensor, State]:
         return self._seat.flat.vector.clone(), self._seat.state()
 
-    def replica_sums(self) -> dict[int, torch.Tensor]:
-        return {}
+    def replicas(self) -> Replicas:
+        return Replicas({}, {})
 
     def _take(self, visit: Visit) -> None:
         self._sum.add(self._weight(visit))

@@ -22,8 +22,8 @@ class RoundPlan:
     ids; the same as ``clients`` unless one party trains on all their data as client 0.
 
     ``groups``: cohort positions of each client group, the unit of work and of partial sums. ``rows``: gather every client
-    portion instead of partial sums. ``lost``: so many clients, the last positions, train but their portions never arrive; their
-    weights are 0. ``turns``: where clients do not all take a whole turn (asynchronous protocols); None: they do.
+    portion instead of partial sums; ``server_rows``: every server replica. ``lost``: so many clients, the last positions, train but
+    their portions never arrive; their weights are 0. ``turns``: where clients do not all take a whole turn (asynchronous protocols); None: they do.
     ``liars``: client id → rank among the malicious, of those whose data or messages an attack in force poisons in this round: who plays
     them must know; empty where none is, and for attacks on updates, which are the fed server's business.
     """
@@ -45,6 +45,7 @@ class RoundPlan:
     lost: int = 0
     turns: Turns | None = None
     liars: Mapping[int, int] = field(default_factory=dict)
+    server_rows: bool = False
 
     @property
     def reporting(self) -> int:
@@ -164,6 +165,8 @@ class Outcome:
     """position → ``ClientScores`` of a client tested while the round trains (docs/as-published.md)"""
     carried: dict[str, torch.Tensor] = field(default_factory=dict)
     """what the next round must know of the server replicas, where they outlive a round"""
+    server_rows: dict[int, torch.Tensor] = field(default_factory=dict)
+    """position → its replica [d], where the plan asks for rows"""
 
     @staticmethod
     def empty() -> Outcome:
@@ -175,6 +178,7 @@ class Outcome:
         self.client_rows.update(other.client_rows)
         self.client_states.update(other.client_states)
         self.server_sums.update(other.server_sums)
+        self.server_rows.update(other.server_rows)
         self.records.update(other.records)
         self.tests.update(other.tests)
         self.carried.update(other.carried)

@@ -25,6 +25,13 @@ class Reply(NamedTuple):
     score: Score | None
 
 
+class Replicas(NamedTuple):
+    """Server replicas at the end of a round: their weighted ``sums`` by client group, or each as a row by cohort position, [d] each."""
+
+    sums: dict[int, torch.Tensor]
+    rows: dict[int, torch.Tensor]
+
+
 class MainServerSide(Protocol):
     """What plays the main server in a round. Each call returns the replies that are due now, to whichever clients."""
 
@@ -36,8 +43,8 @@ class MainServerSide(Protocol):
         """After the last visit: the shared portion and its optimiser's state."""
         ...
 
-    def replica_sums(self) -> dict[int, torch.Tensor]:
-        """After the last visit: the weighted sums of the replicas by client group; none where the portion is shared."""
+    def replicas(self) -> Replicas:
+        """After the last visit: the replicas of the clients that report; none where the portion is shared."""
         ...
 
 
@@ -69,7 +76,7 @@ class ServerSide:
         weights = torch.from_numpy(plan.weights)
         self._reporting = plan.reporting
         orders = {group: [p for p in plan.groups[group] if p < plan.reporting] for group in groups}
-        self.gathering = Gathering(orders, weights, rows=False)
+        self.gathering = Gathering(orders, weights, plan.server_rows)
         if self._shared:
             self._seating.sit(0)
 
@@ -97,8 +104,8 @@ class ServerSide:
         seat = self._seating.leave(0)
         return seat.flat.vector.clone(), seat.state()
 
-    def replica_sums(self) -> dict[int, torch.Tensor]:
-        return self.gathering.sums
+    def replicas(self) -> Replicas:
+        return Replicas(self.gathering.sums, self.gathering.rows)
 
     def standing(self) -> torch.Tensor:
         """The server portion that belongs to the client of the last visit, which was its last; valid until the next visit."""

@@ -18,7 +18,7 @@ from raysplit.protocols.batched_server import GradientSum, last_of_each_step, un
 from raysplit.protocols.parties import ServerSeat
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
-from raysplit.protocols.server_side import Reply
+from raysplit.protocols.server_side import Replicas, Reply
 from raysplit.protocols.visits import Visit
 
 NOBODY = -1
@@ -65,8 +65,8 @@ class MeanGradientServer:
     def shared_result(self) -> tuple[torch.Tensor, State]:
         return self._seat.flat.vector.clone(), self._seat.state()
 
-    def replica_sums(self) -> dict[int, torch.Tensor]:
-        return {}
+    def replicas(self) -> Replicas:
+        return Replicas({}, {})
 
     def _active(self, step: int, count: int) -> list[int]:
         """Of the clients with a batch in this step, who shares: round(share · count) of them, at least one, ascending."""
@@ -136,8 +136,8 @@ class ServerFirst:
     def shared_result(self) -> tuple[torch.Tensor, State]:
         return self._seat.flat.vector.clone(), self._seat.state()
 
-    def replica_sums(self) -> dict[int, torch.Tensor]:
-        return {}
+    def replicas(self) -> Replicas:
+        return Replicas({}, {})
 
     def _train(self, step: int) -> None:
         z = torch.cat([one.z for one in self._held])

@@ -39,6 +39,7 @@ def client_rows(number: int, clients: int = 4) -> list[dict[str, Any]]:
             "train_loss": 2.0 + client,
             "train_accuracy": 0.25,
             "update_norm": None,
+            "server_update_norm": None,
         }
         for client in range(clients)
     ]

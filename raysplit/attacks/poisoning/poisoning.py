@@ -22,10 +22,11 @@ class UpdateView:
 
     ``benign``: the benign updates it can see, [n_seen, d] (full knowledge: every benign client of the cohort; partial
     knowledge: none, so [0, d]). ``own``: the honest updates of its own clients before poisoning, [m, d].
-    ``n``: updates that the fed server will receive. ``rule``: the aggregation rule in place (Kerckhoffs).
+    ``n``: updates that the fed server (of replicas, the main server) will receive. ``rule``: the aggregation rule in place (Kerckhoffs).
     ``trim``: what that rule would cut from each side for this cohort, or None where the rule has no such count.
     ``round``: 1-based. ``context``: what that rule is told, with a random stream that is not the server's; ``context.clients`` are the
     adversary's own, then those of ``benign``. Under partial knowledge it holds neither memory nor reference.
+    ``channel``: which updates these are, of client portions (``UPDATES``) or of server replicas (``SERVER_UPDATES``); d is that portion's.
     """
 
     benign: torch.Tensor
@@ -36,6 +37,7 @@ class UpdateView:
     round: int
     rng: np.random.Generator
     context: RoundContext | None = None
+    channel: Channel = Channel.UPDATES
 
     @property
     def m(self) -> int:
@@ -56,7 +58,10 @@ class Poison:
 
 @runtime_checkable
 class UpdateAttack(Protocol):
-    """A frozen dataclass; ``poison`` is pure: it changes none of its arguments and keeps nothing."""
+    """A frozen dataclass; ``poison`` is pure: it changes none of its arguments and keeps nothing.
+
+    It is asked once a round for every matrix of updates that its threat model changes: client portions', server replicas', or both.
+    """
 
     @property
     def threat_model(self) -> ThreatModel: ...

@@ -13,6 +13,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from raysplit import rng
+from raysplit.channels import Channel
+
 
 @dataclass(frozen=True)
 class RoundContext:
@@ -61,6 +64,11 @@ class AggregationRule(Protocol):
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         """``updates``: [n, d], floating; ``weights``: [n], non-negative, summing to 1."""
         ...
+
+
+def rule_stream(seed: int, round: int, channel: Channel) -> np.random.Generator:
+    """The random stream of a round for the rule on ``channel``, client updates or server replicas: neither moves the other."""
+    return rng.stream(seed, "server_defense" if channel is Channel.SERVER_UPDATES else "defense", round)
 
 
 def roots_of(rule: AggregationRule) -> tuple[int, ...]:

@@ -7,8 +7,9 @@ taken literally, so that a single client's average is that client, bit for bit. 
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +19,9 @@ import torch
 from raysplit import rng
 from raysplit.attacks.poisoning.poisoning import UpdateAttack, UpdateView
 from raysplit.attacks.poisoning.scheduled import attack_in_force
+from raysplit.columns import Columns
 from raysplit.defenses.aggregation.aggregation import Aggregate, AggregationRule, RoundContext
+from raysplit.defenses.aggregation.geometry import row_norms
 from raysplit.defenses.aggregation.order_statistics import weighted_sum
 from raysplit.errors import ScenarioError
 from raysplit.metrics.updates import RecordedRound
@@ -26,6 +29,7 @@ from raysplit.optimizers import State, copied_state
 from raysplit.population.cohort import Drawn
 from raysplit.protocols.plan import Outcome, RoundPlan
 from raysplit.scenario import Scenario
+from raysplit.sharding.sitting import Sitting
 from raysplit.training import FedOpt
 
 
@@ -96,36 +100,26 @@ def meet(
     }
     if not plan.rows:
         return Meeting(sum_groups(outcome.client_sums), {**row, "seconds": time.perf_counter() - began}, memory)
+    sitting = sit(scenario, plan, drawn, portion, parameters, memory, root)
+    if outcome.met is not None:  # in column shards, which hold the updates
+        return _meeting(row, portion, outcome.met.faced, outcome.met.buffers, began)
     updates = portion.new_empty(plan.reporting, len(portion))
     for position in range(plan.reporting):  # each row is given back as soon as it is taken
         torch.sub(outcome.client_rows.pop(position), portion, out=updates[position])
-    weights = torch.from_numpy(plan.weights[: plan.reporting]).to(updates.dtype)
+    weights, malicious, context = sitting.weights, sitting.malicious, sitting.context
     buffers = weighted_sum(updates[:, parameters:], weights)
     updates = updates[:, :parameters]
-    malicious = torch.from_numpy(drawn.malicious)
-    context = RoundContext(
-        plan.round,
-        drawn.clients,
-        declared,
-        int(drawn.malicious.sum()),
-        rng.stream(plan.seed, "defense", plan.round),
-        memory,
-        None if root is None else (root - portion)[:parameters],
-        portion[:parameters],
-    )
-    meeting = Meeting(portion, row)
-    attack = attacks_in(scenario, plan.round, drawn)
     recording = records_updates(scenario, plan.round)
-    honest = updates[malicious] if recording and attack is not None else updates[:0]
-    faced = face(rule, attack, updates, weights, malicious, context)
+    honest = updates[malicious] if recording and sitting.attack is not None else updates[:0]
+    faced = face(sitting.rule, sitting.attack, updates, weights, malicious, context)
     if recording:
         record(
             RecordedRound(
                 plan.round,
                 plan.seed,
                 scenario.hash,
-                declared,
-                attack is not None,
+                sitting.context.declared,
+                sitting.attack is not None,
                 updates,
                 honest,
                 weights,
@@ -135,13 +129,49 @@ def meet(
                 context.reference,
             )
         )
-    aggregate = faced.aggregate
-    row.update(faced.row)
-    meeting.attack, meeting.update_norms = faced.attack, faced.update_norms
-    meeting.portion = portion + torch.cat([aggregate.update, buffers])
-    meeting.memory = dict(aggregate.memory)
-    meeting.seconds = time.perf_counter() - began
-    return meeting
+    return _meeting(row, portion, faced, buffers, began)
+
+
+def sit(
+    scenario: Scenario,
+    plan: RoundPlan,
+    drawn: Drawn,
+    portion: torch.Tensor,
+    parameters: int,
+    memory: State,
+    root: torch.Tensor | None,
+    positions: Sequence[int] | None = None,
+) -> Sitting:
+    """What is known of a round before its updates come in; the arguments are those of ``meet``. ``positions``: of whom they come, if not of all."""
+    realised = int(drawn.malicious.sum())
+    context = RoundContext(
+        plan.round,
+        drawn.clients,
+        scenario.cohort.declared_among(len(drawn.clients)),
+        realised,
+        rng.stream(plan.seed, "defense", plan.round),
+        memory,
+        None if root is None else (root - portion)[:parameters],
+        portion[:parameters],
+    )
+    return Sitting(
+        scenario.defense,
+        attacks_in(scenario, plan.round, drawn),
+        torch.from_numpy(plan.weights[: plan.reporting]).to(portion.dtype),
+        torch.from_numpy(drawn.malicious),
+        context,
+        tuple(range(plan.reporting) if positions is None else positions),
+        portion,
+        parameters,
+    )
+
+
+def _meeting(row: dict[str, Any], portion: torch.Tensor, faced: Faced, buffers: torch.Tensor, began: float) -> Meeting:
+    moved = portion + torch.cat([faced.aggregate.update, buffers])
+    seconds = time.perf_counter() - began
+    return Meeting(
+        moved, {**row, **faced.row}, dict(faced.aggregate.memory), faced.attack, faced.update_norms, seconds
+    )
 
 
 @dataclass(frozen=True)
@@ -164,11 +194,13 @@ def face(
 ) -> Faced:
     """Poison ``updates`` [n, d] in place, aggregate them, and measure the aggregate against the mean of the benign ones.
 
-    ``malicious``: bool [n]. Raises ``ScenarioError`` as the attack and the rule do.
+    ``malicious``: bool [n]. ``updates`` may be a shard of the columns, as ``context.columns`` says; then of the result the
+    aggregate's vectors are this shard's, and everything else is the same in all shards. Raises ``ScenarioError`` as the attack and the rule do.
     """
     row: dict[str, Any] = {}
     poisoned = None if attack is None else _poison(attack, updates, malicious, rule, context)
-    norms = torch.linalg.vector_norm(updates, dim=1)
+    columns = context.columns
+    squares = columns.sum(updates.shape[1], lambda s: row_norms(updates[:, s]).square())
     started = time.perf_counter()
     aggregate = rule.aggregate(updates, weights, context)
     row["seconds"] = time.perf_counter() - started
@@ -181,8 +213,8 @@ def face(
     elif row["trim"] is not None:
         row["rejected_share"] = 2 * row["trim"] / len(updates)
     if not bool(malicious.all()):
-        row.update(_bias(aggregate.update, _benign_mean(updates, malicious)))
-    return Faced(aggregate, row, poisoned, norms.double().numpy())
+        row.update(_bias(aggregate.update, _benign_mean(updates, malicious), columns))
+    return Faced(aggregate, row, poisoned, squares.sqrt().numpy())
 
 
 def _poison(
@@ -206,6 +238,7 @@ def _poison(
         round=context.round,
         rng=rng.stream(seed, "attack", context.round),
         context=_told(context, own, knowledge),
+        columns=context.columns,
     )
     seen = updates._version  # counts writes, also those through views
     poison = attack.poison(view)
@@ -259,17 +292,18 @@ def _told(context: RoundContext, own: np.ndarray, knowledge: str) -> RoundContex
 
 def _benign_mean(updates: torch.Tensor, malicious: torch.Tensor) -> torch.Tensor:
     mask = (~malicious).to(updates.dtype)
-    return (mask @ updates) / mask.sum()
+    return weighted_sum(updates, mask / mask.sum())
 
 
-def _bias(update: torch.Tensor, benign: torch.Tensor) -> dict[str, float | None]:
-    """How far the aggregate was moved from the mean of the benign updates."""
-    bias, norm = float(torch.linalg.vector_norm(update - benign)), float(torch.linalg.vector_norm(benign))
-    length = float(torch.linalg.vector_norm(update)) * norm
+def _bias(update: torch.Tensor, benign: torch.Tensor, columns: Columns) -> dict[str, float | None]:
+    """How far the aggregate was moved from the mean of the benign updates, over all columns."""
+    bias, norm = math.sqrt(columns.square(update - benign)), math.sqrt(columns.square(benign))
+    length = math.sqrt(columns.square(update)) * norm
+    product = columns.sum(len(update), lambda s: update[s].double() @ benign[s].double())
     return {
         "bias": bias,
         "relative_bias": bias / norm if norm > 0 else None,
-        "cosine": float(update @ benign) / length if length > 0 else None,
+        "cosine": float(product) / length if length > 0 else None,
     }
 
 

@@ -24,10 +24,10 @@ from raysplit.defenses.aggregation.mean import Mean
 from raysplit.engine.checkpoints import write_checkpoint
 from raysplit.engine.engine import ClientScores, Engine, RoundStart
 from raysplit.errors import PopulationError, ScenarioError
-from raysplit.fed_server import attacks_in, meet, records_updates, step_on_aggregate, sum_groups
+from raysplit.fed_server import attacks_in, meet, records_updates, sit, step_on_aggregate, sum_groups
 from raysplit.metrics.tables import Tables
 from raysplit.metrics.updates import write_updates
-from raysplit.pace import arrived, carry, paced, parked_in, replicas_stay, spread, turnout_of
+from raysplit.pace import arrived, carry, expected, paced, parked_in, replicas_stay, spread, turnout_of
 from raysplit.personal import keep_portions
 from raysplit.population.cohort import Drawn, Turnout, Turnouts
 from raysplit.population.population import Population, PopulationInfo
@@ -118,7 +118,15 @@ def simulate(
             *parked_in(plan, before.carried),
             before.carried if replicas_stay(scenario.protocol) else {},
         )
-        outcome = engine.train(plan, start) if len(plan.clients) else _passed_over(before)
+        sitting, root = None, None
+        if engine.shards > 1 and plan.rows and not plan.frozen and len(plan.clients):
+            root = _root_portion(scenario, population, engine, before, round)
+            seen = expected(plan, drawn)
+            sitting = sit(scenario, *seen[:2], before.client, layout.client.parameters, before.defense, root, seen[2])
+        try:
+            outcome = engine.train(plan, start, sitting) if len(plan.clients) else _passed_over(before)
+        except ScenarioError as error:
+            raise _with_remedy(error, scenario, plan) from error
         meeting = None
         client, portions, memory = outcome.client_vector, before.client_portions, before.defense
         fed_states = dict(before.fed_states)
@@ -128,7 +136,8 @@ def simulate(
         if scenario.protocol.meeting == "personal":
             client, (portions, moved) = before.client, keep_portions(before, plan, outcome)
         elif client is None:
-            root = _root_portion(scenario, population, engine, before, round) if plan.rows else None
+            if plan.rows and sitting is None:
+                root = _root_portion(scenario, population, engine, before, round)
             here = arrived(plan, drawn, outcome)
             try:
                 meeting = meet(scenario, *here, before.client, layout.client.parameters, memory, root, record)

@@ -10,20 +10,34 @@ from raysplit.engine.engine import ClientScores, EngineCounts, RoundStart
 from raysplit.engine.host import Host, evaluation_chunks, peak_memory_bytes
 from raysplit.protocols.plan import Outcome, RoundPlan
 from raysplit.scenario import Scenario
+from raysplit.sharding.conversation import converse
+from raysplit.sharding.shard import ShardsHere, joined
+from raysplit.sharding.sitting import Sitting
 
 
 class LocalEngine:
     """All client groups on one host in this process; errors surface where they happen, under a debugger if you like."""
 
-    def __init__(self, scenario: Scenario, device: str = "cpu", taps: tuple[Tap, ...] = ()) -> None:
+    def __init__(
+        self, scenario: Scenario, device: str = "cpu", taps: tuple[Tap, ...] = (), shards: int = 1
+    ) -> None:
+        """``shards``: aggregate in so many column shards, one after another; it saves nothing here, and shows that it changes nothing."""
+        self.shards = shards
+        self._shards = ShardsHere(shards)
         self._threads = torch.get_num_threads()
         self._host = Host(scenario, device, taps)
 
     def describe(self) -> dict[str, str | int | float]:
-        return {"engine": "local", "hosts": 1, "placement": "colocated", "device": str(self._host.device)}
+        about = {"engine": "local", "hosts": 1, "placement": "colocated", "device": str(self._host.device)}
+        return {**about, "shards": self.shards}
 
-    def train(self, plan: RoundPlan, start: RoundStart) -> Outcome:
-        return self._host.train(plan, range(len(plan.groups)), start)
+    def train(self, plan: RoundPlan, start: RoundStart, sitting: Sitting | None = None) -> Outcome:
+        if sitting is None:
+            return self._host.train(plan, range(len(plan.groups)), start)
+        self._shards.gather(sitting)
+        outcome = self._host.train(plan, range(len(plan.groups)), start, self._shards.put)
+        outcome.met = joined(converse(self._shards.say))
+        return outcome
 
     def evaluate(
         self,
@@ -39,6 +53,7 @@ class LocalEngine:
         return EngineCounts(ray_calls=0, retries=0, peak_memory_bytes=peak_memory_bytes())
 
     def close(self) -> None:
+        self._shards.end()
         torch.set_num_threads(self._threads)
 
     def __enter__(self) -> LocalEngine:

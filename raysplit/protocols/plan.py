@@ -160,6 +160,8 @@ class Outcome:
     """position → ``ClientScores`` of a client tested while the round trains (docs/as-published.md)"""
     carried: dict[str, torch.Tensor] = field(default_factory=dict)
     """what the next round must know of the server replicas, where they outlive a round"""
+    met: Any = None
+    """what column shards made of the portions, which then are not here (``sharding.shard.Met``)"""
 
     @staticmethod
     def empty() -> Outcome:
@@ -176,6 +178,7 @@ class Outcome:
         self.carried.update(other.carried)
         self.parked.update(other.parked)
         self.parked_states.update(other.parked_states)
+        self.met = other.met if other.met is not None else self.met
         self.client_vector = other.client_vector if other.client_vector is not None else self.client_vector
         self.server_vector = other.server_vector if other.server_vector is not None else self.server_vector
         self.server_state = other.server_state if other.server_state is not None else self.server_state

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from raysplit.channels import Channel, ThreatModel
+from raysplit.columns import ALL, Columns
 from raysplit.errors import ScenarioError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class UpdateView:
     ``trim``: what that rule would cut from each side for this cohort, or None where the rule has no such count.
     ``round``: 1-based. ``context``: what that rule is told, with a random stream that is not the server's; ``context.clients`` are the
     adversary's own, then those of ``benign``. Under partial knowledge it holds neither memory nor reference.
+    ``columns``: through these sums and maxima over *all* columns are taken, and numbers drawn, as the updates may be a shard of them.
     """
 
     benign: torch.Tensor
@@ -36,6 +38,7 @@ class UpdateView:
     round: int
     rng: np.random.Generator
     context: RoundContext | None = None
+    columns: Columns = ALL
 
     @property
     def m(self) -> int:

@@ -13,6 +13,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from raysplit.columns import ALL, Columns
+
 
 @dataclass(frozen=True)
 class RoundContext:
@@ -20,6 +22,8 @@ class RoundContext:
 
     ``clients``: int64 [n] ids, rows in cohort order. ``declared``: malicious clients that the operator expects in a cohort of
     this size. ``realised``: the true number in this cohort (an oracle; only rules that ask for it may use it).
+
+    ``columns``: through these a rule takes sums over *all* columns, as the updates may be a shard of them.
 
     ``memory``: what the rule's last ``Aggregate`` left, by name; empty in the first round. ``reference``: [d], the clean update of the
     operator's root clients, where the rule names such ``roots``. ``portion``: [d], the global parameters that the updates are added to.
@@ -33,6 +37,7 @@ class RoundContext:
     memory: Mapping[str, torch.Tensor] = field(default_factory=dict)
     reference: torch.Tensor | None = None
     portion: torch.Tensor | None = None
+    columns: Columns = ALL
 
 
 @dataclass(frozen=True)

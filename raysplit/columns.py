@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -56,7 +57,7 @@ class Columns:
         """The stripes of the ``width`` columns that are held here, as slices of these."""
         total = width if self.total is None else self.total
         edges = [total * i // STRIPES - self.first for i in range(STRIPES + 1)]
-        return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False) if 0 <= a < b <= width]
+        return [slice(a, b) for a, b in pairwise(edges) if 0 <= a < b <= width]
 
     def sum(self, width: int, of: Callable[[slice], torch.Tensor]) -> torch.Tensor:
         """Σ ``of``(stripe) over the stripes of all columns. ``width``: columns held here; ``of``: of a slice of them, any shape."""
@@ -110,4 +111,4 @@ def shard_bounds(parameters: int, shards: int) -> list[tuple[int, int]]:
     """First column and the one after the last of each of ``shards`` shards of ``parameters`` columns: whole stripes, nearly evenly."""
     stripes = [STRIPES * i // shards for i in range(shards + 1)]
     edges = [parameters * i // STRIPES for i in stripes]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(pairwise(edges))

@@ -169,9 +169,7 @@ def sit(
 def _meeting(row: dict[str, Any], portion: torch.Tensor, faced: Faced, buffers: torch.Tensor, began: float) -> Meeting:
     moved = portion + torch.cat([faced.aggregate.update, buffers])
     seconds = time.perf_counter() - began
-    return Meeting(
-        moved, {**row, **faced.row}, dict(faced.aggregate.memory), faced.attack, faced.update_norms, seconds
-    )
+    return Meeting(moved, {**row, **faced.row}, dict(faced.aggregate.memory), faced.attack, faced.update_norms, seconds)
 
 
 @dataclass(frozen=True)

@@ -80,9 +80,7 @@ class Host:
             return client, torch.zeros(0, dtype=client.dtype)
         return client, self.server_seats(1)[0].flat.vector.detach().cpu().clone()
 
-    def train(
-        self, plan: RoundPlan, groups: Sequence[int], start: RoundStart, away: Away | None = None
-    ) -> Outcome:
+    def train(self, plan: RoundPlan, groups: Sequence[int], start: RoundStart, away: Away | None = None) -> Outcome:
         """Play ``groups`` of a round with the main server, if there is one, in this process (``colocated``).
 
         ``away``: where finished client portions go, if not into the outcome.

@@ -18,9 +18,7 @@ from raysplit.sharding.sitting import Sitting
 class LocalEngine:
     """All client groups on one host in this process; errors surface where they happen, under a debugger if you like."""
 
-    def __init__(
-        self, scenario: Scenario, device: str = "cpu", taps: tuple[Tap, ...] = (), shards: int = 1
-    ) -> None:
+    def __init__(self, scenario: Scenario, device: str = "cpu", taps: tuple[Tap, ...] = (), shards: int = 1) -> None:
         """``shards``: aggregate in so many column shards, one after another; it saves nothing here, and shows that it changes nothing."""
         self.shards = shards
         self._shards = ShardsHere(shards)

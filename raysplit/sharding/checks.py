@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from raysplit.attacks.poisoning.poisoning import attack_shards
 from raysplit.columns import STRIPES
+from raysplit.defenses.aggregation.aggregation import rule_shards
 from raysplit.errors import ScenarioError
 from raysplit.scenario import Scenario
 
@@ -26,19 +26,7 @@ def _wrong(scenario: Scenario) -> str | None:
     if scenario.record_updates_every is not None:
         return "recorded updates are written by one process; leave Scenario.record_updates_every or --shards out"
     if not rule_shards(scenario.defense):
-        return (
-            f"{type(scenario.defense).__name__} needs whole updates in one place; leave --shards out or choose another rule, such as TrimmedMean"
-        )
+        return f"{type(scenario.defense).__name__} needs whole updates in one place; leave --shards out or choose another rule, such as TrimmedMean"
     if scenario.attack is not None and not attack_shards(scenario.attack):
         return f"{type(scenario.attack).__name__} needs whole updates in one place; leave --shards out or choose another attack, such as AgrTailored"
     return None
-
-
-def rule_shards(rule: Any) -> bool:
-    """Whether a rule, or a pre-aggregation, aggregates column shards: column by column, or with sums over ``context.columns``."""
-    return bool(rule.columnwise or getattr(rule, "shardable", False))
-
-
-def attack_shards(attack: Any) -> bool:
-    """Whether an attack says that it works on column shards."""
-    return bool(getattr(attack, "shardable", False))

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import math
 
-from raysplit.attacks.poisoning.poisoning import Poison, UpdateAttack, UpdateView, check_start_round, updates_threat
+from raysplit.attacks.poisoning.poisoning import (
+    Poison,
+    UpdateAttack,
+    UpdateView,
+    attack_shards,
+    check_start_round,
+    updates_threat,
+)
 from raysplit.channels import ThreatModel
 from raysplit.errors import ScenarioError
 from raysplit.parts import part
@@ -36,6 +43,10 @@ class ModelReplacement:
     @property
     def threat_model(self) -> ThreatModel:
         return updates_threat("partial") if self.attack is None else self.attack.threat_model
+
+    @property
+    def shardable(self) -> bool:
+        return self.attack is None or attack_shards(self.attack)
 
     def poison(self, view: UpdateView) -> Poison:
         inner = Poison(view.own) if self.attack is None else self.attack.poison(view)

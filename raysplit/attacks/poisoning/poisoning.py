@@ -72,6 +72,12 @@ class UpdateAttack(Protocol):
     def poison(self, view: UpdateView) -> Poison: ...
 
 
+def attack_shards(attack: UpdateAttack) -> bool:
+    """Whether an attack says, by a member ``shardable``, that it may be shown a shard of the columns: it works column by column, or with
+    ``view.columns``."""
+    return bool(getattr(attack, "shardable", False))
+
+
 def updates_threat(knowledge: Literal["full", "partial"]) -> ThreatModel:
     """An adversary that sees and changes the updates, and nothing else."""
     return ThreatModel(frozenset({Channel.UPDATES}), frozenset({Channel.UPDATES}), knowledge)

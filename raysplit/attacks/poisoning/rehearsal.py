@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -38,7 +39,7 @@ class Rehearsal:
         mean, std = mean_std(honest)
         m = view.m if knowledge == "full" else max(1, view.m**2 // view.n)
         n = m + honest.shape[0]
-        context = view.context or RoundContext(view.round, np.arange(n), m, m, view.rng)
+        context = view.context or RoundContext(view.round, np.arange(n), m, m, view.rng, columns=view.columns)
         if knowledge == "partial":
             reference = mean if roots_of(view.rule) else None
             context = replace(context, clients=np.arange(n), declared=m, realised=m, reference=reference)
@@ -57,4 +58,4 @@ class Rehearsal:
                 f"{type(self.rule).__name__} cannot be rehearsed on the {n} updates that the adversary reckons with in round "
                 f"{self.context.round}: {error}"
             ) from None
-        return float(torch.linalg.vector_norm((update - self.mean).double()))
+        return math.sqrt(self.context.columns.square(update - self.mean))

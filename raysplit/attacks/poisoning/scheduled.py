@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raysplit.attacks.poisoning.poisoning import Poison, UpdateAttack, UpdateView, check_start_round
+from raysplit.attacks.poisoning.poisoning import Poison, UpdateAttack, UpdateView, attack_shards, check_start_round
 from raysplit.channels import ThreatModel
 from raysplit.errors import ScenarioError
 from raysplit.parts import part, within
@@ -35,6 +35,10 @@ class Scheduled:
     @property
     def threat_model(self) -> ThreatModel:
         return self.attack.threat_model
+
+    @property
+    def shardable(self) -> bool:
+        return attack_shards(self.attack)
 
     def active(self, round: int) -> bool:
         """Whether the attack is carried out in a round, 1-based."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -66,6 +66,15 @@ class AggregationRule(Protocol):
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         """``updates``: [n, d], floating; ``weights``: [n], non-negative, summing to 1."""
         ...
+
+
+def rule_shards(rule: Any) -> bool:
+    """Whether a rule, or a pre-aggregation, may be given a shard of the columns: it is ``columnwise``, or has a member ``shardable``.
+
+    The latter promises that whatever it takes over columns it takes through ``context.columns``, and that the vectors of its memory
+    lie over the columns.
+    """
+    return bool(rule.columnwise or getattr(rule, "shardable", False))
 
 
 def roots_of(rule: AggregationRule) -> tuple[int, ...]:

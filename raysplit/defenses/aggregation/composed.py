@@ -7,7 +7,13 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from raysplit.defenses.aggregation.aggregation import Aggregate, AggregationRule, RoundContext, roots_of
+from raysplit.defenses.aggregation.aggregation import (
+    Aggregate,
+    AggregationRule,
+    RoundContext,
+    roots_of,
+    rule_shards,
+)
 from raysplit.parts import part
 
 
@@ -50,6 +56,10 @@ class Composed:
     @property
     def columnwise(self) -> bool:
         return self.rule.columnwise and all(step.columnwise for step in self.pre)
+
+    @property
+    def shardable(self) -> bool:
+        return rule_shards(self.rule) and all(rule_shards(step) for step in self.pre)
 
     @property
     def roots(self) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from raysplit.columns import Columns
 from raysplit.defenses.aggregation.order_statistics import column_blocks
 
 
@@ -27,6 +28,11 @@ def centred_gram(rows: torch.Tensor, centre: torch.Tensor, *extra: torch.Tensor)
             buffer[place] = row[columns]
         gram += (buffer @ buffer.T).double()
     return gram
+
+
+def gram_over(columns: Columns, rows: torch.Tensor, centre: torch.Tensor, *extra: torch.Tensor) -> torch.Tensor:
+    """``centred_gram`` over all columns, of which ``rows``, ``centre`` and ``extra`` may be a shard."""
+    return columns.sum(rows.shape[1], lambda s: centred_gram(rows[:, s], centre[s], *(row[s] for row in extra)))
 
 
 def exact_gram(rows: torch.Tensor | Sequence[torch.Tensor], shift: torch.Tensor | None = None) -> torch.Tensor:

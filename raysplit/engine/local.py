@@ -26,8 +26,13 @@ class LocalEngine:
         self._host = Host(scenario, device, taps)
 
     def describe(self) -> dict[str, str | int | float]:
-        about = {"engine": "local", "hosts": 1, "placement": "colocated", "device": str(self._host.device)}
-        return {**about, "shards": self.shards}
+        return {
+            "engine": "local",
+            "hosts": 1,
+            "placement": "colocated",
+            "device": str(self._host.device),
+            "shards": self.shards,
+        }
 
     def train(self, plan: RoundPlan, start: RoundStart, sitting: Sitting | None = None) -> Outcome:
         if sitting is None:

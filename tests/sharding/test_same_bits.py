@@ -67,7 +67,8 @@ def assert_same(scenario, shards):
     assert played.digest == reference.digest
     for name, schema in SCHEMAS.items():
         certain = [field.name for field in schema if (field.metadata or {}).get(b"deterministic") != b"false"]
-        assert played.tables[name].select(certain) == reference.tables[name].select(certain), name
+        rows, same = (played_in.tables[name].select(certain).to_pylist() for played_in in (played, reference))
+        assert repr(rows) == repr(same), name  # NaN stands where no update came
     for name, kept in reference.state.defense.items():
         assert played.state.defense[name].equal(kept)
     return reference
@@ -75,7 +76,7 @@ def assert_same(scenario, shards):
 
 def attacked(protocol, rule, attack, **changes):
     # whole weights of a network with 301 parameters: shards of 75 or 18 columns
-    return toy(protocol, None, clients=11, defense=rule, attack=attack, cohort__malicious=0.2, **changes)
+    return toy(protocol, None, clients=11, cohort__malicious=0.2, defense=rule, attack=attack, **changes)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=repr)
@@ -115,7 +116,9 @@ def test_shards_that_are_not_asked_change_nothing(monkeypatch):
     from raysplit.columns import Columns
 
     monkeypatch.setattr(
-        Columns, "normal", lambda self, draw, rows, width: torch.from_numpy(draw.standard_normal((rows, width), dtype="f4"))
+        Columns,
+        "normal",
+        lambda self, draw, rows, width: torch.from_numpy(draw.standard_normal((rows, width), dtype="f4")),
     )
     with pytest.raises(AssertionError):
         assert_same(attacked(FedAvg(), Mean(), GaussianNoise(0.1)), 4)

@@ -13,6 +13,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from raysplit.defenses.aggregation.columns import gathered
+from raysplit.defenses.aggregation.geometry import Geometry
+
 
 @dataclass(frozen=True)
 class RoundContext:
@@ -61,6 +64,27 @@ class AggregationRule(Protocol):
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         """``updates``: [n, d], floating; ``weights``: [n], non-negative, summing to 1."""
         ...
+
+
+@runtime_checkable
+class GeometryRule(Protocol):
+    """A rule that asks for no more than sums over columns, column-wise maps and a shared geometry: all rules of the tree.
+
+    It runs wherever the columns lie, and rules that are shown one geometry share its Gram matrix.
+    """
+
+    def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        """What ``aggregate`` returns of the updates whose ``geometry`` it is; vectors of the context and the result are whole, [d]."""
+        ...
+
+
+def aggregate_over(
+    rule: AggregationRule, geometry: Geometry, weights: torch.Tensor, context: RoundContext
+) -> Aggregate:
+    """``rule.over``, or, of a rule that has none, ``rule.aggregate`` of the matrix, which is then gathered in this process."""
+    if isinstance(rule, GeometryRule):
+        return rule.over(geometry, weights, context)
+    return rule.aggregate(gathered(geometry.columns), weights, context)
 
 
 def roots_of(rule: AggregationRule) -> tuple[int, ...]:

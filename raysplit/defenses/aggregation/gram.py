@@ -22,11 +22,25 @@ def centred_gram(rows: torch.Tensor, centre: torch.Tensor, *extra: torch.Tensor)
         width = columns.stop - columns.start
         if buffer is None or buffer.shape[1] != width:
             buffer = rows.new_empty(n, width)
-        torch.sub(rows[:, columns], centre[columns], out=buffer[: rows.shape[0]])
+        torch.sub(rows[:, columns], centre[columns].to(rows), out=buffer[: rows.shape[0]])
         for place, row in enumerate(extra, rows.shape[0]):
             buffer[place] = row[columns]
         gram += (buffer @ buffer.T).double()
     return gram
+
+
+def products_with(rows: torch.Tensor, centre: torch.Tensor, point: torch.Tensor) -> torch.Tensor:
+    """⟨y, x_i⟩ for each of the ``rows`` [n, d] and, last, ⟨y, y⟩, where y is ``point`` and x a row, both less ``centre``; float64 [n + 1].
+
+    One more row of ``centred_gram``, for less than it costs to make that anew.
+    """
+    products = torch.zeros(rows.shape[0] + 1, dtype=torch.float64, device=rows.device)
+    for columns in column_blocks(rows, narrow=True):
+        middle = centre[columns].to(rows)
+        y = point[columns].to(rows) - middle
+        products[:-1] += ((rows[:, columns] - middle) @ y).double()
+        products[-1] += (y @ y).double()
+    return products
 
 
 def exact_gram(rows: torch.Tensor | Sequence[torch.Tensor], shift: torch.Tensor | None = None) -> torch.Tensor:

@@ -7,7 +7,6 @@ taken literally, so that a single client's average is that client, bit for bit. 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,11 +16,12 @@ import numpy as np
 import torch
 
 from raysplit import rng
+from raysplit.across import ALL, Across
 from raysplit.attacks.poisoning.poisoning import UpdateAttack, UpdateView
 from raysplit.attacks.poisoning.scheduled import attack_in_force
-from raysplit.columns import Columns
-from raysplit.defenses.aggregation.aggregation import Aggregate, AggregationRule, RoundContext
-from raysplit.defenses.aggregation.geometry import row_norms
+from raysplit.defenses.aggregation.aggregation import Aggregate, AggregationRule, RoundContext, aggregate_over
+from raysplit.defenses.aggregation.columns import Columns, Whole, combined
+from raysplit.defenses.aggregation.geometry import Geometry
 from raysplit.defenses.aggregation.order_statistics import weighted_sum
 from raysplit.errors import ScenarioError
 from raysplit.metrics.updates import RecordedRound
@@ -192,15 +192,26 @@ def face(
 ) -> Faced:
     """Poison ``updates`` [n, d] in place, aggregate them, and measure the aggregate against the mean of the benign ones.
 
-    ``malicious``: bool [n]. ``updates`` may be a shard of the columns, as ``context.columns`` says; then of the result the
-    aggregate's vectors are this shard's, and everything else is the same in all shards. Raises ``ScenarioError`` as the attack and the rule do.
+    ``malicious``: bool [n]. Raises ``ScenarioError`` as the attack and the rule do.
     """
+    poisoned = None if attack is None else poison(attack, updates, malicious, rule, context)
+    return judge(rule, Whole(updates), weights, malicious, context, poisoned)
+
+
+def judge(
+    rule: AggregationRule,
+    columns: Columns,
+    weights: torch.Tensor,
+    malicious: torch.Tensor,
+    context: RoundContext,
+    poisoned: dict[str, Any] | None,
+) -> Faced:
+    """What ``face`` does after poisoning, wherever the ``columns`` lie."""
     row: dict[str, Any] = {}
-    poisoned = None if attack is None else _poison(attack, updates, malicious, rule, context)
-    columns = context.columns
-    squares = columns.sum(updates.shape[1], lambda s: row_norms(updates[:, s]).square())
+    geometry = Geometry(columns)
+    norms = geometry.norms.numpy()
     started = time.perf_counter()
-    aggregate = rule.aggregate(updates, weights, context)
+    aggregate = aggregate_over(rule, geometry, weights, context)
     row["seconds"] = time.perf_counter() - started
     record = dict(aggregate.record)
     row["trim"] = int(record["trim"]) if "trim" in record else None
@@ -209,16 +220,25 @@ def face(
         row["rejected_share"] = float((~aggregate.selected).double().mean())
         row["selected_malicious"] = int((aggregate.selected & malicious).sum())
     elif row["trim"] is not None:
-        row["rejected_share"] = 2 * row["trim"] / len(updates)
+        row["rejected_share"] = 2 * row["trim"] / len(malicious)
     if not bool(malicious.all()):
-        row.update(_bias(aggregate.update, _benign_mean(updates, malicious), columns))
-    return Faced(aggregate, row, poisoned, squares.sqrt().numpy())
+        benign = (~malicious).double()
+        row.update(_bias(aggregate.update, combined(columns, benign / benign.sum())))
+    return Faced(aggregate, row, poisoned, norms)
 
 
-def _poison(
-    attack: UpdateAttack, updates: torch.Tensor, malicious: torch.Tensor, rule: AggregationRule, context: RoundContext
+def poison(
+    attack: UpdateAttack,
+    updates: torch.Tensor,
+    malicious: torch.Tensor,
+    rule: AggregationRule,
+    context: RoundContext,
+    across: Across = ALL,
 ) -> dict[str, Any]:
-    """Replace the malicious rows in place with what the attack sends, having shown it just what its threat model allows."""
+    """Replace the malicious rows in place with what the attack sends, having shown it just what its threat model allows.
+
+    ``across``: which columns ``updates`` are. Returns the attack's row for the tables.
+    """
     began = time.perf_counter()
     knowledge = attack.threat_model.knowledge
     trim_count = getattr(rule, "trim_count", None)
@@ -236,22 +256,20 @@ def _poison(
         round=context.round,
         rng=rng.stream(seed, "attack", context.round),
         context=_told(context, own, knowledge),
-        columns=context.columns,
+        across=across,
     )
     seen = updates._version  # counts writes, also those through views
-    poison = attack.poison(view)
+    sent = attack.poison(view)
     if updates._version != seen:
         raise ScenarioError(
             f"{type(attack).__name__}.poison() changed the updates that it was shown; it may only return rows: work on a copy"
         )
-    rows = poison.rows.to(updates.dtype)
+    rows = sent.rows.to(updates.dtype)
     if rows.untyped_storage().data_ptr() == updates.untyped_storage().data_ptr():
         rows = rows.clone()  # a copy of rows that are about to be overwritten
     view.own.copy_(rows)
     _reorder(updates, np.argsort(order))
-    known = {
-        name: float(poison.record[name]) for name in ("gamma", "objective", "certificate") if name in poison.record
-    }
+    known = {name: float(sent.record[name]) for name in ("gamma", "objective", "certificate") if name in sent.record}
     return {
         "round": context.round,
         "attack": type(attack).__name__,
@@ -288,20 +306,14 @@ def _told(context: RoundContext, own: np.ndarray, knowledge: str) -> RoundContex
     return replace(context, clients=context.clients[own], rng=stand_in, memory={}, reference=None)
 
 
-def _benign_mean(updates: torch.Tensor, malicious: torch.Tensor) -> torch.Tensor:
-    mask = (~malicious).to(updates.dtype)
-    return weighted_sum(updates, mask / mask.sum())
-
-
-def _bias(update: torch.Tensor, benign: torch.Tensor, columns: Columns) -> dict[str, float | None]:
-    """How far the aggregate was moved from the mean of the benign updates, over all columns."""
-    bias, norm = math.sqrt(columns.square(update - benign)), math.sqrt(columns.square(benign))
-    length = math.sqrt(columns.square(update)) * norm
-    product = columns.sum(len(update), lambda s: update[s].double() @ benign[s].double())
+def _bias(update: torch.Tensor, benign: torch.Tensor) -> dict[str, float | None]:
+    """How far the aggregate was moved from the mean of the benign updates."""
+    bias, norm = float(torch.linalg.vector_norm(update - benign)), float(torch.linalg.vector_norm(benign))
+    length = float(torch.linalg.vector_norm(update)) * norm
     return {
         "bias": bias,
         "relative_bias": bias / norm if norm > 0 else None,
-        "cosine": float(product) / length if length > 0 else None,
+        "cosine": float(update @ benign) / length if length > 0 else None,
     }
 
 

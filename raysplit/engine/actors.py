@@ -18,14 +18,13 @@ import numpy as np
 import ray
 import torch
 
+from raysplit.across import Asked
 from raysplit.channels import Channel
-from raysplit.columns import Asked
-from raysplit.defenses.aggregation.aggregation import Aggregate, RoundContext
+from raysplit.defenses.aggregation.aggregation import RoundContext
 from raysplit.engine.engine import ClientScores, RoundStart
 from raysplit.engine.host import Host, count_replicas, peak_memory_bytes
 from raysplit.engine.row_wire import Route, RowSender
 from raysplit.engine.wire import Parcel, PeerLost, Wire, WireLink, accept
-from raysplit.fed_server import Faced
 from raysplit.protocols.client_side import ClientFailure
 from raysplit.protocols.main_server import open_server
 from raysplit.protocols.plan import Outcome, RoundPlan
@@ -33,14 +32,14 @@ from raysplit.protocols.seating import Away
 from raysplit.protocols.server_side import MainServerSide, Reply
 from raysplit.scenario import Scenario
 from raysplit.sharding.conversation import Done
-from raysplit.sharding.shard import Met
+from raysplit.sharding.shard import Poisoned
 from raysplit.sharding.sitting import Sitting
 
 CALL_TIMEOUT_S = 60
 """How long a server waits for the hosts of a round to call."""
 
 
-_OPENED = (Outcome, RoundStart, Sitting, RoundContext, Asked, Done, Met, Faced, Aggregate)
+_OPENED = (Outcome, RoundStart, Sitting, RoundContext, Asked, Done, Poisoned)
 """Records whose tensors travel as arrays."""
 
 

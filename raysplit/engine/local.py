@@ -10,8 +10,8 @@ from raysplit.engine.engine import ClientScores, EngineCounts, RoundStart
 from raysplit.engine.host import Host, evaluation_chunks, peak_memory_bytes
 from raysplit.protocols.plan import Outcome, RoundPlan
 from raysplit.scenario import Scenario
-from raysplit.sharding.conversation import converse
-from raysplit.sharding.shard import ShardsHere, joined
+from raysplit.sharding.meeting import hold
+from raysplit.sharding.shard import ShardsHere
 from raysplit.sharding.sitting import Sitting
 
 
@@ -39,7 +39,7 @@ class LocalEngine:
             return self._host.train(plan, range(len(plan.groups)), start)
         self._shards.gather(sitting)
         outcome = self._host.train(plan, range(len(plan.groups)), start, self._shards.put)
-        outcome.met = joined(converse(self._shards.say))
+        outcome.met = hold(sitting, self._shards, self.shards)
         return outcome
 
     def evaluate(

@@ -23,14 +23,13 @@ from raysplit.engine.engine import ClientScores, EngineCounts, RoundStart
 from raysplit.engine.host import evaluation_chunks, peak_memory_bytes
 from raysplit.engine.placement import Layout
 from raysplit.engine.row_wire import Route
-from raysplit.engine.shard_actor import ShardActor
+from raysplit.engine.shard_actor import RayShards, ShardActor
 from raysplit.engine.wire import TOKEN_BYTES, PeerLost
 from raysplit.errors import ClusterError
 from raysplit.protocols.client_side import ClientFailure
 from raysplit.protocols.plan import Outcome, RoundPlan
 from raysplit.scenario import Scenario
-from raysplit.sharding.conversation import converse
-from raysplit.sharding.shard import joined
+from raysplit.sharding.meeting import hold
 from raysplit.sharding.sitting import Sitting, row_bounds
 
 AHEAD = 3
@@ -243,12 +242,12 @@ class RayEngine:
         pieces = [ray.put(to_arrays(piece)) for piece in sitting.cut(count)]
         gathering = [shard.gather.remote(piece, token) for shard, piece in zip(self._shards, pieces, strict=True)]
         outcome = self._play(plan, start, route, gathering)
-        outcome.met = joined(converse(self._say))
+        outcome.met = hold(sitting, RayShards(self._shards, self._answers), count)
         return outcome
 
-    def _say(self, total: torch.Tensor | None) -> list[Any]:
-        told = ray.put(to_arrays(total))
-        said = self._gather([shard.say.remote(told) for shard in self._shards])
+    def _answers(self, calls: list[Any]) -> list[Any]:
+        """What the shards answer, as tensors."""
+        said = self._gather(calls)
         self._peak = max(self._peak, *(packed.peak_memory_bytes for packed in said))
         return [to_tensors(packed.outcome) for packed in said]
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
+import torch
 
+from raysplit.defenses.aggregation.columns import Kernel
 from raysplit.engine.actors import Packed, to_arrays, to_tensors
 from raysplit.engine.host import peak_memory_bytes
 from raysplit.engine.row_wire import receive_rows
@@ -52,3 +55,30 @@ class ShardActor:
     def say(self, total: Any) -> Packed:
         """Go on with the meeting: what is asked next, or the result."""
         return Packed(to_arrays(self._shard.say(to_tensors(total))), peak_memory_bytes())
+
+    def total(self, kernel: Kernel, vectors: Any) -> Packed:
+        return Packed(to_arrays(self._shard.total(kernel, to_tensors(vectors))), peak_memory_bytes())
+
+    def map(self, kernel: Kernel, vectors: Any) -> Packed:
+        return Packed(to_arrays(self._shard.map(kernel, to_tensors(vectors))), peak_memory_bytes())
+
+
+class RayShards:
+    """The shard actors of a round as ``Shards``; ``answers`` waits for calls and unpacks what came."""
+
+    def __init__(self, actors: Sequence[Any], answers: Callable[[list[Any]], list[Any]]) -> None:
+        self._actors, self._answers = actors, answers
+
+    def say(self, total: torch.Tensor | None) -> list[Any]:
+        told = ray.put(to_arrays(total))
+        return self._answers([actor.say.remote(told) for actor in self._actors])
+
+    def total(self, kernel: Kernel, vectors: Sequence[Sequence[torch.Tensor]]) -> list[Any]:
+        sent = ray.put(kernel)
+        pairs = zip(self._actors, vectors, strict=True)
+        return self._answers([actor.total.remote(sent, to_arrays(list(mine))) for actor, mine in pairs])
+
+    def map(self, kernel: Kernel, vectors: Sequence[Sequence[torch.Tensor]]) -> list[Any]:
+        sent = ray.put(kernel)
+        pairs = zip(self._actors, vectors, strict=True)
+        return self._answers([actor.map.remote(sent, to_arrays(list(mine))) for actor, mine in pairs])

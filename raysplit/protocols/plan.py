@@ -161,7 +161,7 @@ class Outcome:
     carried: dict[str, torch.Tensor] = field(default_factory=dict)
     """what the next round must know of the server replicas, where they outlive a round"""
     met: Any = None
-    """what column shards made of the portions, which then are not here (``sharding.shard.Met``)"""
+    """what column shards made of the portions, which then are not here (``sharding.meeting.Met``)"""
 
     @staticmethod
     def empty() -> Outcome:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from raysplit.across import STRIPES
 from raysplit.attacks.poisoning.poisoning import attack_shards
-from raysplit.columns import STRIPES
-from raysplit.defenses.aggregation.aggregation import rule_shards
+from raysplit.defenses.aggregation.aggregation import AggregationRule, GeometryRule
+from raysplit.defenses.aggregation.composed import LinearPreAggregation
 from raysplit.errors import ScenarioError
 from raysplit.scenario import Scenario
 
@@ -25,8 +28,31 @@ def _wrong(scenario: Scenario) -> str | None:
         return f"{type(scenario.protocol).__name__} averages no client portions, so there is nothing to cut; leave --shards out"
     if scenario.record_updates_every is not None:
         return "recorded updates are written by one process; leave Scenario.record_updates_every or --shards out"
-    if not rule_shards(scenario.defense):
-        return f"{type(scenario.defense).__name__} needs whole updates in one place; leave --shards out or choose another rule, such as TrimmedMean"
-    if scenario.attack is not None and not attack_shards(scenario.attack):
-        return f"{type(scenario.attack).__name__} needs whole updates in one place; leave --shards out or choose another attack, such as AgrTailored"
+    whole = _whole_rule(scenario.defense)
+    if whole is not None:
+        return f"{whole}; leave --shards out or choose another rule, such as TrimmedMean or MultiKrum"
+    attack: Any = scenario.attack
+    while attack is not None:
+        if not attack_shards(attack):
+            return f"{type(attack).__name__} does not say that it is shardable; leave --shards out or choose another attack, such as AgrTailored"
+        if getattr(attack, "rehearses", False) and not scenario.defense.columnwise:
+            return (
+                f"{type(attack).__name__} rehearses {type(scenario.defense).__name__}, which goes by whole updates; "
+                "leave --shards out or choose a column-wise rule, such as TrimmedMean"
+            )
+        attack = getattr(attack, "attack", None)
     return None
+
+
+def _whole_rule(rule: AggregationRule) -> str | None:
+    """Why a rule cannot do without whole updates in one place, if it cannot."""
+    name = type(rule).__name__
+    if not isinstance(rule, GeometryRule):
+        return f"{name} has no over() (docs/how-to/defense.md), so it needs whole updates in one place"
+    if getattr(rule, "remembers_clients", False):
+        return f"{name} remembers an update of every client, in one place"
+    for step in getattr(rule, "pre", ()):
+        if not isinstance(step, LinearPreAggregation):
+            return f"{type(step).__name__} has no mixing() (docs/how-to/defense.md), so it needs whole updates in one place"
+    inner = getattr(rule, "rule", None)
+    return None if inner is None else _whole_rule(inner)

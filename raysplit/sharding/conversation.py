@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from raysplit.columns import Asked, answer
+from raysplit.across import Asked, answer
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,28 @@
-"""One column shard of the fed server: it takes in its columns of every portion, then poisons and aggregates them."""
+"""One column shard of the fed server: it takes in its columns of every portion, then poisons them and answers for them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
-from raysplit.columns import Asked
+from raysplit.across import Asked
+from raysplit.defenses.aggregation.columns import Kernel, stripe_parts
 from raysplit.defenses.aggregation.order_statistics import weighted_sum
-from raysplit.fed_server import Faced, face
+from raysplit.errors import ScenarioError
+from raysplit.fed_server import poison
 from raysplit.sharding.conversation import Conversation, Done
 from raysplit.sharding.sitting import Sitting
 
 
 @dataclass(frozen=True)
-class Met:
-    """What the fed server made of a round's matrix: ``faced`` of the parameters, and the weighted mean change of the ``buffers``, [b]."""
+class Poisoned:
+    """What becomes of a shard's rows before they are aggregated: the attack's ``row`` for the tables, if one was carried out, and the
+    weighted mean change of the ``buffers``, [b], that lie in this shard."""
 
-    faced: Faced
+    row: dict[str, Any] | None
     buffers: torch.Tensor
 
 
@@ -56,9 +60,9 @@ class ColumnShard:
         self._missing.discard(position)
 
     def say(self, total: torch.Tensor | None) -> Asked | Done:
-        """Go on with the meeting, see ``Conversation``; its result is a ``Met`` of these columns."""
+        """Go on with the meeting, see ``Conversation``; its result is ``Poisoned``."""
         if self._conversation is None:
-            self._conversation = Conversation(self._meet)
+            self._conversation = Conversation(self._poison)
         return self._conversation.say(total)
 
     def end(self) -> None:
@@ -67,12 +71,30 @@ class ColumnShard:
             self._conversation.end()
             self._conversation = None
 
-    def _meet(self, exchange: Callable[[Asked], torch.Tensor]) -> Met:
-        sitting = self._sitting
-        context = replace(sitting.context, columns=replace(sitting.columns, exchange=exchange))
-        updates, buffers = self._matrix[:, : sitting.parameters], self._matrix[:, sitting.parameters :]
-        changed = weighted_sum(buffers, sitting.weights)
-        return Met(face(sitting.rule, sitting.attack, updates, sitting.weights, sitting.malicious, context), changed)
+    def total(self, kernel: Kernel, vectors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """What a rule's kernel makes of each stripe of the updates; ``vectors``: these columns of them."""
+        stripes = self._sitting.across.stripes(self._sitting.parameters)
+        return list(stripe_parts(self._updates, kernel, vectors, stripes))
+
+    def map(self, kernel: Kernel, vectors: Sequence[torch.Tensor]) -> torch.Tensor:
+        """What a column-wise kernel makes of these columns. Raises ``ScenarioError`` where that is as much as the updates themselves."""
+        made = kernel(self._updates, *vectors)
+        if made.dim() > 1 and len(made) >= len(self._updates) > 1:
+            raise ScenarioError(
+                f"{type(self._sitting.rule).__name__} asks for whole updates, which column shards do not bring together; leave --shards out"
+            )
+        return made
+
+    @property
+    def _updates(self) -> torch.Tensor:
+        return self._matrix[:, : self._sitting.parameters]
+
+    def _poison(self, exchange: Callable[[Asked], torch.Tensor]) -> Poisoned:
+        sitting, row = self._sitting, None
+        if sitting.attack is not None:
+            across = replace(sitting.across, exchange=exchange)
+            row = poison(sitting.attack, self._updates, sitting.malicious, sitting.rule, sitting.context, across)
+        return Poisoned(row, weighted_sum(self._matrix[:, sitting.parameters :], sitting.weights))
 
 
 class ShardsHere:
@@ -98,20 +120,13 @@ class ShardsHere:
     def say(self, total: torch.Tensor | None) -> list[Asked | Done]:
         return [shard.say(total) for shard in self._shards]
 
+    def total(self, kernel: Kernel, vectors: Sequence[Sequence[torch.Tensor]]) -> list[list[torch.Tensor]]:
+        return [shard.total(kernel, mine) for shard, mine in zip(self._shards, vectors, strict=True)]
+
+    def map(self, kernel: Kernel, vectors: Sequence[Sequence[torch.Tensor]]) -> list[torch.Tensor]:
+        return [shard.map(kernel, mine) for shard, mine in zip(self._shards, vectors, strict=True)]
+
     def end(self) -> None:
+        """Drop what is under way."""
         for shard in self._shards:
             shard.end()
-
-
-def joined(pieces: Sequence[Met]) -> Met:
-    """One ``Met`` of all columns from those of the shards, in the order of their columns."""
-    first = pieces[0].faced
-    aggregates = [piece.faced.aggregate for piece in pieces]
-    memory = {name: torch.cat([one.memory[name] for one in aggregates], dim=-1) for name in first.aggregate.memory}
-    update = torch.cat([one.update for one in aggregates])
-    row = {**first.row, "seconds": max(piece.faced.row["seconds"] for piece in pieces)}
-    attack = first.attack
-    if attack is not None:
-        attack = {**attack, "seconds": max(piece.faced.attack["seconds"] for piece in pieces if piece.faced.attack)}
-    faced = Faced(replace(first.aggregate, update=update, memory=memory), row, attack, first.update_norms)
-    return Met(faced, torch.cat([piece.buffers for piece in pieces]))

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from raysplit.across import ALL, Across, shard_bounds
 from raysplit.attacks.poisoning.poisoning import UpdateAttack
-from raysplit.columns import ALL, Columns, shard_bounds
 from raysplit.defenses.aggregation.aggregation import AggregationRule, RoundContext
 
 
@@ -16,7 +16,7 @@ from raysplit.defenses.aggregation.aggregation import AggregationRule, RoundCont
 class Sitting:
     """``attack``: the one in force, if any. ``weights``: [n]; ``malicious``: bool [n]. ``positions``: whose portions will arrive, a row each.
 
-    ``portion``: [d], the round's start, of which the first ``parameters`` are no buffers. ``columns``: which of all parameters these are.
+    ``portion``: [d], the round's start, of which the first ``parameters`` are no buffers. ``across``: which of all parameters these are.
     """
 
     rule: AggregationRule
@@ -27,7 +27,7 @@ class Sitting:
     positions: tuple[int, ...]
     portion: torch.Tensor
     parameters: int
-    columns: Columns = ALL
+    across: Across = ALL
 
     def cut(self, shards: int) -> list[Sitting]:
         """Each shard's sitting, in the order of their columns; the last one has the buffers. The tensors are copies."""
@@ -42,9 +42,9 @@ class Sitting:
             reference=None if told.reference is None else told.reference[first:last].clone(),
             portion=None if told.portion is None else told.portion[first:last].clone(),
         )
-        here = Columns(first, self.parameters)
+        here = Across(first, self.parameters)
         return replace(
-            self, context=context, portion=self.portion[first:end].clone(), parameters=last - first, columns=here
+            self, context=context, portion=self.portion[first:end].clone(), parameters=last - first, across=here
         )
 
 

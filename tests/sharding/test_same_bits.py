@@ -6,11 +6,21 @@ import pytest
 import torch
 
 from raysplit import (
+    CRFL,
+    FLAME,
+    AdaptiveRobustClipping,
     AgrTailored,
+    Bucketing,
+    Bulyan,
+    CentredClipping,
     Composed,
+    DivideAndConquer,
     Fang,
+    FLTrust,
     GaussianNoise,
+    GeometricMedian,
     InnerProductManipulation,
+    Krum,
     LittleIsEnough,
     Mean,
     MeanAroundMedian,
@@ -19,12 +29,17 @@ from raysplit import (
     MinMax,
     MinSum,
     ModelReplacement,
+    MultiKrum,
+    NearestNeighbourMixing,
+    NormClipping,
     OptimalInnerProductManipulation,
     OptimalLittleIsEnough,
     Scheduled,
     SignFlip,
+    SignGuard,
     TrimmedMean,
 )
+from raysplit.across import Across
 from raysplit.engine.local import LocalEngine
 from raysplit.metrics.schemas import SCHEMAS
 from raysplit.optimizers import Adam
@@ -36,7 +51,25 @@ from raysplit.protocols.splitfed_v2 import SplitFedV2
 from raysplit.training import FedOpt
 from tests.toys import ToyCnn, play, toy
 
-RULES = [Mean(), TrimmedMean(), Median(), Median("midpoint"), MeanAroundMedian(), Composed((), TrimmedMean())]
+RULES = [
+    Mean(),
+    TrimmedMean(),
+    Median("midpoint"),
+    MeanAroundMedian(),
+    Krum(),
+    MultiKrum(),
+    Bulyan(),
+    GeometricMedian(),
+    CentredClipping(start="previous"),
+    NormClipping(noise=0.01),
+    DivideAndConquer(columns=50),
+    SignGuard(),
+    FLAME(angles="models"),
+    FLTrust((3,)),
+    CRFL(1.0, Median()),
+    Composed((NearestNeighbourMixing(),), TrimmedMean()),
+    Composed((AdaptiveRobustClipping(), Bucketing(2)), GeometricMedian()),
+]
 ATTACKS = [
     AgrTailored(),
     AgrTailored(perturbation="sign", certify=False),
@@ -80,8 +113,8 @@ def attacked(protocol, rule, attack, **changes):
 
 
 @pytest.mark.parametrize("rule", RULES, ids=repr)
-def test_rules_without_an_attack(rule):
-    assert_same(attacked(FedAvg(), rule, None), 4)
+def test_rules(rule):
+    assert_same(attacked(FedAvg(), rule, LittleIsEnough(1.0)), 4)
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=repr)
@@ -89,6 +122,11 @@ def test_attacks(attack):
     rule = Mean() if isinstance(attack, Scheduled | GaussianNoise) else TrimmedMean()
     reference = assert_same(attacked(FedAvg(), rule, attack), 4)
     assert reference.tables["attacks"].num_rows
+
+
+@pytest.mark.parametrize("rule", [Krum(), MultiKrum(), Bulyan()], ids=repr)
+def test_attacks_on_selecting_rules(rule):
+    assert_same(attacked(FedAvg(), rule, AgrTailored()), 3)
 
 
 @pytest.mark.parametrize("shards", [2, 3, 5, 16])
@@ -113,10 +151,9 @@ def test_protocols_that_average(protocol):
 
 def test_shards_that_are_not_asked_change_nothing(monkeypatch):
     """The comparison above can fail: a shard that draws by its own columns alone is seen."""
-    from raysplit.columns import Columns
 
     monkeypatch.setattr(
-        Columns,
+        Across,
         "normal",
         lambda self, draw, rows, width: torch.from_numpy(draw.standard_normal((rows, width), dtype="f4")),
     )

@@ -94,7 +94,7 @@ class AgrTailored:
         """``view.trim`` must be set where the rule is a TrimmedMean and knowledge is full."""
         seen = visible_honest(view, self.knowledge, "AgrTailored")
         mean, std = mean_std(seen, view.own) if self.reference == "all_honest" else mean_std(seen)
-        p = perturb(self.perturbation, self.direction, mean, std, view.columns)
+        p = perturb(self.perturbation, self.direction, mean, std, view.across)
         game = self._game(view, seen)
         if game is None:
             if not isinstance(self.gamma, float):
@@ -117,7 +117,7 @@ class AgrTailored:
             m = max(1, view.m**2 // view.n)
             n = seen.shape[0] + m
             trim = min(m, (n - 1) // 2)
-        return RankGame(seen, m, *view.rule.ranks(n, trim), view.columns)
+        return RankGame(seen, m, *view.rule.ranks(n, trim), view.across)
 
     def _searched(self, game: RankGame, mean: torch.Tensor, p: torch.Tensor, m: int) -> Poison:
         benign = game.sorted()
@@ -156,7 +156,7 @@ class AgrTailored:
             f = m if view.context is None else malicious_count(rule.malicious, view.context)
         else:
             m = f = max(1, view.m**2 // view.n)
-        game = SelectionGame.of(rule, seen, mean, p, m, f, view.columns)
+        game = SelectionGame.of(rule, seen, mean, p, m, f, view.across)
         if self.gamma == "ndss21":
             gamma, probes = game.published(self.search_start)
         else:
@@ -166,7 +166,7 @@ class AgrTailored:
         return _clones(mean + gamma * p, view.m, record)
 
     def _closed(self, game: RankGame, mean: torch.Tensor, p: torch.Tensor, m: int) -> Poison:
-        down, up = game.columns.any(p < 0), game.columns.any(p > 0)
+        down, up = game.across.any(p < 0), game.across.any(p > 0)
         finite = game.bounded(down, up)
         record = {"unbounded": float(not finite)}
         survey: Survey | None = None
@@ -178,7 +178,7 @@ class AgrTailored:
             survey = game.survey(mean, p) if self.certify else Survey(game.outermost(p))
             # p = 0 leaves a coordinate where it is; rounding may put μ itself beyond the benign values, hence ≥ 0.
             needed = float(torch.where(p != 0, (survey.beyond - mean) / p, 0.0).max().clamp_min(0.0))
-            needed = game.columns.max(needed)
+            needed = game.across.max(needed)
             gamma = min(needed, self.max_gamma)
             record["plateau"] = float(needed <= self.max_gamma)
         value = mean + gamma * p

@@ -53,6 +53,6 @@ class Fang:
         else:
             near, far = mean - 3 * mean.sign() * std, mean - 4 * mean.sign() * std
         near, far = torch.where(mean == 0, mean, near), torch.where(mean == 0, mean, far)
-        draws = view.columns.uniform(view.rng, view.m, len(mean))
+        draws = view.across.uniform(view.rng, view.m, len(mean))
         rows = draws.to(mean).mul_(far - near).add_(near)
         return Poison(rows)

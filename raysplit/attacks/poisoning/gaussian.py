@@ -29,5 +29,5 @@ class GaussianNoise:
         return updates_threat("partial")
 
     def poison(self, view: UpdateView) -> Poison:
-        noise = view.columns.normal(view.rng, *view.own.shape)
+        noise = view.across.normal(view.rng, *view.own.shape)
         return Poison(noise.to(view.own).mul_(self.std))

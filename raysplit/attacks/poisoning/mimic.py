@@ -48,6 +48,6 @@ class Mimic:
                 )
         else:
             # ⟨z, b_i - μ⟩ = √λ₁ u₁,i with the first eigenpair of the Gram matrix.
-            gram = gram_over(view.columns, honest, mean_std(honest)[0]).cpu()
+            gram = gram_over(view.across, honest, mean_std(honest)[0]).cpu()
             target = int(torch.linalg.eigh(gram).eigenvectors[:, -1].abs().argmax())
         return Poison(honest[target].expand(view.m, -1), {"target": float(target)})

@@ -37,8 +37,8 @@ class MinMax:
     def poison(self, view: UpdateView) -> Poison:
         honest = visible_honest(view, self.knowledge, "MinMax")
         mean, std = mean_std(honest)
-        p = perturb(self.perturbation, self.direction, mean, std, view.columns)
-        gram = gram_over(view.columns, honest, mean, p)
+        p = perturb(self.perturbation, self.direction, mean, std, view.across)
+        gram = gram_over(view.across, honest, mean, p)
         benign, a = gram[:-1, :-1], float(gram[-1, -1])
         gamma = 0.0
         if a > 0:

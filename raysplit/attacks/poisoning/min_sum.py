@@ -41,11 +41,11 @@ class MinSum:
     def poison(self, view: UpdateView) -> Poison:
         honest = visible_honest(view, self.knowledge, "MinSum")
         mean, std = mean_std(honest)
-        p = perturb(self.perturbation, self.direction, mean, std, view.columns)
-        a = view.columns.square(p)
+        p = perturb(self.perturbation, self.direction, mean, std, view.across)
+        a = view.across.square(p)
         gamma = 0.0
         if a > 0:
-            spread = view.columns.sum(len(mean), lambda s: squares_from(honest[:, s], mean[s]))
+            spread = view.across.sum(len(mean), lambda s: squares_from(honest[:, s], mean[s]))
             gamma = math.sqrt(float(spread.max() if self.bound == "max" else spread.min()) / a)
         return Poison((mean + gamma * p).expand(view.m, -1), {"gamma": gamma})
 

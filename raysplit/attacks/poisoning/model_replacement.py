@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 from raysplit.attacks.poisoning.poisoning import (
     Poison,
     UpdateAttack,
     UpdateView,
-    attack_shards,
     check_start_round,
     updates_threat,
 )
@@ -30,6 +30,7 @@ class ModelReplacement:
     attack: UpdateAttack | None = None
     scale: float | None = None
     start_round: int = 1
+    shardable: ClassVar[bool] = True  # if the attack inside is
 
     def __post_init__(self) -> None:
         check_start_round("ModelReplacement", self.start_round)
@@ -43,10 +44,6 @@ class ModelReplacement:
     @property
     def threat_model(self) -> ThreatModel:
         return updates_threat("partial") if self.attack is None else self.attack.threat_model
-
-    @property
-    def shardable(self) -> bool:
-        return self.attack is None or attack_shards(self.attack)
 
     def poison(self, view: UpdateView) -> Poison:
         inner = Poison(view.own) if self.attack is None else self.attack.poison(view)

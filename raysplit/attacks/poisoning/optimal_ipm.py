@@ -26,6 +26,7 @@ class OptimalInnerProductManipulation:
     knowledge: Literal["full", "partial"] = "full"
     start_round: int = 1
     shardable: ClassVar[bool] = True
+    rehearses: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_start_round("OptimalInnerProductManipulation", self.start_round)

@@ -27,6 +27,7 @@ class OptimalLittleIsEnough:
     knowledge: Literal["full", "partial"] = "full"
     start_round: int = 1
     shardable: ClassVar[bool] = True
+    rehearses: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_start_round("OptimalLittleIsEnough", self.start_round)

@@ -19,7 +19,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from raysplit.columns import ALL, Columns
+from raysplit.across import ALL, Across
 from raysplit.defenses.aggregation.order_statistics import add_rows, column_blocks, extremes, sort_columns
 
 
@@ -63,7 +63,7 @@ class Survey:
 class RankGame:
     """``m`` clones of v against the ``benign`` rows B, [n_b, d], under a rule that averages c_(first..last).
 
-    The adversary's gain is L(v) = ‖AGR({v}^m ∪ B) - μ‖₂ for a reference μ, [d]; norms are over all ``columns``, of which ``benign`` may
+    The adversary's gain is L(v) = ‖AGR({v}^m ∪ B) - μ‖₂ for a reference μ, [d]; norms are over all columns, of which ``benign`` may
     be a shard.
     """
 
@@ -71,7 +71,7 @@ class RankGame:
     m: int
     first: int
     last: int
-    columns: Columns = ALL
+    across: Across = ALL
 
     def bounded(self, down: bool, up: bool) -> bool:
         """Whether the clones can move the rule only so far downwards, and upwards, where these are asked for."""
@@ -93,7 +93,7 @@ class RankGame:
         moved = torch.empty_like(mean)
         for columns, benign in self.blocks() if ordered is None else ordered:
             moved[columns] = clamped_mean(benign, value[columns], self.m, self.first, self.last)
-        return math.sqrt(self.columns.square(moved.sub_(mean)))
+        return math.sqrt(self.across.square(moved.sub_(mean)))
 
     def survey(self, mean: torch.Tensor, p: torch.Tensor) -> Survey:
         """What clones at ``mean`` + γ·``p`` can gain over all γ ≥ 0, from one sort; only where ``bounded``.
@@ -119,7 +119,7 @@ class RankGame:
             at_infinity = torch.where(pushed, far.div_(self.last - self.first + 1), at_infinity)
             beyond = torch.where(pushed, reach, beyond)
         ends = at_infinity - mean, torch.maximum((at_infinity - mean).abs(), (at_zero - mean).abs())
-        plateau, bound = (math.sqrt(self.columns.square(end)) for end in ends)
+        plateau, bound = (math.sqrt(self.across.square(end)) for end in ends)
         return Survey(beyond, plateau, bound)
 
     def outermost(self, p: torch.Tensor) -> torch.Tensor:

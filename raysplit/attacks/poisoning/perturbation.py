@@ -7,21 +7,21 @@ from typing import Literal
 
 import torch
 
-from raysplit.columns import ALL, Columns
+from raysplit.across import ALL, Across
 
 Perturbation = Literal["std", "sign", "unit"]
 
 
 def perturb(
-    kind: Perturbation, direction: Literal[-1, 1], mean: torch.Tensor, std: torch.Tensor, columns: Columns = ALL
+    kind: Perturbation, direction: Literal[-1, 1], mean: torch.Tensor, std: torch.Tensor, across: Across = ALL
 ) -> torch.Tensor:
     """p, [d]: ``direction`` times σ, sign(μ) or μ/‖μ‖; zero where the mean vanishes for ``"sign"`` and ``"unit"``.
 
-    ``columns``: which of all columns μ and σ are; the norm is over all.
+    ``across``: which of all columns μ and σ are; the norm is over all.
     """
     if kind == "std":
         return direction * std
     if kind == "sign":
         return direction * mean.sign()
-    norm = math.sqrt(columns.square(mean))
+    norm = math.sqrt(across.square(mean))
     return direction * mean / norm if norm > 0 else torch.zeros_like(mean)

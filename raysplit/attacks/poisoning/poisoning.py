@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from raysplit.across import ALL, Across
 from raysplit.channels import Channel, ThreatModel
-from raysplit.columns import ALL, Columns
 from raysplit.errors import ScenarioError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class UpdateView:
     ``trim``: what that rule would cut from each side for this cohort, or None where the rule has no such count.
     ``round``: 1-based. ``context``: what that rule is told, with a random stream that is not the server's; ``context.clients`` are the
     adversary's own, then those of ``benign``. Under partial knowledge it holds neither memory nor reference.
-    ``columns``: through these sums and maxima over *all* columns are taken, and numbers drawn, as the updates may be a shard of them.
+    ``across``: through this sums and maxima over *all* columns are taken, and numbers drawn, as the updates may be a shard of them.
     """
 
     benign: torch.Tensor
@@ -38,7 +38,7 @@ class UpdateView:
     round: int
     rng: np.random.Generator
     context: RoundContext | None = None
-    columns: Columns = ALL
+    across: Across = ALL
 
     @property
     def m(self) -> int:
@@ -74,7 +74,7 @@ class UpdateAttack(Protocol):
 
 def attack_shards(attack: UpdateAttack) -> bool:
     """Whether an attack says, by a member ``shardable``, that it may be shown a shard of the columns: it works column by column, or with
-    ``view.columns``."""
+    ``view.across``."""
     return bool(getattr(attack, "shardable", False))
 
 

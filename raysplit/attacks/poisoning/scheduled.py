@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from raysplit.attacks.poisoning.poisoning import Poison, UpdateAttack, UpdateView, attack_shards, check_start_round
+from typing import ClassVar
+
+from raysplit.attacks.poisoning.poisoning import Poison, UpdateAttack, UpdateView, check_start_round
 from raysplit.channels import ThreatModel
 from raysplit.errors import ScenarioError
 from raysplit.parts import part, within
@@ -21,6 +23,7 @@ class Scheduled:
     start_round: int = 1
     on: int = 1
     off: int | None = None
+    shardable: ClassVar[bool] = True  # if the attack inside is
 
     def __post_init__(self) -> None:
         check_start_round("Scheduled", self.start_round)
@@ -35,10 +38,6 @@ class Scheduled:
     @property
     def threat_model(self) -> ThreatModel:
         return self.attack.threat_model
-
-    @property
-    def shardable(self) -> bool:
-        return attack_shards(self.attack)
 
     def active(self, round: int) -> bool:
         """Whether the attack is carried out in a round, 1-based."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
-from raysplit.columns import ALL, Columns
+from raysplit.defenses.aggregation.columns import gathered
+from raysplit.defenses.aggregation.geometry import Geometry
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,6 @@ class RoundContext:
 
     ``clients``: int64 [n] ids, rows in cohort order. ``declared``: malicious clients that the operator expects in a cohort of
     this size. ``realised``: the true number in this cohort (an oracle; only rules that ask for it may use it).
-
-    ``columns``: through these a rule takes sums over *all* columns, as the updates may be a shard of them.
 
     ``memory``: what the rule's last ``Aggregate`` left, by name; empty in the first round. ``reference``: [d], the clean update of the
     operator's root clients, where the rule names such ``roots``. ``portion``: [d], the global parameters that the updates are added to.
@@ -37,7 +36,6 @@ class RoundContext:
     memory: Mapping[str, torch.Tensor] = field(default_factory=dict)
     reference: torch.Tensor | None = None
     portion: torch.Tensor | None = None
-    columns: Columns = ALL
 
 
 @dataclass(frozen=True)
@@ -68,13 +66,25 @@ class AggregationRule(Protocol):
         ...
 
 
-def rule_shards(rule: Any) -> bool:
-    """Whether a rule, or a pre-aggregation, may be given a shard of the columns: it is ``columnwise``, or has a member ``shardable``.
+@runtime_checkable
+class GeometryRule(Protocol):
+    """A rule that asks for no more than sums over columns, column-wise maps and a shared geometry: all rules of the tree.
 
-    The latter promises that whatever it takes over columns it takes through ``context.columns``, and that the vectors of its memory
-    lie over the columns.
+    It runs wherever the columns lie, and rules that are shown one geometry share its Gram matrix.
     """
-    return bool(rule.columnwise or getattr(rule, "shardable", False))
+
+    def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        """What ``aggregate`` returns of the updates whose ``geometry`` it is; vectors of the context and the result are whole, [d]."""
+        ...
+
+
+def aggregate_over(
+    rule: AggregationRule, geometry: Geometry, weights: torch.Tensor, context: RoundContext
+) -> Aggregate:
+    """``rule.over``, or, of a rule that has none, ``rule.aggregate`` of the matrix, which is then gathered in this process."""
+    if isinstance(rule, GeometryRule):
+        return rule.over(geometry, weights, context)
+    return rule.aggregate(gathered(geometry.columns), weights, context)
 
 
 def roots_of(rule: AggregationRule) -> tuple[int, ...]:

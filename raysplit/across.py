@@ -1,11 +1,12 @@
-"""What rules and attacks need to know of *all* columns of a round's updates, whether one process holds them or several hold shards.
+"""What an attack needs to know of *all* columns of a round's updates, whether one process holds them or several hold shards.
 
-A shard holds all n rows and a run of the d columns, and every shard runs the same rule and the same attack on its own. Where one needs
-a number over all columns (a norm, a Gram matrix, the largest of something), it takes it through ``Columns``, which in a shard stops until
-all have been asked and told. Whoever decides by such numbers alone decides the same in every shard.
+A shard holds all n rows and a run of the d columns, and every shard carries out the same attack on its own. Where it needs a number over
+all columns (a norm, a Gram matrix, the largest of something), it takes it through ``Across``, which in a shard stops until all have
+asked and been told. Whoever decides by such numbers alone decides the same in every shard.
 
-Sums are taken over ``STRIPES`` stripes of columns, cut by d alone, and added in their order; a shard holds whole stripes. So
-sums, like everything that is done column by column, have the same bits in one process and in any number of shards.
+Sums over columns, here and in ``defenses/aggregation/columns.py``, are taken over ``STRIPES`` stripes, cut by d alone, and added in their
+order; a shard holds whole stripes. So sums, like everything that is done column by column, have the same bits in one process and in
+any number of shards.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def answer(asked: Sequence[Asked]) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Columns:
+class Across:
     """Columns ``first`` … of ``total``; without ``total`` all of them. ``exchange`` hands over what is asked and waits for what is told."""
 
     first: int = 0
@@ -55,9 +56,7 @@ class Columns:
 
     def stripes(self, width: int) -> list[slice]:
         """The stripes of the ``width`` columns that are held here, as slices of these."""
-        total = width if self.total is None else self.total
-        edges = [total * i // STRIPES - self.first for i in range(STRIPES + 1)]
-        return [slice(a, b) for a, b in pairwise(edges) if 0 <= a < b <= width]
+        return stripes_of(width if self.total is None else self.total, self.first, width)
 
     def sum(self, width: int, of: Callable[[slice], torch.Tensor]) -> torch.Tensor:
         """Σ ``of``(stripe) over the stripes of all columns. ``width``: columns held here; ``of``: of a slice of them, any shape."""
@@ -103,8 +102,14 @@ class Columns:
         return answer([asked]) if self.exchange is None else self.exchange(asked)
 
 
-ALL = Columns()
+ALL = Across()
 """All columns in one place."""
+
+
+def stripes_of(total: int, first: int, width: int) -> list[slice]:
+    """The stripes of ``total`` columns that lie within ``width`` of them from ``first`` on, as slices of these."""
+    edges = [total * i // STRIPES - first for i in range(STRIPES + 1)]
+    return [slice(a, b) for a, b in pairwise(edges) if 0 <= a < b <= width]
 
 
 def shard_bounds(parameters: int, shards: int) -> list[tuple[int, int]]:

@@ -85,17 +85,17 @@ def test_a_process_killed_while_rows_come_in_changes_no_bit(cluster, tmp_path, v
 def test_a_shard_killed_in_the_middle_of_the_meeting_changes_no_bit(cluster):
     scenario = attacked(FedAvg(), TrimmedMean(), AgrTailored(gamma="ndss21"))
     with sharded(scenario, cluster, 2) as engine:
-        say, said = engine._say, []
+        ask, said = engine._answers, []
 
-        def deadly(total):
-            said.append(total)
+        def deadly(calls):
+            said.append(calls)
             if len(said) == 5:
                 os.kill(engine.pids["shard-0"], signal.SIGKILL)
                 while alive(engine.pids["shard-0"]):
                     time.sleep(0.01)
-            return say(total)
+            return ask(calls)
 
-        engine._say = deadly
+        engine._answers = deadly
         played = play(scenario, engine)
     assert played.retries() == 1
     assert_same(played, play(scenario))

@@ -12,7 +12,7 @@ _HOMES = {
     "raysplit.attacks.attack": ["Together"],
     "raysplit.attacks.scheduled": ["Scheduled"],
     "raysplit.attacks.poisoning.agr_tailored": ["AgrTailored"],
-    "raysplit.attacks.poisoning.by_portion": ["ByPortion"],
+    "raysplit.attacks.poisoning.at_replicas": ["AtReplicas"],
     "raysplit.attacks.poisoning.fang": ["Fang"],
     "raysplit.attacks.poisoning.gaussian": ["GaussianNoise"],
     "raysplit.attacks.poisoning.ipm": ["InnerProductManipulation"],

@@ -30,6 +30,9 @@ PlacementName = Annotated[
     typer.Option("--placement", help="Server portion in actors of its own, or beside the clients. Same bits."),
 ]
 Gpus = Annotated[float | None, typer.Option("--gpus-per-host", help="Share of a GPU (and of its memory) a host.")]
+Shards = Annotated[
+    int, typer.Option("--shards", help="Column shards that aggregate updates; 1: the driver holds them. Same bits.")
+]
 Address = Annotated[str | None, typer.Option("--address", help="A running Ray cluster; 'auto' finds the local one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a round on standard output, nothing else.")]
 
@@ -47,6 +50,7 @@ def run(
     placement: PlacementName = "auto",
     gpus_per_host: Gpus = None,
     address: Address = None,
+    shards: Shards = 1,
     as_json: AsJson = False,
 ) -> None:
     """Run every scenario of a file and write a report."""
@@ -54,7 +58,7 @@ def run(
     from raysplit.runner import EngineChoice, jobs_from, run_all
 
     chosen = jobs_from(file, out, sets or [], only)
-    choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address)
+    choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address, shards)
     live = Live(as_json, len(chosen))
     ended = []
     for result in run_all(chosen, choice, lambda job: live.following(job.scenario), overwrite):
@@ -72,6 +76,7 @@ def resume(
     placement: PlacementName = "auto",
     gpus_per_host: Gpus = None,
     address: Address = None,
+    shards: Shards = 1,
     as_json: AsJson = False,
 ) -> None:
     """Go on with an unfinished run from its newest checkpoint; the result is the same bits as without the break."""
@@ -79,7 +84,7 @@ def resume(
     from raysplit.runner import EngineChoice
     from raysplit.runner import resume as resume_run
 
-    choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address)
+    choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address, shards)
     live = Live(as_json, 1)
     with live.following(None) as watch:
         ended = resume_run(folder, choice, watch)

@@ -9,7 +9,7 @@ taken literally, so that a single client's average is that client, bit for bit. 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,11 +17,20 @@ import numpy as np
 import torch
 
 from raysplit import rng
-from raysplit.attacks.poisoning.by_portion import ByPortion
+from raysplit.across import ALL, Across
+from raysplit.attacks.poisoning.at_replicas import AtReplicas
 from raysplit.attacks.poisoning.poisoning import UpdateAttack, UpdateView
 from raysplit.attacks.scheduled import attacks_in_force
 from raysplit.channels import Channel
-from raysplit.defenses.aggregation.aggregation import Aggregate, AggregationRule, RoundContext, rule_stream
+from raysplit.defenses.aggregation.aggregation import (
+    Aggregate,
+    AggregationRule,
+    RoundContext,
+    aggregate_over,
+    rule_stream,
+)
+from raysplit.defenses.aggregation.columns import Columns, Whole, combined
+from raysplit.defenses.aggregation.geometry import Geometry
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.defenses.aggregation.order_statistics import weighted_sum
 from raysplit.errors import ScenarioError
@@ -30,6 +39,7 @@ from raysplit.optimizers import State, copied_state
 from raysplit.population.cohort import Drawn
 from raysplit.protocols.plan import Outcome, RoundPlan
 from raysplit.scenario import Scenario
+from raysplit.sharding.sitting import Sitting
 from raysplit.training import FedOpt
 
 
@@ -53,12 +63,8 @@ def update_attack_in(
     if not drawn.malicious.any():
         return None
     for attack in attacks_in_force(scenario.attack, round):
-        if isinstance(attack, ByPortion):
-            half = attack.on(channel)
-            if half is not None and round >= half.start_round:
-                return half
-        elif isinstance(attack, UpdateAttack) and channel in attack.threat_model.changes:
-            return attack
+        if isinstance(attack, UpdateAttack) and channel in attack.threat_model.changes:
+            return attack.attack if isinstance(attack, AtReplicas) else attack
     return None
 
 
@@ -123,36 +129,26 @@ def meet(
     }
     if not (plan.server_rows if at_server else plan.rows):
         return Meeting(sum_groups(sums), {**row, "seconds": time.perf_counter() - began}, memory)
+    sitting = sit(scenario, plan, drawn, portion, parameters, memory, root, channel=channel)
+    if outcome.met is not None and not at_server:  # in column shards, which hold the updates
+        return _meeting(row, portion, outcome.met.faced, outcome.met.buffers, began)
     updates = portion.new_empty(plan.reporting, len(portion))
     for position in range(plan.reporting):  # each row is given back as soon as it is taken
         torch.sub(rows.pop(position), portion, out=updates[position])
-    weights = torch.from_numpy(plan.weights[: plan.reporting]).to(updates.dtype)
+    weights, malicious, context = sitting.weights, sitting.malicious, sitting.context
     buffers = weighted_sum(updates[:, parameters:], weights)
     updates = updates[:, :parameters]
-    malicious = torch.from_numpy(drawn.malicious)
-    context = RoundContext(
-        plan.round,
-        drawn.clients,
-        declared,
-        int(drawn.malicious.sum()),
-        rule_stream(plan.seed, plan.round, channel),
-        memory,
-        None if root is None else (root - portion)[:parameters],
-        portion[:parameters],
-    )
-    meeting = Meeting(portion, row)
-    attack = update_attack_in(scenario, plan.round, drawn, channel)
     recording = records_updates(scenario, plan.round)
-    honest = updates[malicious] if recording and attack is not None else updates[:0]
-    faced = face(rule, attack, updates, weights, malicious, context, channel)
+    honest = updates[malicious] if recording and sitting.attack is not None else updates[:0]
+    faced = face(sitting.rule, sitting.attack, updates, weights, malicious, context, channel)
     if recording:
         record(
             RecordedRound(
                 plan.round,
                 plan.seed,
                 scenario.hash,
-                declared,
-                attack is not None,
+                sitting.context.declared,
+                sitting.attack is not None,
                 updates,
                 honest,
                 weights,
@@ -163,13 +159,48 @@ def meet(
                 channel,
             )
         )
-    aggregate = faced.aggregate
-    row.update(faced.row)
-    meeting.attack, meeting.update_norms = faced.attack, faced.update_norms
-    meeting.portion = portion + torch.cat([aggregate.update, buffers])
-    meeting.memory = dict(aggregate.memory)
-    meeting.seconds = time.perf_counter() - began
-    return meeting
+    return _meeting(row, portion, faced, buffers, began)
+
+
+def sit(
+    scenario: Scenario,
+    plan: RoundPlan,
+    drawn: Drawn,
+    portion: torch.Tensor,
+    parameters: int,
+    memory: State,
+    root: torch.Tensor | None,
+    positions: Sequence[int] | None = None,
+    channel: Channel = Channel.UPDATES,
+) -> Sitting:
+    """What is known of a round before its updates come in; the arguments are those of ``meet``. ``positions``: of whom they come, if not of all."""
+    realised = int(drawn.malicious.sum())
+    context = RoundContext(
+        plan.round,
+        drawn.clients,
+        scenario.cohort.declared_among(len(drawn.clients)),
+        realised,
+        rule_stream(plan.seed, plan.round, channel),
+        memory,
+        None if root is None else (root - portion)[:parameters],
+        portion[:parameters],
+    )
+    return Sitting(
+        rule_on(scenario, channel),
+        update_attack_in(scenario, plan.round, drawn, channel),
+        torch.from_numpy(plan.weights[: plan.reporting]).to(portion.dtype),
+        torch.from_numpy(drawn.malicious),
+        context,
+        tuple(range(plan.reporting) if positions is None else positions),
+        portion,
+        parameters,
+    )
+
+
+def _meeting(row: dict[str, Any], portion: torch.Tensor, faced: Faced, buffers: torch.Tensor, began: float) -> Meeting:
+    moved = portion + torch.cat([faced.aggregate.update, buffers])
+    seconds = time.perf_counter() - began
+    return Meeting(moved, {**row, **faced.row}, dict(faced.aggregate.memory), faced.attack, faced.update_norms, seconds)
 
 
 @dataclass(frozen=True)
@@ -195,11 +226,24 @@ def face(
 
     ``malicious``: bool [n]. Raises ``ScenarioError`` as the attack and the rule do.
     """
+    poisoned = None if attack is None else poison(attack, updates, malicious, rule, context, channel)
+    return judge(rule, Whole(updates), weights, malicious, context, poisoned)
+
+
+def judge(
+    rule: AggregationRule,
+    columns: Columns,
+    weights: torch.Tensor,
+    malicious: torch.Tensor,
+    context: RoundContext,
+    poisoned: dict[str, Any] | None,
+) -> Faced:
+    """What ``face`` does after poisoning, wherever the ``columns`` lie."""
     row: dict[str, Any] = {}
-    poisoned = None if attack is None else _poison(attack, updates, malicious, rule, context, channel)
-    norms = torch.linalg.vector_norm(updates, dim=1)
+    geometry = Geometry(columns)
+    norms = geometry.norms.numpy()
     started = time.perf_counter()
-    aggregate = rule.aggregate(updates, weights, context)
+    aggregate = aggregate_over(rule, geometry, weights, context)
     row["seconds"] = time.perf_counter() - started
     record = dict(aggregate.record)
     row["trim"] = int(record["trim"]) if "trim" in record else None
@@ -208,21 +252,26 @@ def face(
         row["rejected_share"] = float((~aggregate.selected).double().mean())
         row["selected_malicious"] = int((aggregate.selected & malicious).sum())
     elif row["trim"] is not None:
-        row["rejected_share"] = 2 * row["trim"] / len(updates)
+        row["rejected_share"] = 2 * row["trim"] / len(malicious)
     if not bool(malicious.all()):
-        row.update(_bias(aggregate.update, _benign_mean(updates, malicious)))
-    return Faced(aggregate, row, poisoned, norms.double().numpy())
+        benign = (~malicious).double()
+        row.update(_bias(aggregate.update, combined(columns, benign / benign.sum())))
+    return Faced(aggregate, row, poisoned, norms)
 
 
-def _poison(
+def poison(
     attack: UpdateAttack,
     updates: torch.Tensor,
     malicious: torch.Tensor,
     rule: AggregationRule,
     context: RoundContext,
-    channel: Channel,
+    channel: Channel = Channel.UPDATES,
+    across: Across = ALL,
 ) -> dict[str, Any]:
-    """Replace the malicious rows in place with what the attack sends, having shown it just what its threat model allows."""
+    """Replace the malicious rows in place with what the attack sends, having shown it just what its threat model allows.
+
+    ``across``: which columns ``updates`` are. Returns the attack's row for the tables.
+    """
     began = time.perf_counter()
     knowledge = attack.threat_model.knowledge
     trim_count = getattr(rule, "trim_count", None)
@@ -241,21 +290,20 @@ def _poison(
         rng=rng.stream(seed, "attack", context.round),
         context=_told(context, own, knowledge),
         channel=channel,
+        across=across,
     )
     seen = updates._version  # counts writes, also those through views
-    poison = attack.poison(view)
+    sent = attack.poison(view)
     if updates._version != seen:
         raise ScenarioError(
             f"{type(attack).__name__}.poison() changed the updates that it was shown; it may only return rows: work on a copy"
         )
-    rows = poison.rows.to(updates.dtype)
+    rows = sent.rows.to(updates.dtype)
     if rows.untyped_storage().data_ptr() == updates.untyped_storage().data_ptr():
         rows = rows.clone()  # a copy of rows that are about to be overwritten
     view.own.copy_(rows)
     _reorder(updates, np.argsort(order))
-    known = {
-        name: float(poison.record[name]) for name in ("gamma", "objective", "certificate") if name in poison.record
-    }
+    known = {name: float(sent.record[name]) for name in ("gamma", "objective", "certificate") if name in sent.record}
     return {
         "round": context.round,
         "attack": type(attack).__name__,
@@ -291,11 +339,6 @@ def _told(context: RoundContext, own: np.ndarray, knowledge: str) -> RoundContex
     if knowledge == "full":
         return replace(context, clients=context.clients[np.concatenate([own, others])], rng=stand_in)
     return replace(context, clients=context.clients[own], rng=stand_in, memory={}, reference=None)
-
-
-def _benign_mean(updates: torch.Tensor, malicious: torch.Tensor) -> torch.Tensor:
-    mask = (~malicious).to(updates.dtype)
-    return (mask @ updates) / mask.sum()
 
 
 def _bias(update: torch.Tensor, benign: torch.Tensor) -> dict[str, float | None]:

@@ -47,15 +47,22 @@ def parked_in(plan: RoundPlan, carried: Carried) -> tuple[dict[int, torch.Tensor
 
 def arrived(plan: RoundPlan, drawn: Drawn, outcome: Outcome) -> tuple[RoundPlan, Drawn, Outcome]:
     """The round as the fed server sees it: with those clients alone whose portions have come. ``drawn``: those that report."""
+    seen, mine, here = expected(plan, drawn)
+    if seen is plan:
+        return plan, drawn, outcome
+    rows = {index: outcome.client_rows[position] for index, position in enumerate(here) if outcome.client_rows}
+    return seen, mine, dataclasses.replace(outcome, client_rows=rows)
+
+
+def expected(plan: RoundPlan, drawn: Drawn) -> tuple[RoundPlan, Drawn, list[int]]:
+    """The round with those clients alone whose portions will come, and their positions."""
     here = _finished(plan)
     if len(here) == plan.reporting:
-        return plan, drawn, outcome
-    rows = {index: outcome.client_rows[position] for index, position in enumerate(here) if plan.rows}
+        return plan, drawn, here
     seen = dataclasses.replace(
         plan, clients=plan.clients[here], samples=plan.samples[here], weights=plan.weights[here], lost=0
     )
-    mine = Drawn(drawn.clients[here], drawn.malicious[here])
-    return seen, mine, dataclasses.replace(outcome, client_rows=rows)
+    return seen, Drawn(drawn.clients[here], drawn.malicious[here]), here
 
 
 def spread(plan: RoundPlan, norms: np.ndarray | None) -> np.ndarray | None:

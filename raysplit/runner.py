@@ -22,6 +22,7 @@ from raysplit.population.population import PopulationInfo
 from raysplit.run_folder import RunFolder, check_free, create, folder_for, locked, origin_of
 from raysplit.scenario import Scenario
 from raysplit.scenario_file import apply_sets, load_scenarios
+from raysplit.sharding.checks import check_shards
 from raysplit.simulation import Progress, RoundReport, check_population, simulate
 from raysplit.state import GlobalState, Layout
 
@@ -39,6 +40,7 @@ class EngineChoice:
     placement: Literal["auto", "pooled", "colocated"] = "auto"
     gpus_per_host: float | None = None
     address: str | None = None
+    shards: int = 1
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ def run_all(
     check_choice(choice)
     portions = []
     for job in jobs:
+        check_shards(job.scenario, choice.shards)
         check_population(job.scenario, job.scenario.population.open().info)
         check_free(job.folder, job.scenario, overwrite)
         portions.append((job.scenario, _portion_bytes(Layout(job.scenario).initial())))
@@ -168,6 +171,7 @@ def resume(path: Path, choice: EngineChoice, watch: Watch) -> Ended:
         raise RunError(
             f"{folder.source} now gives scenario {scenario.hash}, but this run began as {origin['hash']}; restore the file or run it anew"
         )
+    check_shards(scenario, choice.shards)
     job = Job(scenario, module, folder.source, origin, folder)
     with locked(folder):
         layout = Layout(scenario)
@@ -310,7 +314,7 @@ def open_cluster(choice: EngineChoice, portions: list[tuple[Scenario, int]]) -> 
     from raysplit.engine.cluster import connect, object_store_bytes
     from raysplit.engine.crew import Crew
 
-    store = max(object_store_bytes(scenario, portion) for scenario, portion in portions)
+    store = max(object_store_bytes(scenario, portion, choice.shards) for scenario, portion in portions)
     cpus = None if choice.hosts is None else choice.hosts + (choice.servers or 1)
     with connect(choice.address, store, cpus) as resources, Crew() as crew:
         yield Cluster(resources, crew)
@@ -324,13 +328,13 @@ def open_engine(
     if cluster is None:
         from raysplit.engine.local import LocalEngine
 
-        with LocalEngine(scenario) as local:
+        with LocalEngine(scenario, shards=choice.shards) as local:
             yield local
         return
     from raysplit.engine.cluster import by_value
     from raysplit.engine.ray_engine import RayEngine
 
-    wanted = Wanted(choice.hosts, choice.servers, choice.placement, choice.gpus_per_host)
+    wanted = Wanted(choice.hosts, choice.servers, choice.placement, choice.gpus_per_host, choice.shards)
     if module is not None:
         by_value(module)
     with RayEngine(scenario, lay_out(scenario, cluster.resources, wanted), cluster.crew) as engine:

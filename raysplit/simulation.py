@@ -26,11 +26,11 @@ from raysplit.defenses.aggregation.aggregation import roots_of
 from raysplit.engine.checkpoints import write_checkpoint
 from raysplit.engine.engine import ClientScores, Engine, RoundStart
 from raysplit.errors import PopulationError, ScenarioError
-from raysplit.fed_server import Meeting, gathers_rows, meet, rule_on, step_on_aggregate, sum_groups
+from raysplit.fed_server import Meeting, gathers_rows, meet, rule_on, sit, step_on_aggregate, sum_groups
 from raysplit.metrics.tables import Tables
 from raysplit.metrics.updates import RecordedRound, write_updates
 from raysplit.optimizers import State
-from raysplit.pace import arrived, carry, paced, parked_in, replicas_stay, spread, turnout_of
+from raysplit.pace import arrived, carry, expected, paced, parked_in, replicas_stay, spread, turnout_of
 from raysplit.personal import keep_portions
 from raysplit.population.cohort import Drawn, Turnout, Turnouts
 from raysplit.population.population import Population, PopulationInfo
@@ -121,12 +121,20 @@ def simulate(
             *parked_in(plan, before.carried),
             before.carried if replicas_stay(scenario.protocol) else {},
         )
-        outcome = engine.train(plan, start) if len(plan.clients) else _passed_over(before)
+        roots = _root_portions(scenario, population, engine, before, plan)
+        sitting = None
+        if engine.shards > 1 and plan.rows and not plan.frozen and len(plan.clients):
+            seen, theirs, positions = expected(plan, drawn)
+            parameters, root = layout.client.parameters, roots.get(Channel.UPDATES)
+            sitting = sit(scenario, seen, theirs, before.client, parameters, before.defense, root, positions)
+        try:
+            outcome = engine.train(plan, start, sitting) if len(plan.clients) else _passed_over(before)
+        except ScenarioError as error:
+            raise _with_remedy(error, scenario, plan) from error
         meetings: dict[Channel, Meeting] = {}
         client, portions = outcome.client_vector, before.client_portions
         memory, server_memory = before.defense, before.server_defense
         fed_states = dict(before.fed_states)
-        roots = _root_portions(scenario, population, engine, before, plan)
         met = partial(_met, scenario, plan, before, layout, roots, record)
         moved: torch.Tensor | None = None
         if scenario.protocol.meeting == "personal":

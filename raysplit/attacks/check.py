@@ -37,11 +37,16 @@ def check_attack(
             raise ScenarioError(
                 f"{name} needs malicious clients, but Cohort.malicious is 0; give a share such as 0.2 or leave attack out"
             )
-    at_updates = [type(single).__name__ for single in singles(attack) if isinstance(single, UpdateAttack)]
-    if len(at_updates) > 1:
-        raise ScenarioError(
-            f"one attack at most can make the updates of malicious clients, but {' and '.join(at_updates)} both would; choose one"
-        )
+    for channel in (Channel.UPDATES, Channel.SERVER_UPDATES):
+        makers = [
+            type(s).__name__
+            for s in singles(attack)
+            if isinstance(s, UpdateAttack) and channel in s.threat_model.changes
+        ]
+        if len(makers) > 1:
+            raise ScenarioError(
+                f"one attack at most can make the {channel.value} of malicious clients, but {' and '.join(makers)} both would; choose one"
+            )
     if attack.start_round > rounds:
         raise ScenarioError(
             f"{type(attack).__name__} starts in round {attack.start_round}, but training ends after round {rounds}"

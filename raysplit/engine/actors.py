@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,18 +18,29 @@ import numpy as np
 import ray
 import torch
 
+from raysplit.across import Asked
 from raysplit.channels import Channel
+from raysplit.defenses.aggregation.aggregation import RoundContext
 from raysplit.engine.engine import ClientScores, RoundStart
 from raysplit.engine.host import Host, count_replicas, peak_memory_bytes
+from raysplit.engine.row_wire import Route, RowSender
 from raysplit.engine.wire import Parcel, PeerLost, Wire, WireLink, accept
 from raysplit.protocols.client_side import ClientFailure
 from raysplit.protocols.main_server import open_server
 from raysplit.protocols.plan import Outcome, RoundPlan
+from raysplit.protocols.seating import Away
 from raysplit.protocols.server_side import MainServerSide, Reply
 from raysplit.scenario import Scenario
+from raysplit.sharding.conversation import Done
+from raysplit.sharding.shard import Poisoned
+from raysplit.sharding.sitting import Sitting
 
 CALL_TIMEOUT_S = 60
 """How long a server waits for the hosts of a round to call."""
+
+
+_OPENED = (Outcome, RoundStart, Sitting, RoundContext, Asked, Done, Poisoned)
+"""Records whose tensors travel as arrays."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +57,9 @@ def to_arrays(thing: Any) -> Any:
         return _Array(thing.detach().cpu().numpy())
     if isinstance(thing, dict):
         return {key: to_arrays(value) for key, value in thing.items()}
-    if isinstance(thing, Outcome | RoundStart):
+    if isinstance(thing, list):
+        return [to_arrays(value) for value in thing]
+    if isinstance(thing, _OPENED):
         return replace(thing, **{name: to_arrays(value) for name, value in vars(thing).items()})
     return thing
 
@@ -59,13 +72,28 @@ def to_tensors(thing: Any) -> Any:
             return torch.from_numpy(thing.array)
     if isinstance(thing, dict):
         return {key: to_tensors(value) for key, value in thing.items()}
-    if isinstance(thing, Outcome | RoundStart):
+    if isinstance(thing, list):
+        return [to_tensors(value) for value in thing]
+    if isinstance(thing, _OPENED):
         return replace(thing, **{name: to_tensors(value) for name, value in vars(thing).items()})
     return thing
 
 
 def _begin(start: Any, portions: Any) -> RoundStart:
     return replace(to_tensors(start), client_portions=to_tensors(portions))
+
+
+@contextlib.contextmanager
+def _sending(route: Route | None, host: int) -> Iterator[Away | None]:
+    """What takes finished portions to the column shards, if there are any."""
+    if route is None:
+        yield None
+        return
+    sender = RowSender(route, host)
+    try:
+        yield sender.send
+    finally:
+        sender.close()
 
 
 @dataclass(frozen=True)
@@ -103,10 +131,13 @@ class ClientHost:
     def answers(self) -> None:
         """Returns if this process is alive and at rest."""
 
-    def train(self, plan: RoundPlan, groups: Sequence[int], start: Any, portions: Any) -> Packed:
-        """``portions``: by client id, those that clients of these groups keep of their own."""
+    def train(
+        self, plan: RoundPlan, groups: Sequence[int], start: Any, portions: Any, route: Route | None = None
+    ) -> Packed:
+        """``portions``: by client id, those that clients of these groups keep of their own. ``route``: where finished ones go, if not back."""
         try:
-            outcome = self._host.train(plan, groups, _begin(start, portions))
+            with _sending(route, self._index) as away:
+                outcome = self._host.train(plan, groups, _begin(start, portions), away)
         except ClientFailure as failure:
             raise failure.on(self._name()) from None
         return Packed(to_arrays(outcome), peak_memory_bytes())
@@ -120,11 +151,13 @@ class ClientHost:
         address: Any,
         token: bytes,
         ahead: int,
+        route: Route | None = None,
     ) -> Packed:
         """Play groups against the main server at ``address``."""
         link = WireLink(address, token, self._index)
         try:
-            outcome = self._host.visit(plan, groups, _begin(start, portions), link, ahead)
+            with _sending(route, self._index) as away:
+                outcome = self._host.visit(plan, groups, _begin(start, portions), link, ahead, away)
         except ClientFailure as failure:
             raise failure.on(self._name()) from None
         finally:

@@ -22,9 +22,12 @@ START_TIMEOUT_S = 180
 MEGABYTE = 1 << 20
 
 
-def object_store_bytes(scenario: Scenario, portion_bytes: int) -> int:
-    """Room for two rounds' worth of gathered portions (or partial sums) and global weights; at least 256 MB."""
-    rows = scenario.cohort.size + scenario.group_count + 8
+def object_store_bytes(scenario: Scenario, portion_bytes: int, shards: int = 1) -> int:
+    """Room for two rounds' worth of gathered portions (or partial sums) and global weights; at least 256 MB.
+
+    Portions that go to column ``shards`` never lie there.
+    """
+    rows = scenario.group_count + 8 + (scenario.cohort.size if shards == 1 else 0)
     if scenario.protocol.server == "replicas":
         rows += scenario.cohort.size
     if scenario.protocol.meeting == "personal":  # their portions go to hosts, too, for training and for evaluation

@@ -11,6 +11,7 @@ import torch
 
 from raysplit.optimizers import State
 from raysplit.protocols.plan import Outcome, RoundPlan
+from raysplit.sharding.sitting import Sitting
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,14 @@ class Engine(Protocol):
         """How it is laid out, for the record and the log."""
         ...
 
-    def train(self, plan: RoundPlan, start: RoundStart) -> Outcome: ...
+    @property
+    def shards(self) -> int:
+        """In how many column shards updates are aggregated; 1: they come back as rows."""
+        ...
+
+    def train(self, plan: RoundPlan, start: RoundStart, sitting: Sitting | None = None) -> Outcome:
+        """``sitting``: what column shards must know to aggregate the round's updates, which then do not come back."""
+        ...
 
     def evaluate(
         self,

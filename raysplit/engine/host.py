@@ -29,6 +29,7 @@ from raysplit.protocols.main_server import open_server
 from raysplit.protocols.parties import ClientSeat, ServerSeat
 from raysplit.protocols.plan import Outcome, RoundPlan
 from raysplit.protocols.protocol import waits
+from raysplit.protocols.seating import Away
 from raysplit.protocols.server_side import MainServerSide, ServerSide
 from raysplit.protocols.topologies.site import play_site
 from raysplit.protocols.topologies.topology import topology_of
@@ -79,8 +80,11 @@ class Host:
             return client, torch.zeros(0, dtype=client.dtype)
         return client, self.server_seats(1)[0].flat.vector.detach().cpu().clone()
 
-    def train(self, plan: RoundPlan, groups: Sequence[int], start: RoundStart) -> Outcome:
-        """Play ``groups`` of a round with the main server, if there is one, in this process (``colocated``)."""
+    def train(self, plan: RoundPlan, groups: Sequence[int], start: RoundStart, away: Away | None = None) -> Outcome:
+        """Play ``groups`` of a round with the main server, if there is one, in this process (``colocated``).
+
+        ``away``: where finished client portions go, if not into the outcome.
+        """
         protocol = self.scenario.protocol
         ahead = self._ahead(plan, groups, 1)
         server: MainServerSide | None = None
@@ -91,7 +95,7 @@ class Host:
             tests[position] = self._examine(int(plan.clients[position]), portion, standing)
 
         tested = published(protocol).tested == "in_training"
-        share = self._share(plan, groups, start, ahead, trained=test if tested else None)
+        share = self._share(plan, groups, start, ahead, trained=test if tested else None, away=away)
         share.outcome.tests = tests
         if protocol.server == "none":
             train_unsplit(share, lambda p, step: self._batch(plan, p, step))
@@ -130,10 +134,18 @@ class Host:
         outcome.server_vector, outcome.server_state = server.flat.vector.clone(), server.state()
         return outcome
 
-    def visit(self, plan: RoundPlan, groups: Sequence[int], start: RoundStart, link: ServerLink, ahead: int) -> Outcome:
+    def visit(
+        self,
+        plan: RoundPlan,
+        groups: Sequence[int],
+        start: RoundStart,
+        link: ServerLink,
+        ahead: int,
+        away: Away | None = None,
+    ) -> Outcome:
         """Play ``groups`` of a round against a main server at the other end of ``link`` (``pooled``)."""
         ahead = self._ahead(plan, groups, ahead)
-        share = self._share(plan, groups, start, seats=ahead)
+        share = self._share(plan, groups, start, seats=ahead, away=away)
         visits = self.visits(plan, groups, ahead)
         visit_server(share, visits, lambda p, step: self._batch(plan, p, step), link, ahead)
         return self._done(share)
@@ -164,12 +176,14 @@ class Host:
         start: RoundStart,
         seats: int,
         trained: Callable[[int, torch.Tensor], None] | None = None,
+        away: Away | None = None,
     ) -> HostShare:
         self._cache.clear()
         begin = ClientStart(
             start.client.to(self.device), start.client_states, start.client_portions, start.parked, start.parked_states
         )
-        return HostShare(self.scenario.protocol, plan, groups, self.client_seats(seats), begin, self.taps, trained)
+        protocol = self.scenario.protocol
+        return HostShare(protocol, plan, groups, self.client_seats(seats), begin, self.taps, trained, away)
 
     def _done(self, share: HostShare) -> Outcome:
         self._cache.clear()

@@ -10,20 +10,37 @@ from raysplit.engine.engine import ClientScores, EngineCounts, RoundStart
 from raysplit.engine.host import Host, evaluation_chunks, peak_memory_bytes
 from raysplit.protocols.plan import Outcome, RoundPlan
 from raysplit.scenario import Scenario
+from raysplit.sharding.meeting import hold
+from raysplit.sharding.shard import ShardsHere
+from raysplit.sharding.sitting import Sitting
 
 
 class LocalEngine:
     """All client groups on one host in this process; errors surface where they happen, under a debugger if you like."""
 
-    def __init__(self, scenario: Scenario, device: str = "cpu", taps: tuple[Tap, ...] = ()) -> None:
+    def __init__(self, scenario: Scenario, device: str = "cpu", taps: tuple[Tap, ...] = (), shards: int = 1) -> None:
+        """``shards``: aggregate in so many column shards, one after another; it saves nothing here, and shows that it changes nothing."""
+        self.shards = shards
+        self._shards = ShardsHere(shards)
         self._threads = torch.get_num_threads()
         self._host = Host(scenario, device, taps)
 
     def describe(self) -> dict[str, str | int | float]:
-        return {"engine": "local", "hosts": 1, "placement": "colocated", "device": str(self._host.device)}
+        return {
+            "engine": "local",
+            "hosts": 1,
+            "placement": "colocated",
+            "device": str(self._host.device),
+            "shards": self.shards,
+        }
 
-    def train(self, plan: RoundPlan, start: RoundStart) -> Outcome:
-        return self._host.train(plan, range(len(plan.groups)), start)
+    def train(self, plan: RoundPlan, start: RoundStart, sitting: Sitting | None = None) -> Outcome:
+        if sitting is None:
+            return self._host.train(plan, range(len(plan.groups)), start)
+        self._shards.gather(sitting)
+        outcome = self._host.train(plan, range(len(plan.groups)), start, self._shards.put)
+        outcome.met = hold(sitting, self._shards, self.shards)
+        return outcome
 
     def evaluate(
         self,
@@ -39,6 +56,7 @@ class LocalEngine:
         return EngineCounts(ray_calls=0, retries=0, peak_memory_bytes=peak_memory_bytes())
 
     def close(self) -> None:
+        self._shards.end()
         torch.set_num_threads(self._threads)
 
     def __enter__(self) -> LocalEngine:

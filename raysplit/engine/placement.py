@@ -30,11 +30,13 @@ class Wanted:
     servers: int | None = None
     placement: Placement = "auto"
     gpus_per_host: float | None = None
+    shards: int = 1
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The actors of a run. ``servers`` is 0 where the server portion runs beside the clients or does not exist."""
+    """The actors of a run. ``servers`` is 0 where the server portion runs beside the clients or does not exist. ``shards``: in how many
+    column shards updates are aggregated; 1 is the driver itself."""
 
     hosts: int
     servers: int
@@ -42,6 +44,7 @@ class Layout:
     gpus_per_host: float
     why: str
     cpus_per_server: int = 1
+    shards: int = 1
 
 
 def lay_out(scenario: Scenario, have: Resources, want: Wanted) -> Layout:
@@ -76,7 +79,7 @@ def lay_out(scenario: Scenario, have: Resources, want: Wanted) -> Layout:
         raise ClusterError(f"--hosts must be at least 1, but it is {hosts}")
     if want.hosts is not None and hosts > most:
         hosts, why = most, f"{why}; {want.hosts} hosts were asked for, but {reason}"
-    return Layout(hosts, servers, placement, gpus, why, cpus_per_server=int(have.cpus >= 8))
+    return Layout(hosts, servers, placement, gpus, why, int(have.cpus >= 8), want.shards)
 
 
 def _placement(scenario: Scenario, want: Wanted) -> tuple[Literal["pooled", "colocated"], str]:

@@ -22,16 +22,22 @@ from raysplit.engine.crew import Crew, Post, Worker, end
 from raysplit.engine.engine import ClientScores, EngineCounts, RoundStart
 from raysplit.engine.host import evaluation_chunks, peak_memory_bytes
 from raysplit.engine.placement import Layout
+from raysplit.engine.row_wire import Route
+from raysplit.engine.shard_actor import RayShards, ShardActor
 from raysplit.engine.wire import TOKEN_BYTES, PeerLost
 from raysplit.errors import ClusterError
 from raysplit.protocols.client_side import ClientFailure
 from raysplit.protocols.plan import Outcome, RoundPlan
 from raysplit.scenario import Scenario
+from raysplit.sharding.meeting import hold
+from raysplit.sharding.sitting import Sitting, row_bounds
 
 AHEAD = 3
 """Steps that a host keeps under way with a main server in another process; each holds one batch's activations."""
 RETRIES = 5
 HANG_UP_EVERY_S = 1.0
+
+_SHARD_POST: Post = ("column shard", 0, 0)
 
 log = logging.getLogger("raysplit")
 
@@ -54,6 +60,8 @@ class RayEngine:
         self._hosts: list[Any] = []
         self._servers: list[Any] = []
         self._addresses: dict[int, tuple[str, int]] = {}
+        self._shards: list[Any] = []
+        self._shard_addresses: dict[int, tuple[str, int]] = {}
         self.pids: dict[str, int] = {}
         """Process ids by actor name (``host-0``, ``server-0``), for faults and for whoever watches."""
         try:
@@ -70,18 +78,23 @@ class RayEngine:
             "servers": layout.servers,
             "placement": layout.placement,
             "gpus_per_host": layout.gpus_per_host,
+            "shards": layout.shards,
         }
 
-    def train(self, plan: RoundPlan, start: RoundStart) -> Outcome:
-        """Play a round; a host or server that dies is replaced and the round replayed, up to ``RETRIES`` times."""
+    @property
+    def shards(self) -> int:
+        return self._layout.shards
+
+    def train(self, plan: RoundPlan, start: RoundStart, sitting: Sitting | None = None) -> Outcome:
+        """Play a round; an actor that dies is replaced and the round replayed, up to ``RETRIES`` times."""
         for attempt in range(RETRIES + 1):
             try:
-                return self._pooled(plan, start) if self._servers else self._colocated(plan, start)
+                return self._sharded(plan, start, sitting) if sitting is not None else self._play(plan, start)
             except (RayActorError, PeerLost) as error:
                 if attempt == RETRIES:
                     raise ClusterError(
                         f"round {plan.round} lost an actor {RETRIES + 1} times in a row ({_first_line(error)}); "
-                        "it probably needs more memory than its host has: use fewer hosts or a smaller batch"
+                        "it probably needs more memory than its host has: use fewer hosts, a smaller batch or more shards"
                     ) from error
                 self._retries += 1
                 log.warning("round %d lost an actor and is played again: %s", plan.round, _first_line(error))
@@ -127,7 +140,8 @@ class RayEngine:
         """Give the actors back; ``broken``: end them, as something may still be under way in them."""
         staff = [(self._host_post, f"host-{i}", actor) for i, actor in enumerate(self._hosts)]
         staff += [(self._server_post, f"server-{i}", actor) for i, actor in enumerate(self._servers)]
-        self._hosts, self._servers = [], []
+        staff += [(_SHARD_POST, f"shard-{i}", actor) for i, actor in enumerate(self._shards)]
+        self._hosts, self._servers, self._shards = [], [], []
         workers = [(post, Worker(actor, self.pids.get(name, 0))) for post, name, actor in staff]
         if broken or self._own_crew:
             end([worker for _, worker in workers])
@@ -157,24 +171,32 @@ class RayEngine:
         self._crew.make_room(cpus, gpus)
         self._hosts += [_start(ClientHost, self._host_post) for _ in range(hosts)]
         self._servers += [_start(MainServer, self._server_post) for _ in range(servers)]
-        self._enlist(list(range(len(self._hosts))), list(range(len(self._servers))))
+        if self._layout.shards > 1:
+            self._shards = self._crew.hire(_SHARD_POST, self._layout.shards)
+            self._shards += [_start(ShardActor, _SHARD_POST) for _ in range(self._layout.shards - len(self._shards))]
+        self._enlist(*(list(range(len(staff))) for staff in (self._hosts, self._servers, self._shards)))
 
-    def _enlist(self, hosts: list[int], servers: list[int]) -> None:
+    def _enlist(self, hosts: list[int], servers: list[int], shards: list[int]) -> None:
         """Give these actors the scenario, and wait until they are ready to train."""
         host_calls = [self._hosts[index].take.remote(self._reference, index) for index in hosts]
         server_calls = [self._servers[index].take.remote(self._reference, self._token) for index in servers]
+        shard_calls = [self._shards[index].take.remote() for index in shards]
         for index, pid in zip(hosts, ready_within(host_calls, "client hosts"), strict=True):
             self.pids[f"host-{index}"] = pid
         for index, (pid, address) in zip(servers, ready_within(server_calls, "main servers"), strict=True):
             self.pids[f"server-{index}"] = pid
             self._addresses[index] = address
-        self._calls += len(host_calls) + len(server_calls)
+        for index, (pid, address) in zip(shards, ready_within(shard_calls, "column shards"), strict=True):
+            self.pids[f"shard-{index}"] = pid
+            self._shard_addresses[index] = address
+        self._calls += len(host_calls) + len(server_calls) + len(shard_calls)
 
     def _replace_dead(self) -> None:
         lost: list[list[int]] = []
         for actors, kind, post in (
             (self._hosts, ClientHost, self._host_post),
             (self._servers, MainServer, self._server_post),
+            (self._shards, ShardActor, _SHARD_POST),
         ):
             gone = []
             for index, actor in enumerate(actors):
@@ -202,18 +224,44 @@ class RayEngine:
         """What every actor of a round begins with; clients' own portions go to their hosts alone."""
         return ray.put(to_arrays(replace(start, client_portions={})))
 
-    def _colocated(self, plan: RoundPlan, start: RoundStart) -> Outcome:
+    def _play(
+        self, plan: RoundPlan, start: RoundStart, route: Route | None = None, gathering: Sequence[Any] = ()
+    ) -> Outcome:
+        """A round on hosts and servers. ``route``: where finished portions go, if not back; ``gathering``: calls that wait for these."""
+        calls = [
+            *gathering,
+            *(self._pooled(plan, start, route) if self._servers else self._colocated(plan, start, route)),
+        ]
+        return self._merge(self._gather(calls, on_loss=self._abort))
+
+    def _sharded(self, plan: RoundPlan, start: RoundStart, sitting: Sitting) -> Outcome:
+        """A round whose portions go from the hosts to the column shards, which then meet; the driver sees none of them."""
+        count, token = len(self._shards), secrets.token_bytes(TOKEN_BYTES)
+        bounds = row_bounds(len(sitting.portion), sitting.parameters, count)
+        route = Route(tuple(self._shard_addresses[i] for i in range(count)), tuple(bounds), token)
+        pieces = [ray.put(to_arrays(piece)) for piece in sitting.cut(count)]
+        gathering = [shard.gather.remote(piece, token) for shard, piece in zip(self._shards, pieces, strict=True)]
+        outcome = self._play(plan, start, route, gathering)
+        outcome.met = hold(sitting, RayShards(self._shards, self._answers), count)
+        return outcome
+
+    def _answers(self, calls: list[Any]) -> list[Any]:
+        """What the shards answer, as tensors."""
+        said = self._gather(calls)
+        self._peak = max(self._peak, *(packed.peak_memory_bytes for packed in said))
+        return [to_tensors(packed.outcome) for packed in said]
+
+    def _colocated(self, plan: RoundPlan, start: RoundStart, route: Route | None) -> list[Any]:
         shared, portions = self._share(start), start.client_portions
         shared_plan = ray.put(plan)
         dealt = self._deal(plan)
-        calls = [
-            host.train.remote(shared_plan, groups, shared, _own(portions, _clients(plan, groups)))
+        return [
+            host.train.remote(shared_plan, groups, shared, _own(portions, _clients(plan, groups)), route)
             for host, groups in zip(self._hosts, dealt, strict=True)
             if groups
         ]
-        return self._merge(self._gather(calls))
 
-    def _pooled(self, plan: RoundPlan, start: RoundStart) -> Outcome:
+    def _pooled(self, plan: RoundPlan, start: RoundStart, route: Route | None) -> list[Any]:
         begin, shared_plan = self._share(start), ray.put(plan)
         dealt = {host: groups for host, groups in enumerate(self._deal(plan)) if groups}
         pool = len(self._servers)
@@ -226,12 +274,13 @@ class RayEngine:
         for host, groups in dealt.items():
             address = self._addresses[host % pool]
             own = _own(start.client_portions, _clients(plan, groups))
-            calls.append(self._hosts[host].visit.remote(shared_plan, groups, begin, own, address, self._token, ahead))
-        return self._merge(self._gather(calls, on_loss=self._abort))
+            call = self._hosts[host].visit
+            calls.append(call.remote(shared_plan, groups, begin, own, address, self._token, ahead, route))
+        return calls
 
     def _abort(self) -> None:
-        """Tell all servers to hang up, and wait until they have: a late hang-up must not hit the replay."""
-        for call in [server.abort.remote() for server in self._servers]:
+        """Tell all servers and shards to hang up, and wait until they have: a late hang-up must not hit the replay."""
+        for call in [actor.abort.remote() for actor in (*self._servers, *self._shards)]:
             try:
                 ray.get(call, timeout=30)
             except (RayActorError, ray.exceptions.GetTimeoutError):

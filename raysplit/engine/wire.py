@@ -73,9 +73,9 @@ class Wire:
         flat = tensor.as_strided((tensor.numel(),), (1,))
         try:
             self._connection.sendall(header + shape)
-            self._connection.sendall(_bytes(flat))
+            self._connection.sendall(raw_bytes(flat))
             if labels is not None:
-                self._connection.sendall(_bytes(labels.cpu().contiguous()))
+                self._connection.sendall(raw_bytes(labels.cpu().contiguous()))
         except OSError as error:
             raise PeerLost(f"the wire broke while sending ({error.strerror})") from error
 
@@ -96,11 +96,11 @@ class Wire:
         sizes = np.frombuffer(self._exactly(16 * dimensions), dtype=np.int64)
         shape, strides = sizes[:dimensions].tolist(), sizes[dimensions:].tolist()
         flat = torch.empty(int(np.prod(shape)), dtype=_DTYPES[dtype])
-        self._into(_bytes(flat))
+        self._into(raw_bytes(flat))
         y = None
         if labels:
             y = torch.empty(labels, dtype=torch.int64)
-            self._into(_bytes(y))
+            self._into(raw_bytes(y))
         score = None if correct == _UNSCORED else Score(loss, correct)
         return Parcel(_CHANNELS[channel], Visit(position, step), flat.as_strided(shape, strides), y, score)
 
@@ -174,5 +174,6 @@ def _dense(tensor: torch.Tensor) -> torch.Tensor:
     return tensor if span == tensor.numel() else tensor.contiguous()
 
 
-def _bytes(flat: torch.Tensor) -> memoryview:
+def raw_bytes(flat: torch.Tensor) -> memoryview:
+    """The memory itself of a contiguous tensor on the CPU, [k], to read from or into."""
     return memoryview(flat.view(torch.uint8).numpy())  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from raysplit.protocols.as_published import published
 from raysplit.protocols.parties import ClientSeat
 from raysplit.protocols.plan import ClientRecord, Outcome, RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
-from raysplit.protocols.seating import Gathering, Seating
+from raysplit.protocols.seating import Away, Gathering, Seating
 from raysplit.protocols.server_side import MainServerSide, Reply
 from raysplit.protocols.visits import Visit, handover_order
 
@@ -95,8 +95,10 @@ class HostShare:
         start: ClientStart,
         taps: tuple[Tap, ...] = (),
         trained: Callable[[int, torch.Tensor], None] | None = None,
+        away: Away | None = None,
     ) -> None:
-        """``trained``: told of every client that has taken its last step, with the portion with which it began."""
+        """``trained``: told of every client that has taken its last step, with the portion with which it began. ``away``: where finished
+        portions go, if not into the outcome."""
         self.protocol, self.plan, self.taps, self._trained = protocol, plan, taps, trained
         self._learner = -1  # the only one that learns, where a client stops when it is handed a portion
         if published(protocol).client_learns == "until_handed_over" and plan.round == 1:
@@ -105,7 +107,7 @@ class HostShare:
         orders = plan.summing_orders(protocol)
         self.handover = protocol.meeting == "handover"
         self.seating = Seating(seats, self._start, plan.client_lr)
-        self.gathering = Gathering({g: orders[g] for g in groups}, torch.from_numpy(plan.weights), plan.rows)
+        self.gathering = Gathering({g: orders[g] for g in groups}, torch.from_numpy(plan.weights), plan.rows, away)
         self.traffic = Traffic()
         self.outcome = Outcome.empty()
         self._vector, states, self._portions, self._parked, self._parked_states = start
@@ -214,6 +216,8 @@ def train_unsplit(share: HostShare, batch: Batch) -> None:
                 loss, correct = seat.whole_step(x, y)
                 record.add(loss, correct, len(y))
             share.finish(position)
+        except ConnectionError:  # to whoever takes finished portions
+            raise
         except Exception as error:
             raise failure_of(share, position, error) from error
 

@@ -167,6 +167,8 @@ class Outcome:
     """what the next round must know of the server replicas, where they outlive a round"""
     server_rows: dict[int, torch.Tensor] = field(default_factory=dict)
     """position → its replica [d], where the plan asks for rows"""
+    met: Any = None
+    """what column shards made of the portions, which then are not here (``sharding.meeting.Met``)"""
 
     @staticmethod
     def empty() -> Outcome:
@@ -184,6 +186,7 @@ class Outcome:
         self.carried.update(other.carried)
         self.parked.update(other.parked)
         self.parked_states.update(other.parked_states)
+        self.met = other.met if other.met is not None else self.met
         self.client_vector = other.client_vector if other.client_vector is not None else self.client_vector
         self.server_vector = other.server_vector if other.server_vector is not None else self.server_vector
         self.server_state = other.server_state if other.server_state is not None else self.server_state

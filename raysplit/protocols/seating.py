@@ -16,6 +16,8 @@ from raysplit.protocols.parties import Seat
 
 S = TypeVar("S", bound=Seat)
 Start = Callable[[int], tuple[torch.Tensor, State | None]]
+Away = Callable[[int, torch.Tensor], None]
+"""Takes a finished client's position and portion, [d], and has sent or copied it when it returns."""
 
 
 class Seating(Generic[S]):
@@ -52,24 +54,30 @@ class Seating(Generic[S]):
 
 
 class Gathering:
-    """What finished clients leave behind: one weighted partial sum a client group, or every portion as a row.
+    """What finished clients leave behind: one weighted partial sum a client group, or every portion as a row, kept here or sent ``away``.
 
     Sums are taken within a group in the plan's order, never in order of arrival: that is what makes a mean the same bits on any
     number of hosts. A client that finishes before its turn waits here.
     """
 
-    def __init__(self, orders: dict[int, list[int]], weights: torch.Tensor, rows: bool) -> None:
+    def __init__(
+        self, orders: dict[int, list[int]], weights: torch.Tensor, rows: bool, away: Away | None = None
+    ) -> None:
         """``orders``: group → the positions of its clients in summing order; ``weights``: float64 [cohort]."""
         self._group = {position: group for group, order in orders.items() for position in order}
         self._queue = {group: list(reversed(order)) for group, order in orders.items()}
         self._waiting: dict[int, torch.Tensor] = {}
         self._weights = weights
         self._rows = rows
+        self._away = away
         self.sums: dict[int, torch.Tensor] = {}
         self.rows: dict[int, torch.Tensor] = {}
 
     def put(self, position: int, vector: torch.Tensor) -> None:
         """Take a finished client's portion, [d]; it is copied or summed before this returns."""
+        if self._away is not None:
+            self._away(position, vector)
+            return
         if self._rows:
             self.rows[position] = vector.clone()
             return

@@ -2,7 +2,8 @@
 
 import pytest
 
-from raysplit.attacks.poisoning.by_portion import ByPortion
+from raysplit.attacks.attack import Together
+from raysplit.attacks.poisoning.at_replicas import AtReplicas
 from raysplit.attacks.poisoning.sign_flip import SignFlip
 from raysplit.defenses.aggregation.centred_clipping import CentredClipping
 from raysplit.defenses.aggregation.fltrust import FLTrust
@@ -27,7 +28,8 @@ from tests.toys import play, toy
 )
 def test_the_same_bits(cluster, protocol, cut, tail, rule, placement, servers):
     cohort = Cohort(7, 0.3, "cohort", dropouts=Dropouts(0.2, when="after"), at_least=5)
-    lie = ByPortion(server=SignFlip(), client=SignFlip() if protocol.meeting == "averaging" else None)
+    lie = AtReplicas(SignFlip())
+    lie = Together((SignFlip(), lie)) if protocol.meeting == "averaging" else lie
     scenario = toy(
         protocol, cut, tail, clients=9, cohort=cohort, server_defense=rule, attack=lie, training__rounds=3, groups=4
     )

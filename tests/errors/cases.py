@@ -141,8 +141,8 @@ edited("attack-two-starts", "SplitFedV2()", "SplitFedV2(), attack=Scheduled(AgrT
 edited("defense-no-channel", "SplitFedV2()", "SplitLearning(), defense=Median()")
 edited("defense-no-replicas", "SplitFedV2()", "SplitFedV2(), server_defense=Median()")
 edited("defense-replicas-published", "SplitFedV2()", "SplitFedV1(as_published='thapa2022'), server_defense=Median()")
-edited("attack-no-replicas", "SplitFedV2()", "SplitFedV2(), attack=ByPortion(server=SignFlip())")
-edited("attack-portion-twice", "SplitFedV2()", "SplitFedV1(), attack=ByPortion(server=ByPortion(server=SignFlip()))")
+edited("attack-no-replicas", "SplitFedV2()", "SplitFedV2(), attack=AtReplicas(SignFlip())")
+edited("attack-portion-twice", "SplitFedV2()", "SplitFedV1(), attack=AtReplicas(AtReplicas(SignFlip()))")
 edited("defense-trim", "SplitFedV2()", "SplitFedV2(), defense=TrimmedMean(trim=2)")
 edited("defense-root", "SplitFedV2()", "SplitFedV2(), defense=FLTrust((20,))")
 edited("cohort-too-large", "size=4", "size=21")
@@ -188,6 +188,17 @@ optioned("servers-zero", "--servers", "0", engine="ray")
 optioned("gpus-negative", "--gpus-per-host", "-1", engine="ray")
 optioned("gpus-missing", "--gpus-per-host", "1", engine="ray")
 optioned("hosts-local", "--hosts", "2")
+optioned("shards-range", "--shards", "17")
+edited("shards-nothing", "SplitFedV2()", "SplitFedV3()", "--shards", "4")
+optioned("shards-record", "--shards", "4", "--set", "record_updates_every=1")
+edited("shards-rule", "SplitFedV2()", "SplitFedV2(), defense=FoolsGold()", "--shards", "4")
+edited(
+    "shards-rehearsal",
+    "SplitFedV2()",
+    "SplitFedV2(), defense=Krum(), attack=OptimalLittleIsEnough()",
+    "--shards",
+    "4",
+)
 optioned("address-form", "--address", "cluster", engine="ray")
 optioned("address-silent", "--address", "127.0.0.1:1", engine="ray")
 CASES["placement-uncut"] = lambda here: scenario(

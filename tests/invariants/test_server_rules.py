@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from raysplit import rng
+from raysplit.attacks.attack import Together
 from raysplit.attacks.poisoning.agr_tailored import AgrTailored
-from raysplit.attacks.poisoning.by_portion import ByPortion
+from raysplit.attacks.poisoning.at_replicas import AtReplicas
 from raysplit.attacks.poisoning.lie import LittleIsEnough
 from raysplit.attacks.poisoning.sign_flip import SignFlip
 from raysplit.attacks.scheduled import Scheduled
@@ -49,7 +50,7 @@ def whole(rule, attack=None, **changes):
 
 
 def halves(rule, attack=None, cut="V2", **changes):
-    both = attack and ByPortion(attack, attack)
+    both = attack and Together((attack, AtReplicas(attack)))
     changes = {"clients": 9, "cohort": LIARS, **changes}
     return play(toy(SplitFedV1(), cut, **changes, defense=rule, server_defense=rule, attack=both))
 
@@ -67,7 +68,7 @@ def test_one_columnwise_rule_on_both_halves_is_that_rule_on_the_whole_model(cut,
 def test_the_oracle_tells_rules_and_attacks_on_the_servers_half_apart():
     """Each of these differs from the whole model's run on the server portion, so the invariant above can fail."""
     right = whole(TrimmedMean(), CLONES)
-    both, client = ByPortion(CLONES, CLONES), CLONES
+    both, client = Together((CLONES, AtReplicas(CLONES))), CLONES
     for changes in (
         {"server_defense": Mean(), "attack": both},
         {"server_defense": Median(), "attack": both},
@@ -101,7 +102,7 @@ def test_the_same_with_batch_norm_dropouts_an_optimiser_and_any_groups(aggregate
 
 def test_u_shaped_and_parallel_visits_change_nothing():
     cut = {"model": ToyCnn("V1", "fc1")}
-    rule, attack = TrimmedMean(), ByPortion(CLONES, CLONES)
+    rule, attack = TrimmedMean(), Together((CLONES, AtReplicas(CLONES)))
     shaped = toy(
         SplitFedV1(u_shaped=True), clients=9, cohort=LIARS, defense=rule, server_defense=rule, attack=attack, **cut
     )
@@ -150,7 +151,7 @@ def recorded_channel(tmp_path):
 @pytest.mark.parametrize("side", ["client", "server"])
 def test_an_attack_on_one_half_leaves_the_other_to_itself(side):
     clean = play(toy(SplitFedV1(), clients=9, cohort=LIARS, training__rounds=1))
-    lie = ByPortion(server=SignFlip(5.0)) if side == "server" else SignFlip(5.0)
+    lie = AtReplicas(SignFlip(5.0)) if side == "server" else SignFlip(5.0)
     lied = play(toy(SplitFedV1(), clients=9, cohort=LIARS, training__rounds=1, attack=lie))
     other = "server" if side == "client" else "client"
     assert getattr(lied.state, other).equal(getattr(clean.state, other))
@@ -165,31 +166,31 @@ def test_a_rule_on_replicas_stops_what_moves_their_mean():
         changes = {"clients": 9, "cohort": LIARS, "training__rounds": 1, "server_defense": rule}
         return play(toy(SplitFedV1(), **changes, attack=attack)).state.server
 
-    lie = ByPortion(server=SignFlip(50.0))
+    lie = AtReplicas(SignFlip(50.0))
     honest = gap(Mean(), None)
     assert (gap(TrimmedMean(), lie) - honest).norm() < 0.1 * (gap(Mean(), lie) - honest).norm()
 
 
 def test_each_half_has_its_own_start_and_schedule():
-    attack = ByPortion(client=SignFlip(start_round=3), server=Scheduled(SignFlip(), start_round=2, on=1, off=1))
+    attack = Together((SignFlip(start_round=3), Scheduled(AtReplicas(SignFlip()), start_round=2, on=1, off=1)))
     assert attack.start_round == 2
     played = play(toy(SplitFedV1(), clients=9, cohort=LIARS, training__rounds=4, attack=attack))
     found = [(row["round"], row["channel"]) for row in played.tables["attacks"].to_pylist()]
     assert found == [(2, "server_updates"), (3, "updates"), (4, "updates"), (4, "server_updates")]
-    twice = Scheduled(ByPortion(SignFlip(), SignFlip()), start_round=2, on=1)
+    twice = Scheduled(Together((SignFlip(), AtReplicas(SignFlip()))), start_round=2, on=1)
     rows = play(toy(SplitFedV1(), clients=9, cohort=LIARS, training__rounds=4, attack=twice)).tables["attacks"]
     assert rows["round"].to_pylist() == [2, 2]
 
 
 def test_threat_models_add_up():
-    model = ByPortion(AgrTailored(), SignFlip()).threat_model
+    model = Together((SignFlip(), AtReplicas(AgrTailored()))).threat_model
     assert (
         sorted(channel.value for channel in model.changes)
         == ["server_updates", "updates"]
         == sorted(channel.value for channel in model.sees)
     )
     assert model.knowledge == "full"
-    alone = ByPortion(server=SignFlip()).threat_model
+    alone = AtReplicas(SignFlip()).threat_model
     assert [channel.value for channel in alone.changes] == ["server_updates"] and alone.knowledge == "partial"
 
 
@@ -197,7 +198,7 @@ def test_threat_models_add_up():
 
 
 def test_v3s_first_round_at_the_server_is_v1s_under_a_rule_and_an_attack():
-    changes = {"clients": 9, "cohort": LIARS, "server_defense": TrimmedMean(), "attack": ByPortion(server=CLONES)}
+    changes = {"clients": 9, "cohort": LIARS, "server_defense": TrimmedMean(), "attack": AtReplicas(CLONES)}
     one = play(toy(SplitFedV1(), training__rounds=1, **changes))
     three = play(toy(SplitFedV3(), training__rounds=1, **changes))
     assert three.state.server.equal(one.state.server)
@@ -314,7 +315,7 @@ def test_the_reference_is_the_roots_server_update(tmp_path):
 @pytest.mark.parametrize("protocol", [SplitFedV1(), SplitFedV3()], ids=repr)
 @pytest.mark.parametrize("rule", [TrimmedMean(), Krum(), CRFL(20.0)], ids=lambda rule: type(rule).__name__)
 def test_recorded_replicas_make_the_runs_server_portion_again(tmp_path, protocol, rule):
-    lie = ByPortion(server=SignFlip())
+    lie = AtReplicas(SignFlip())
     scenario = toy(
         protocol, clients=9, cohort=LIARS, server_defense=rule, attack=lie, record_updates_every=1, training__rounds=2
     )
@@ -338,12 +339,16 @@ def test_recorded_replicas_make_the_runs_server_portion_again(tmp_path, protocol
         (FedAvg(), {"server_defense": Median()}, "but FedAvg has no server_updates channel; leave server_defense out"),
         (
             SplitFedV2(),
-            {"attack": ByPortion(server=SignFlip())},
-            "ByPortion's threat model names the channel 'server_updates', which SplitFedV2 does not have",
+            {"attack": AtReplicas(SignFlip())},
+            "AtReplicas's threat model names the channel 'server_updates', which SplitFedV2 does not have",
         ),
-        (SplitFedV3(), {"attack": ByPortion(SignFlip(), SignFlip())}, "'updates', which SplitFedV3 does not have"),
+        (
+            SplitFedV3(),
+            {"attack": Together((SignFlip(), AtReplicas(SignFlip())))},
+            "'updates', which SplitFedV3 does not have",
+        ),
         (SplitFedV1(as_published="thapa2022"), {"server_defense": Median()}, "averages replicas in mid-round"),
-        (SplitFedV1(as_published="thapa2022"), {"attack": ByPortion(server=SignFlip())}, "replicas in mid-round"),
+        (SplitFedV1(as_published="thapa2022"), {"attack": AtReplicas(SignFlip())}, "replicas in mid-round"),
         (SplitFedV1(), {"server_defense": TrimmedMean(5)}, "TrimmedMean would cut 5 of 9 updates"),
     ],
 )
@@ -354,6 +359,6 @@ def test_what_has_no_replicas_to_act_on_is_refused(protocol, changes, words):
 
 def test_by_portion_refuses_attacks_that_act_elsewhere():
     with pytest.raises(
-        ScenarioError, match=r"ByPortion\.server must be an attack that changes updates and nothing else"
+        ScenarioError, match=r"AtReplicas\.attack must be an attack that changes updates and nothing else"
     ):
-        ByPortion(server=ByPortion(server=SignFlip()))
+        AtReplicas(AtReplicas(SignFlip()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
@@ -70,6 +70,7 @@ class AgrTailored:
     keep: float = 0.99
     certify: bool = True
     start_round: int = 1
+    shardable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_start_round("AgrTailored", self.start_round)
@@ -93,7 +94,7 @@ class AgrTailored:
         """``view.trim`` must be set where the rule is a TrimmedMean and knowledge is full."""
         seen = visible_honest(view, self.knowledge, "AgrTailored")
         mean, std = mean_std(seen, view.own) if self.reference == "all_honest" else mean_std(seen)
-        p = perturb(self.perturbation, self.direction, mean, std)
+        p = perturb(self.perturbation, self.direction, mean, std, view.across)
         game = self._game(view, seen)
         if game is None:
             if not isinstance(self.gamma, float):
@@ -116,7 +117,7 @@ class AgrTailored:
             m = max(1, view.m**2 // view.n)
             n = seen.shape[0] + m
             trim = min(m, (n - 1) // 2)
-        return RankGame(seen, m, *view.rule.ranks(n, trim))
+        return RankGame(seen, m, *view.rule.ranks(n, trim), view.across)
 
     def _searched(self, game: RankGame, mean: torch.Tensor, p: torch.Tensor, m: int) -> Poison:
         benign = game.sorted()
@@ -155,7 +156,7 @@ class AgrTailored:
             f = m if view.context is None else malicious_count(rule.malicious, view.context)
         else:
             m = f = max(1, view.m**2 // view.n)
-        game = SelectionGame.of(rule, seen, mean, p, m, f)
+        game = SelectionGame.of(rule, seen, mean, p, m, f, view.across)
         if self.gamma == "ndss21":
             gamma, probes = game.published(self.search_start)
         else:
@@ -165,7 +166,7 @@ class AgrTailored:
         return _clones(mean + gamma * p, view.m, record)
 
     def _closed(self, game: RankGame, mean: torch.Tensor, p: torch.Tensor, m: int) -> Poison:
-        down, up = bool((p < 0).any()), bool((p > 0).any())
+        down, up = game.across.any(p < 0), game.across.any(p > 0)
         finite = game.bounded(down, up)
         record = {"unbounded": float(not finite)}
         survey: Survey | None = None
@@ -177,6 +178,7 @@ class AgrTailored:
             survey = game.survey(mean, p) if self.certify else Survey(game.outermost(p))
             # p = 0 leaves a coordinate where it is; rounding may put μ itself beyond the benign values, hence ≥ 0.
             needed = float(torch.where(p != 0, (survey.beyond - mean) / p, 0.0).max().clamp_min(0.0))
+            needed = game.across.max(needed)
             gamma = min(needed, self.max_gamma)
             record["plateau"] = float(needed <= self.max_gamma)
         value = mean + gamma * p

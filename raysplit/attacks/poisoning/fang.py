@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
@@ -30,6 +30,7 @@ class Fang:
     spread: float = 2.0
     knowledge: Literal["full", "partial"] = "full"
     start_round: int = 1
+    shardable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_start_round("Fang", self.start_round)
@@ -52,6 +53,6 @@ class Fang:
         else:
             near, far = mean - 3 * mean.sign() * std, mean - 4 * mean.sign() * std
         near, far = torch.where(mean == 0, mean, near), torch.where(mean == 0, mean, far)
-        draws = view.rng.random((view.m, mean.shape[0]), dtype="float32")
-        rows = torch.from_numpy(draws).to(mean).mul_(far - near).add_(near)
+        draws = view.across.uniform(view.rng, view.m, len(mean))
+        rows = draws.to(mean).mul_(far - near).add_(near)
         return Poison(rows)

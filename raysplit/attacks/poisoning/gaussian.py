@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-
-import torch
+from typing import ClassVar
 
 from raysplit.attacks.poisoning.poisoning import Poison, UpdateView, check_start_round, updates_threat
 from raysplit.channels import ThreatModel
@@ -18,6 +17,7 @@ class GaussianNoise:
 
     std: float = 1.0
     start_round: int = 1
+    shardable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_start_round("GaussianNoise", self.start_round)
@@ -29,5 +29,5 @@ class GaussianNoise:
         return updates_threat("partial")
 
     def poison(self, view: UpdateView) -> Poison:
-        noise = view.rng.standard_normal(tuple(view.own.shape), dtype="float32")
-        return Poison(torch.from_numpy(noise).to(view.own).mul_(self.std))
+        noise = view.across.normal(view.rng, *view.own.shape)
+        return Poison(noise.to(view.own).mul_(self.std))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 from raysplit.attacks.poisoning.poisoning import Poison, UpdateView, check_start_round, updates_threat, visible_honest
 from raysplit.channels import ThreatModel
@@ -22,6 +22,7 @@ class InnerProductManipulation:
     epsilon: float = 0.1
     knowledge: Literal["full", "partial"] = "full"
     start_round: int = 1
+    shardable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_start_round("InnerProductManipulation", self.start_round)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
-from typing import Literal
+from typing import ClassVar, Literal
 
 from raysplit.attacks.poisoning.poisoning import (
     Poison,
@@ -43,6 +43,7 @@ class LittleIsEnough:
     sign: Literal[-1, 1] = -1
     knowledge: Literal["full", "partial"] = "full"
     start_round: int = 1
+    shardable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_start_round("LittleIsEnough", self.start_round)

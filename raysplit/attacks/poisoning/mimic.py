@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
 from raysplit.attacks.poisoning.poisoning import Poison, UpdateView, check_start_round, updates_threat, visible_honest
 from raysplit.channels import ThreatModel
-from raysplit.defenses.aggregation.gram import centred_gram
+from raysplit.defenses.aggregation.gram import gram_over
 from raysplit.defenses.aggregation.order_statistics import mean_std
 from raysplit.errors import ScenarioError
 from raysplit.parts import part, within
@@ -27,6 +27,7 @@ class Mimic:
     target: Literal["spread"] | int = "spread"
     knowledge: Literal["full", "partial"] = "full"
     start_round: int = 1
+    shardable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_start_round("Mimic", self.start_round)
@@ -47,6 +48,6 @@ class Mimic:
                 )
         else:
             # ⟨z, b_i - μ⟩ = √λ₁ u₁,i with the first eigenpair of the Gram matrix.
-            gram = centred_gram(honest, mean_std(honest)[0]).cpu()
+            gram = gram_over(view.across, honest, mean_std(honest)[0]).cpu()
             target = int(torch.linalg.eigh(gram).eigenvectors[:, -1].abs().argmax())
         return Poison(honest[target].expand(view.m, -1), {"target": float(target)})

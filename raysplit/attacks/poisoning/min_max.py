@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from raysplit.attacks.poisoning.perturbation import Perturbation, perturb
 from raysplit.attacks.poisoning.poisoning import Poison, UpdateView, check_start_round, updates_threat, visible_honest
 from raysplit.channels import ThreatModel
-from raysplit.defenses.aggregation.gram import centred_gram, squared_distances
+from raysplit.defenses.aggregation.gram import gram_over, squared_distances
 from raysplit.defenses.aggregation.order_statistics import mean_std
 from raysplit.parts import part
 
@@ -25,6 +25,7 @@ class MinMax:
     direction: Literal[-1, 1] = -1
     knowledge: Literal["full", "partial"] = "full"
     start_round: int = 1
+    shardable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_start_round("MinMax", self.start_round)
@@ -36,8 +37,8 @@ class MinMax:
     def poison(self, view: UpdateView) -> Poison:
         honest = visible_honest(view, self.knowledge, "MinMax")
         mean, std = mean_std(honest)
-        p = perturb(self.perturbation, self.direction, mean, std)
-        gram = centred_gram(honest, mean, p)
+        p = perturb(self.perturbation, self.direction, mean, std, view.across)
+        gram = gram_over(view.across, honest, mean, p)
         benign, a = gram[:-1, :-1], float(gram[-1, -1])
         gamma = 0.0
         if a > 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
@@ -29,6 +29,7 @@ class MinSum:
     bound: Literal["max", "min"] = "max"
     knowledge: Literal["full", "partial"] = "full"
     start_round: int = 1
+    shardable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_start_round("MinSum", self.start_round)
@@ -40,13 +41,19 @@ class MinSum:
     def poison(self, view: UpdateView) -> Poison:
         honest = visible_honest(view, self.knowledge, "MinSum")
         mean, std = mean_std(honest)
-        p = perturb(self.perturbation, self.direction, mean, std)
-        a = float(p.double().square().sum())
+        p = perturb(self.perturbation, self.direction, mean, std, view.across)
+        a = view.across.square(p)
         gamma = 0.0
         if a > 0:
-            spread = torch.zeros(len(honest), dtype=torch.float64, device=honest.device)
-            for columns in column_blocks(honest, narrow=True):
-                apart = honest[:, columns] - mean[columns]
-                spread += torch.linalg.vector_norm(apart, dim=1, dtype=torch.float64).square_()
+            spread = view.across.sum(len(mean), lambda s: squares_from(honest[:, s], mean[s]))
             gamma = math.sqrt(float(spread.max() if self.bound == "max" else spread.min()) / a)
         return Poison((mean + gamma * p).expand(view.m, -1), {"gamma": gamma})
+
+
+def squares_from(rows: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
+    """‖row - centre‖² of each row, float64 [n]."""
+    squares = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
+    for columns in column_blocks(rows, narrow=True):
+        apart = rows[:, columns] - centre[columns]
+        squares += torch.linalg.vector_norm(apart, dim=1, dtype=torch.float64).square_()
+    return squares

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
-from raysplit.attacks.poisoning.poisoning import Poison, UpdateAttack, UpdateView, check_start_round, updates_threat
+from raysplit.attacks.poisoning.poisoning import (
+    Poison,
+    UpdateAttack,
+    UpdateView,
+    check_start_round,
+    updates_threat,
+)
 from raysplit.channels import ThreatModel
 from raysplit.errors import ScenarioError
 from raysplit.parts import part
@@ -23,6 +30,7 @@ class ModelReplacement:
     attack: UpdateAttack | None = None
     scale: float | None = None
     start_round: int = 1
+    shardable: ClassVar[bool] = True  # if the attack inside is
 
     def __post_init__(self) -> None:
         check_start_round("ModelReplacement", self.start_round)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from raysplit.attacks.poisoning.line_search import check_search, line_search
 from raysplit.attacks.poisoning.poisoning import Poison, UpdateView, check_start_round, updates_threat
@@ -25,6 +25,8 @@ class OptimalInnerProductManipulation:
     ratio: float = 0.8
     knowledge: Literal["full", "partial"] = "full"
     start_round: int = 1
+    shardable: ClassVar[bool] = True
+    rehearses: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_start_round("OptimalInnerProductManipulation", self.start_round)

@@ -19,6 +19,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
+from raysplit.across import ALL, Across
 from raysplit.defenses.aggregation.order_statistics import add_rows, column_blocks, extremes, sort_columns
 
 
@@ -62,13 +63,15 @@ class Survey:
 class RankGame:
     """``m`` clones of v against the ``benign`` rows B, [n_b, d], under a rule that averages c_(first..last).
 
-    The adversary's gain is L(v) = ‖AGR({v}^m ∪ B) - μ‖₂ for a reference μ, [d].
+    The adversary's gain is L(v) = ‖AGR({v}^m ∪ B) - μ‖₂ for a reference μ, [d]; norms are over all columns, of which ``benign`` may
+    be a shard.
     """
 
     benign: torch.Tensor
     m: int
     first: int
     last: int
+    across: Across = ALL
 
     def bounded(self, down: bool, up: bool) -> bool:
         """Whether the clones can move the rule only so far downwards, and upwards, where these are asked for."""
@@ -87,11 +90,10 @@ class RankGame:
         self, mean: torch.Tensor, value: torch.Tensor, ordered: Iterable[tuple[slice, torch.Tensor]] | None = None
     ) -> float:
         """L(value) for the reference ``mean``; ``value``: [d]."""
-        squares = 0.0
+        moved = torch.empty_like(mean)
         for columns, benign in self.blocks() if ordered is None else ordered:
-            moved = clamped_mean(benign, value[columns], self.m, self.first, self.last)
-            squares += float((moved - mean[columns]).double().square_().sum())
-        return math.sqrt(squares)
+            moved[columns] = clamped_mean(benign, value[columns], self.m, self.first, self.last)
+        return math.sqrt(self.across.square(moved.sub_(mean)))
 
     def survey(self, mean: torch.Tensor, p: torch.Tensor) -> Survey:
         """What clones at ``mean`` + γ·``p`` can gain over all γ ≥ 0, from one sort; only where ``bounded``.
@@ -116,9 +118,9 @@ class RankGame:
         for pushed, _, _, far, reach in pushes:
             at_infinity = torch.where(pushed, far.div_(self.last - self.first + 1), at_infinity)
             beyond = torch.where(pushed, reach, beyond)
-        plateau, start = ((moved - mean).double().square_() for moved in (at_infinity, at_zero))
-        bound = float(torch.maximum(start, plateau).sum())
-        return Survey(beyond, math.sqrt(float(plateau.sum())), math.sqrt(bound))
+        ends = at_infinity - mean, torch.maximum((at_infinity - mean).abs(), (at_zero - mean).abs())
+        plateau, bound = (math.sqrt(self.across.square(end)) for end in ends)
+        return Survey(beyond, plateau, bound)
 
     def outermost(self, p: torch.Tensor) -> torch.Tensor:
         """The smallest benign value where ``p`` pushes down, the largest elsewhere, [d]: beyond these all is plateau."""

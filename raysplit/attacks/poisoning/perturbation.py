@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
 
+from raysplit.across import ALL, Across
+
 Perturbation = Literal["std", "sign", "unit"]
 
 
-def perturb(kind: Perturbation, direction: Literal[-1, 1], mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
-    """p, [d]: ``direction`` times σ, sign(μ) or μ/‖μ‖; zero where the mean vanishes for ``"sign"`` and ``"unit"``."""
+def perturb(
+    kind: Perturbation, direction: Literal[-1, 1], mean: torch.Tensor, std: torch.Tensor, across: Across = ALL
+) -> torch.Tensor:
+    """p, [d]: ``direction`` times σ, sign(μ) or μ/‖μ‖; zero where the mean vanishes for ``"sign"`` and ``"unit"``.
+
+    ``across``: which of all columns μ and σ are; the norm is over all.
+    """
     if kind == "std":
         return direction * std
     if kind == "sign":
         return direction * mean.sign()
-    norm = torch.linalg.vector_norm(mean)
+    norm = math.sqrt(across.square(mean))
     return direction * mean / norm if norm > 0 else torch.zeros_like(mean)

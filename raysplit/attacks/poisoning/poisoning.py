@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from raysplit.across import ALL, Across
 from raysplit.channels import Channel, ThreatModel
 from raysplit.errors import ScenarioError
 
@@ -27,6 +28,7 @@ class UpdateView:
     ``round``: 1-based. ``context``: what that rule is told, with a random stream that is not the server's; ``context.clients`` are the
     adversary's own, then those of ``benign``. Under partial knowledge it holds neither memory nor reference.
     ``channel``: which updates these are, of client portions (``UPDATES``) or of server replicas (``SERVER_UPDATES``); d is that portion's.
+    ``across``: through this sums and maxima over *all* columns are taken, and numbers drawn, as the updates may be a shard of them.
     """
 
     benign: torch.Tensor
@@ -38,6 +40,7 @@ class UpdateView:
     rng: np.random.Generator
     context: RoundContext | None = None
     channel: Channel = Channel.UPDATES
+    across: Across = ALL
 
     @property
     def m(self) -> int:
@@ -72,6 +75,12 @@ class UpdateAttack(Protocol):
         ...
 
     def poison(self, view: UpdateView) -> Poison: ...
+
+
+def attack_shards(attack: UpdateAttack) -> bool:
+    """Whether an attack says, by a member ``shardable``, that it may be shown a shard of the columns: it works column by column, or with
+    ``view.across``."""
+    return bool(getattr(attack, "shardable", False))
 
 
 def updates_threat(knowledge: Literal["full", "partial"]) -> ThreatModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from raysplit import rng
+from raysplit.across import ALL, Across
 from raysplit.attacks.poisoning.poisoning import UpdateView, visible_honest
 from raysplit.defenses.aggregation.aggregation import AggregationRule, RoundContext, roots_of
 from raysplit.defenses.aggregation.order_statistics import mean_std
@@ -30,6 +32,7 @@ class Rehearsal:
     mean: torch.Tensor
     std: torch.Tensor
     context: RoundContext
+    across: Across = ALL
 
     @staticmethod
     def of(view: UpdateView, knowledge: Literal["full", "partial"], attack: str) -> Rehearsal:
@@ -42,7 +45,7 @@ class Rehearsal:
         if knowledge == "partial":
             reference = mean if roots_of(view.rule) else None
             context = replace(context, clients=np.arange(n), declared=m, realised=m, reference=reference)
-        return Rehearsal(view.rule, torch.cat([mean.expand(m, -1), honest]), m, mean, std, context)
+        return Rehearsal(view.rule, torch.cat([mean.expand(m, -1), honest]), m, mean, std, context, view.across)
 
     def damage(self, row: torch.Tensor) -> float:
         """‖AGR({row}^m ∪ honest) - μ‖₂ with μ the honest mean; ``row``: [d]. Raises ScenarioError where the rule cannot take the cohort."""
@@ -57,4 +60,4 @@ class Rehearsal:
                 f"{type(self.rule).__name__} cannot be rehearsed on the {n} updates that the adversary reckons with in round "
                 f"{self.context.round}: {error}"
             ) from None
-        return float(torch.linalg.vector_norm((update - self.mean).double()))
+        return math.sqrt(self.across.square(update - self.mean))

@@ -11,8 +11,9 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
+from raysplit.across import ALL, Across
 from raysplit.attacks.poisoning.gamma_search import selection_search
-from raysplit.defenses.aggregation.gram import centred_gram, squared_distances
+from raysplit.defenses.aggregation.gram import gram_over, squared_distances
 from raysplit.defenses.aggregation.malicious_count import Malicious
 
 
@@ -40,10 +41,16 @@ class SelectionGame:
 
     @staticmethod
     def of(
-        rule: SelectingRule, benign: torch.Tensor, mean: torch.Tensor, p: torch.Tensor, m: int, f: int
+        rule: SelectingRule,
+        benign: torch.Tensor,
+        mean: torch.Tensor,
+        p: torch.Tensor,
+        m: int,
+        f: int,
+        across: Across = ALL,
     ) -> SelectionGame:
-        """``benign``: [n_b, d]; ``mean`` μ and ``p``: [d]."""
-        return SelectionGame(rule, m, f, centred_gram(benign, mean, p).cpu())
+        """``benign``: [n_b, d]; ``mean`` μ and ``p``: [d]; ``across``: which of all columns these are."""
+        return SelectionGame(rule, m, f, gram_over(across, benign, mean, p).cpu())
 
     def distances(self, gamma: float) -> torch.Tensor:
         """All squared distances, [m + n_b, m + n_b], the clones first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 from raysplit.attacks.poisoning.poisoning import Poison, UpdateView, check_start_round, updates_threat
 from raysplit.channels import ThreatModel
@@ -19,6 +20,7 @@ class SignFlip:
 
     scale: float = 1.0
     start_round: int = 1
+    shardable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_start_round("SignFlip", self.start_round)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from raysplit.defenses.aggregation.aggregation import RoundContext
-from raysplit.defenses.aggregation.clipping import clipped_rows
-from raysplit.defenses.aggregation.composed import Mixed
-from raysplit.defenses.aggregation.geometry import row_norms
+from raysplit.defenses.aggregation.clipping import clipping_to
+from raysplit.defenses.aggregation.composed import Mixed, Mixing
+from raysplit.defenses.aggregation.geometry import Geometry, finite_or_infinite
 from raysplit.defenses.aggregation.malicious_count import Malicious, check_malicious, minority
 from raysplit.parts import part
 
@@ -33,13 +33,14 @@ class AdaptiveRobustClipping:
         return False
 
     def mix(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Mixed:
-        n = updates.shape[0]
+        return self.mixing(Geometry.of(updates), weights, context).of(updates)
+
+    def mixing(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Mixing:
+        n, _ = geometry.shape
         f = minority(self, n, context)
-        norms = row_norms(updates)
-        norms = norms.masked_fill(~norms.isfinite(), torch.inf)
+        norms = finite_or_infinite(geometry.norms)
         k = 2 * f * (n - f) // n
         bound = float(norms.sort().values[n - k - 1])
-        mixed = clipped_rows(updates, norms, bound)
         members = torch.eye(n, dtype=torch.bool)
         record = {"bound": bound, "clipped": float(k), "broken": float(context.realised > f)}
-        return Mixed(mixed, weights, context, members, record)
+        return Mixing(clipping_to(norms, bound).diag(), weights, context, members, record)

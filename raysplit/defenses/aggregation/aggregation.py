@@ -15,6 +15,8 @@ import torch
 
 from raysplit import rng
 from raysplit.channels import Channel
+from raysplit.defenses.aggregation.columns import gathered
+from raysplit.defenses.aggregation.geometry import Geometry
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,27 @@ class AggregationRule(Protocol):
 def rule_stream(seed: int, round: int, channel: Channel) -> np.random.Generator:
     """The random stream of a round for the rule on ``channel``, client updates or server replicas: neither moves the other."""
     return rng.stream(seed, "server_defense" if channel is Channel.SERVER_UPDATES else "defense", round)
+
+
+@runtime_checkable
+class GeometryRule(Protocol):
+    """A rule that asks for no more than sums over columns, column-wise maps and a shared geometry: all rules of the tree.
+
+    It runs wherever the columns lie, and rules that are shown one geometry share its Gram matrix.
+    """
+
+    def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        """What ``aggregate`` returns of the updates whose ``geometry`` it is; vectors of the context and the result are whole, [d]."""
+        ...
+
+
+def aggregate_over(
+    rule: AggregationRule, geometry: Geometry, weights: torch.Tensor, context: RoundContext
+) -> Aggregate:
+    """``rule.over``, or, of a rule that has none, ``rule.aggregate`` of the matrix, which is then gathered in this process."""
+    if isinstance(rule, GeometryRule):
+        return rule.over(geometry, weights, context)
+    return rule.aggregate(gathered(geometry.columns), weights, context)
 
 
 def roots_of(rule: AggregationRule) -> tuple[int, ...]:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from raysplit.defenses.aggregation.aggregation import RoundContext
-from raysplit.defenses.aggregation.composed import Mixed
-from raysplit.defenses.aggregation.order_statistics import add_rows, column_blocks
+from raysplit.defenses.aggregation.composed import Mixed, Mixing
+from raysplit.defenses.aggregation.geometry import Geometry
 from raysplit.parts import part, within
 
 
@@ -35,16 +35,16 @@ class Bucketing:
         return False  # column shards would each have to draw the same order
 
     def mix(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Mixed:
-        n, d = updates.shape
+        return self.mixing(Geometry.of(updates), weights, context).of(updates)
+
+    def mixing(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Mixing:
+        n, _ = geometry.shape
         order = context.rng.permutation(n)
         buckets = [np.sort(order[start : start + self.size]) for start in range(0, n, self.size)]
         count = len(buckets)
         members = torch.zeros(count, n, dtype=torch.bool)
-        mixed = updates.new_empty(count, d)
         for b, rows in enumerate(buckets):
             members[b, torch.from_numpy(rows)] = True
-            for columns in column_blocks(updates):
-                mixed[b, columns] = add_rows(updates[rows.tolist(), columns]).div_(len(rows))
         told = replace(
             context,
             clients=-1 - np.arange(count),
@@ -52,4 +52,5 @@ class Bucketing:
             realised=min(context.realised, count),
         )
         bucket_weights = (members.double() @ weights.cpu().double()).to(weights)
-        return Mixed(mixed, bucket_weights, told, members, {"buckets": float(count)})
+        matrix = members.double() / members.sum(1, keepdim=True)
+        return Mixing(matrix, bucket_weights, told, members, {"buckets": float(count)})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from raysplit.defenses.aggregation.aggregation import Aggregate, RoundContext
-from raysplit.defenses.aggregation.geometry import row_distances
+from raysplit.defenses.aggregation.geometry import Geometry
 from raysplit.defenses.aggregation.krum import Neighbours, krum_scores, neighbour_count
 from raysplit.defenses.aggregation.malicious_count import Malicious, check_malicious, malicious_count
 from raysplit.defenses.aggregation.mean_around_median import Even, mean_nearest_median
@@ -39,17 +41,21 @@ class Bulyan:
         return False
 
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        n = updates.shape[0]
+        return self.over(Geometry.of(updates), weights, context)
+
+    def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        n, _ = geometry.shape
         f = malicious_count(self.malicious, context)
         if n < 4 * f + 3:
             raise ScenarioError(
                 f"Bulyan needs a cohort of at least {4 * f + 3} against {f} malicious clients, but it has {n}"
             )
         theta = n - 2 * f
-        selected = self.selection(row_distances(updates), f)
-        rows = selected.nonzero().flatten().to(updates.device)
+        selected = self.selection(geometry.distances, f)
+        rows = selected.nonzero().flatten()
         record = {"malicious": f, "select": theta, "keep": theta - 2 * f, "broken": context.realised > f}
-        update = mean_nearest_median(updates, theta - 2 * f, self.even, rows)
+        stage = partial(mean_nearest_median, keep=theta - 2 * f, even=self.even, rows=rows)
+        update = geometry.columns.map(stage)
         return Aggregate(update, {name: float(value) for name, value in record.items()}, selected)
 
     def selection(self, distances: torch.Tensor, f: int) -> torch.Tensor:

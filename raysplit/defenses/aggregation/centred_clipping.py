@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 
 from raysplit.defenses.aggregation.aggregation import Aggregate, RoundContext
-from raysplit.defenses.aggregation.geometry import combine, distances_to, lower_median, robust_centre, without_lost
-from raysplit.defenses.aggregation.gram import centred_gram
+from raysplit.defenses.aggregation.columns import combined
+from raysplit.defenses.aggregation.geometry import Geometry, distances_to, lower_median, without_lost
 from raysplit.errors import ScenarioError
 from raysplit.parts import part, within
 
@@ -40,22 +40,28 @@ class CentredClipping:
         return False
 
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        n = updates.shape[0]
-        centre = robust_centre(updates)
-        anchor = context.memory.get("previous") if self.start == "previous" else None
-        anchor = torch.zeros_like(centre) if anchor is None else anchor.to(centre)
-        # The last row stands for the anchor. v is kept as factors of the rows, all of them less the centre.
-        gram, present = without_lost(centred_gram(updates, centre, anchor - centre).cpu())
+        return self.over(Geometry.of(updates), weights, context)
+
+    def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        n, _ = geometry.shape
+        if self.start == "median":
+            anchor, gram = geometry.median, geometry.gram_with_median
+        else:
+            previous = context.memory.get("previous") if self.start == "previous" else None
+            anchor = torch.zeros_like(geometry.centre) if previous is None else previous.to(geometry.centre)
+            gram = geometry.gram_with(anchor)
+        # The last row stands for the anchor, where v starts. v is kept as factors of the rows, which sum to 1.
+        gram, present = without_lost(gram)
         factors = torch.zeros(n + 1, dtype=torch.float64)
-        factors[n] = float(self.start != "median")
+        factors[n] = 1
         for _ in range(self.iterations):
             distances = distances_to(gram, factors)[:n].masked_fill_(~present[:n], torch.inf)
             tau = lower_median(distances) if self.bound == "median" else float(self.bound)
             pull = torch.where(distances > tau, tau / distances, torch.ones_like(distances)) / n
             factors = factors * (1 - pull.sum())
             factors[:n] += pull
-        update = combine(updates, factors[:n])
-        update += (centre if self.start == "median" else anchor) * float(1 - factors[:n].sum())
+        update = combined(geometry.columns, factors[:n])
+        update += anchor * float(factors[n])
         record = {
             "bound": tau,
             "clipped": float((distances > tau).sum()),

@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 
 from raysplit.defenses.aggregation.aggregation import RoundContext
-from raysplit.defenses.aggregation.composed import Mixed
-from raysplit.defenses.aggregation.geometry import lower_median, row_norms
+from raysplit.defenses.aggregation.composed import Mixed, Mixing
+from raysplit.defenses.aggregation.geometry import Geometry, finite_or_infinite, lower_median
 from raysplit.errors import ScenarioError
 from raysplit.parts import part
 
@@ -34,23 +34,19 @@ class Clipping:
         return False
 
     def mix(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Mixed:
-        norms = row_norms(updates)
-        norms = norms.masked_fill(~norms.isfinite(), torch.inf)
+        return self.mixing(Geometry.of(updates), weights, context).of(updates)
+
+    def mixing(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Mixing:
+        norms = finite_or_infinite(geometry.norms)
         bound = lower_median(norms) if self.bound == "median" else float(self.bound)
         record = {"bound": bound, "clipped": float((norms > bound).sum())}
-        members = torch.eye(updates.shape[0], dtype=torch.bool)
-        return Mixed(clipped_rows(updates, norms, bound), weights, context, members, record)
+        members = torch.eye(geometry.shape[0], dtype=torch.bool)
+        return Mixing(clipping_to(norms, bound).diag(), weights, context, members, record)
 
 
-def clipped_rows(updates: torch.Tensor, norms: torch.Tensor, bound: float) -> torch.Tensor:
-    """The rows cut to length ``bound``, [n, d], a new matrix; rows with an infinite one of ``norms``, [n], become zero.
+def clipping_to(norms: torch.Tensor, bound: float) -> torch.Tensor:
+    """By how much rows of these ``norms``, [n], are scaled so that none is longer than ``bound``, [n]; 0 for infinite ones.
 
     A row no longer than ``bound`` keeps its bits.
     """
-    rows = updates.clone()
-    for i, norm in enumerate(norms.tolist()):
-        if norm == torch.inf:
-            rows[i] = 0
-        elif norm > bound:
-            rows[i] *= bound / norm
-    return rows
+    return torch.where(norms > bound, bound / norms, torch.ones_like(norms)).masked_fill_(norms.isinf(), 0)

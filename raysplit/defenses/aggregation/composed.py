@@ -7,7 +7,9 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from raysplit.defenses.aggregation.aggregation import Aggregate, AggregationRule, RoundContext, roots_of
+from raysplit.defenses.aggregation.aggregation import Aggregate, AggregationRule, RoundContext, aggregate_over, roots_of
+from raysplit.defenses.aggregation.columns import MixedColumns, Whole, gathered
+from raysplit.defenses.aggregation.geometry import Geometry
 from raysplit.parts import part
 
 
@@ -22,6 +24,22 @@ class Mixed:
     record: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Mixing:
+    """The mixed rows, not made yet. ``matrix``: float64 [b, n], which ``MixedColumns`` reads; the rest is as in ``Mixed``."""
+
+    matrix: torch.Tensor
+    weights: torch.Tensor
+    context: RoundContext
+    members: torch.Tensor
+    record: dict[str, float] = field(default_factory=dict)
+
+    def of(self, updates: torch.Tensor) -> Mixed:
+        """Made of ``updates``, [n, d]."""
+        mixed = gathered(MixedColumns(Whole(updates), self.matrix))
+        return Mixed(mixed, self.weights, self.context, self.members, self.record)
+
+
 @runtime_checkable
 class PreAggregation(Protocol):
     """A frozen dataclass; ``mix`` changes none of its arguments."""
@@ -34,6 +52,13 @@ class PreAggregation(Protocol):
     def mix(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Mixed:
         """``updates``: [n, d]; ``weights``: [n], summing to 1."""
         ...
+
+
+@runtime_checkable
+class LinearPreAggregation(Protocol):
+    """A pre-aggregation whose rows are linear in the updates: all of the tree. The rows are made a block of columns at a time."""
+
+    def mixing(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Mixing: ...
 
 
 @part
@@ -57,16 +82,25 @@ class Composed:
         return roots_of(self.rule)
 
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        return self.over(Geometry.of(updates), weights, context)
+
+    def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         record: dict[str, float] = {}
         broken = False  # more liars than any one step can bear are more than the whole can
-        members = torch.eye(updates.shape[0], dtype=torch.bool)
+        members = torch.eye(geometry.shape[0], dtype=torch.bool)
         for step in self.pre:
-            mixed = step.mix(updates, weights, context)
-            updates, weights, context = mixed.updates, mixed.weights, mixed.context
+            mixed: Mixed | Mixing
+            if isinstance(step, LinearPreAggregation):
+                mixed = step.mixing(geometry, weights, context)
+                geometry = Geometry(MixedColumns(geometry.columns, mixed.matrix))
+            else:
+                mixed = step.mix(gathered(geometry.columns), weights, context)
+                geometry = Geometry.of(mixed.updates)
+            weights, context = mixed.weights, mixed.context
             members = (mixed.members.double() @ members.double()) > 0
             record.update(mixed.record)
             broken |= bool(mixed.record.get("broken"))
-        result = self.rule.aggregate(updates, weights, context)
+        result = aggregate_over(self.rule, geometry, weights, context)
         record.update(result.record)
         if broken:
             record["broken"] = 1.0

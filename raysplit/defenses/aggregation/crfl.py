@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from raysplit.defenses.aggregation.aggregation import Aggregate, AggregationRule, RoundContext, roots_of
+from raysplit.defenses.aggregation.aggregation import Aggregate, AggregationRule, RoundContext, aggregate_over, roots_of
+from raysplit.defenses.aggregation.geometry import Geometry
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.errors import ScenarioError
 from raysplit.parts import part, within
@@ -44,9 +45,12 @@ class CRFL:
         return roots_of(self.rule)
 
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        return self.over(Geometry.of(updates), weights, context)
+
+    def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         if context.portion is None:
             raise ScenarioError("CRFL needs the global portion, which only a fed server tells")
-        inner = self.rule.aggregate(updates, weights, context)
+        inner = aggregate_over(self.rule, geometry, weights, context)
         portion = context.portion.to(inner.update)
         model = portion + inner.update
         bound, norm = self.bound + self.growth * context.round, float(model.double().norm())

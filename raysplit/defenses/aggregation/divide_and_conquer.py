@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
-import numpy as np
 import torch
 
 from raysplit.defenses.aggregation.aggregation import Aggregate, RoundContext
-from raysplit.defenses.aggregation.geometry import combine, row_norms
+from raysplit.defenses.aggregation.columns import combined
+from raysplit.defenses.aggregation.geometry import Geometry
 from raysplit.defenses.aggregation.malicious_count import Malicious, check_malicious, malicious_count
+from raysplit.defenses.aggregation.order_statistics import chosen_columns, column_blocks, drawn_columns
 from raysplit.errors import ScenarioError
 from raysplit.parts import part, within
 
@@ -47,35 +49,49 @@ class DivideAndConquer:
         return False
 
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        n, d = updates.shape
+        return self.over(Geometry.of(updates), weights, context)
+
+    def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        n, d = geometry.shape
         f = malicious_count(self.malicious, context)
         drop = math.ceil(self.filter * f)
         if drop >= n:
             raise ScenarioError(
                 f"DivideAndConquer(filter={self.filter}) would drop {drop} of {n} updates against {f} malicious clients and leave none"
             )
-        present = row_norms(updates).isfinite()
+        present = geometry.norms.isfinite()
         kept = torch.zeros(n, dtype=torch.int64)
         for _ in range(self.iterations):
-            chosen = torch.arange(d)
-            if self.columns < d:
-                chosen = torch.from_numpy(np.sort(context.rng.choice(d, self.columns, replace=False, shuffle=False)))
-            scores = outlier_scores(updates[:, chosen.to(updates.device)], present)
+            chosen = drawn_columns(context.rng, d, self.columns)
+            scores = outlier_scores(geometry.columns.total(partial(gram_from_mean, present=present), chosen), present)
             kept[scores.sort(stable=True).indices[: n - drop]] += 1
         kept *= present
         selected = (kept == kept.max()) & present
         count = int(selected.sum())
         record = {"malicious": f, "select": count, "kept_by": int(kept.max()), "broken": context.realised > f}
-        update = combine(updates, selected.double()).div_(max(1, count))
+        update = combined(geometry.columns, selected.double()).div_(max(1, count))
         return Aggregate(update, {name: float(value) for name, value in record.items()}, selected)
 
 
-def outlier_scores(updates: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-    """s_i = ⟨u_i - mean, v⟩² with v the first right singular vector of the centred ``present`` rows, float64 [n]; ∞ for the others."""
-    scores = torch.full((updates.shape[0],), torch.inf, dtype=torch.float64)
+def gram_from_mean(rows: torch.Tensor, chosen: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    """X Xᵀ in float64, [p, p], with X the ``chosen`` columns (bool [w]) of the p ``present`` rows, less their mean."""
+    count = int(present.sum())
+    gram = torch.zeros(count, count, dtype=torch.float64, device=rows.device)
+    kept = chosen_columns(rows, chosen)
+    for columns in column_blocks(kept):
+        block = kept[:, columns][present.to(rows.device)].double()
+        centred = block - block.mean(0)
+        gram += centred @ centred.T
+    return gram
+
+
+def outlier_scores(gram: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    """s_i = ⟨u_i - mean, v⟩² with v the first right singular vector of the centred ``present`` rows, whose Gram matrix this is.
+
+    float64 [n]; ∞ for the other rows.
+    """
+    scores = torch.full((len(present),), torch.inf, dtype=torch.float64)
     if bool(present.any()):
-        rows = updates[present.to(updates.device)].double()
-        centred = rows - rows.mean(0)
-        values, vectors = torch.linalg.eigh((centred @ centred.T).cpu())
+        values, vectors = torch.linalg.eigh(gram)
         scores[present] = values[-1] * vectors[:, -1].square()
     return scores

@@ -7,7 +7,9 @@ from typing import Literal
 import torch
 
 from raysplit.defenses.aggregation.aggregation import Aggregate, RoundContext
-from raysplit.defenses.aggregation.geometry import combine, lower_median, row_norms
+from raysplit.defenses.aggregation.clipping import clipping_to
+from raysplit.defenses.aggregation.columns import combined
+from raysplit.defenses.aggregation.geometry import Geometry, finite_or_infinite, lower_median
 from raysplit.defenses.aggregation.gram import exact_gram
 from raysplit.errors import ScenarioError
 from raysplit.parts import part, within
@@ -40,32 +42,34 @@ class FLAME:
         return False
 
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        n = updates.shape[0]
-        shift = None
+        return self.over(Geometry.of(updates), weights, context)
+
+    def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        n, _ = geometry.shape
+        shift: torch.Tensor | None = None
         if self.angles == "models":
             if context.portion is None:
                 raise ScenarioError("FLAME(angles='models') needs the global portion, which only a fed server tells")
             shift = context.portion
-        distances = cosine_distances(updates, shift)
+        distances = cosine_distances(geometry, shift)
         selected = majority_component(distances)
-        norms = row_norms(updates)
-        norms = norms.masked_fill(~norms.isfinite(), torch.inf)
+        norms = finite_or_infinite(geometry.norms)
         bound, kept = lower_median(norms), int(selected.sum())
-        scale = torch.where(norms > bound, bound / norms, torch.ones_like(norms))
-        update = combine(updates, torch.where(selected, scale, 0.0)).div_(max(1, kept))
+        scale = clipping_to(norms, bound)
+        update = combined(geometry.columns, torch.where(selected, scale, 0.0)).div_(max(1, kept))
         if self.noise and kept:
-            noise = context.rng.standard_normal(updates.shape[1]) * (self.noise * bound)
+            noise = context.rng.standard_normal(len(update)) * (self.noise * bound)
             update += torch.from_numpy(noise).to(update)
         broken = 2 * context.realised >= n or not kept
         return Aggregate(update, {"bound": bound, "select": float(kept), "broken": float(broken)}, selected)
 
 
-def cosine_distances(updates: torch.Tensor, shift: torch.Tensor | None = None) -> torch.Tensor:
+def cosine_distances(geometry: Geometry, shift: torch.Tensor | None = None) -> torch.Tensor:
     """1 - cos(u_i, u_j) of the rows plus ``shift`` [d], float64 [n, n]; infinite to and from rows of length 0 or not finite."""
-    gram = exact_gram(updates, shift).cpu()
+    gram = geometry.columns.total(exact_gram, *(() if shift is None else (shift,)))
     norms = gram.diagonal().sqrt()
     distances = 1 - (gram / norms[:, None] / norms[None, :]).clamp(-1, 1)
-    lost = ~(norms.isfinite() & (norms > 0)) | ~row_norms(updates).isfinite()
+    lost = ~(norms.isfinite() & (norms > 0)) | ~geometry.norms.isfinite()
     distances = ((distances + distances.T) / 2).fill_diagonal_(0)
     return distances.masked_fill(lost[:, None] | lost[None, :] | ~distances.isfinite(), torch.inf)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from raysplit.defenses.aggregation.aggregation import Aggregate, RoundContext
-from raysplit.defenses.aggregation.geometry import combine, row_norms
+from raysplit.defenses.aggregation.columns import combined
+from raysplit.defenses.aggregation.geometry import Geometry
 from raysplit.defenses.aggregation.order_statistics import column_blocks
 from raysplit.errors import ScenarioError
 from raysplit.parts import part
@@ -35,6 +36,9 @@ class FLTrust:
         return False
 
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        return self.over(Geometry.of(updates), weights, context)
+
+    def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         if context.reference is None:
             raise ScenarioError(
                 f"FLTrust has no update of its root clients {self.roots}: it must be the scenario's defense, or the rule of a part that "
@@ -42,8 +46,8 @@ class FLTrust:
             )
         reference = context.reference
         length = float(reference.double().norm())
-        norms = row_norms(updates)
-        trust = cosines(updates, norms, reference, length).clamp_min_(0)
+        norms = geometry.norms
+        trust = cosines(geometry.columns.total(products, reference), norms, length).clamp_min_(0)
         total = float(trust.sum())
         factors = torch.where(trust > 0, trust * length / (norms * max(total, 1e-300)), torch.zeros_like(trust))
         record = {
@@ -51,15 +55,20 @@ class FLTrust:
             "trust": total / len(trust),
             "broken": float(not 0 < length < torch.inf),
         }
-        return Aggregate(combine(updates, factors), record, trust > 0)
+        return Aggregate(combined(geometry.columns, factors), record, trust > 0)
 
 
-def cosines(updates: torch.Tensor, norms: torch.Tensor, reference: torch.Tensor, length: float) -> torch.Tensor:
-    """cos(u_i, reference), float64 [n]; 0 where either length is 0 or not finite."""
-    products = torch.zeros(updates.shape[0], dtype=torch.float64, device=updates.device)
-    for columns in column_blocks(updates, narrow=True):
-        products += updates[:, columns].double() @ reference[columns].to(updates).double()
+def products(rows: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """⟨u_i, reference⟩ in float64, [n]."""
+    total = torch.zeros(rows.shape[0], dtype=torch.float64, device=rows.device)
+    for columns in column_blocks(rows, narrow=True):
+        total += rows[:, columns].double() @ reference[columns].to(rows).double()
+    return total
+
+
+def cosines(products: torch.Tensor, norms: torch.Tensor, length: float) -> torch.Tensor:
+    """cos(u_i, reference), float64 [n], from inner products; 0 where either length is 0 or not finite."""
     measured = norms.isfinite() & (norms > 0)
     if not 0 < length < torch.inf:
         measured = torch.zeros_like(measured)
-    return torch.where(measured, products.cpu() / (norms * length), torch.zeros_like(norms))
+    return torch.where(measured, products / (norms * length), torch.zeros_like(norms))

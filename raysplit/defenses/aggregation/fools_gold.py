@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import ClassVar
 
 import torch
 
 from raysplit.defenses.aggregation.aggregation import Aggregate, RoundContext
-from raysplit.defenses.aggregation.geometry import combine, row_norms
-from raysplit.defenses.aggregation.gram import exact_gram
+from raysplit.defenses.aggregation.columns import combined
+from raysplit.defenses.aggregation.geometry import Geometry
+from raysplit.defenses.aggregation.order_statistics import column_blocks
 from raysplit.errors import ScenarioError
 from raysplit.parts import part
 
@@ -32,6 +35,7 @@ class FoolsGold:
     """
 
     confidence: float = 1.0
+    remembers_clients: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.confidence > 0:
@@ -42,29 +46,33 @@ class FoolsGold:
         return False
 
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        return self.over(Geometry.of(updates), weights, context)
+
+    def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         if (context.clients < 0).any():
             raise ScenarioError("FoolsGold goes by clients' histories, but after Bucketing no row is a client's")
-        norms = row_norms(updates)
+        norms = geometry.norms
         present = norms.isfinite() & (norms > 0)
-        histories = []
         memory = dict(context.memory)
-        for client, update, there in zip(context.clients.tolist(), updates, present.tolist(), strict=True):
-            before = memory.get(str(client))
-            if there:
-                memory[str(client)] = history = update.clone() if before is None else before.to(update) + update
-                histories.append(history)
-        alpha = torch.zeros(len(updates), dtype=torch.float64)
-        alpha[present] = self.learning_rates(histories)
+        places, clients = present.nonzero().flatten().tolist(), context.clients[present.numpy()].tolist()
+        past = {
+            place: memory[str(client)] for place, client in zip(places, clients, strict=True) if str(client) in memory
+        }
+        gram = geometry.columns.total(partial(gram_of_histories, places=places, remembered=tuple(past)), *past.values())
+        for place, client in zip(places, clients, strict=True):
+            before = (past[place],) if place in past else ()
+            memory[str(client)] = geometry.columns.map(partial(one_history, place=place), *before)
+        alpha = torch.zeros(len(norms), dtype=torch.float64)
+        alpha[present] = self.learning_rates(gram)
         record = {"weight": float(alpha.mean()), "broken": float(context.realised == 1)}
-        update = combine(updates, alpha / alpha.sum().clamp_min(1e-300))
+        update = combined(geometry.columns, alpha / alpha.sum().clamp_min(1e-300))
         return Aggregate(update, record, alpha > 0, memory)
 
-    def learning_rates(self, histories: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
-        """α, float64 [n], from the summed updates H, [n, d] or n of them."""
-        n = len(histories)
+    def learning_rates(self, gram: torch.Tensor) -> torch.Tensor:
+        """α, float64 [n], from the inner products ⟨H_i, H_j⟩ of the summed updates, [n, n]."""
+        n = len(gram)
         if n < 2:
             return torch.ones(n, dtype=torch.float64)
-        gram = exact_gram(histories).cpu()
         norms = gram.diagonal().sqrt().clamp_min(1e-300)
         cosine = gram / norms[:, None] / norms[None, :]
         nearest = cosine.clone().fill_diagonal_(-torch.inf).amax(1)
@@ -79,3 +87,25 @@ class FoolsGold:
             return torch.zeros(n, dtype=torch.float64)
         alpha = alpha / alpha.max()
         return (self.confidence * torch.logit(alpha) + 0.5).clamp(0, 1)
+
+
+def one_history(rows: torch.Tensor, *before: torch.Tensor, place: int) -> torch.Tensor:
+    """The row at ``place``, added to what there was ``before``, [w]."""
+    return before[0].to(rows) + rows[place] if before else rows[place].clone()
+
+
+def gram_of_histories(
+    rows: torch.Tensor, *past: torch.Tensor, places: Sequence[int], remembered: Sequence[int]
+) -> torch.Tensor:
+    """⟨H_i, H_j⟩ in float64, [p, p], of the rows at ``places``, each of them added to its ``past`` where that is ``remembered``.
+
+    The histories are made a block of columns at a time.
+    """
+    gram = torch.zeros(len(places), len(places), dtype=torch.float64, device=rows.device)
+    for columns in column_blocks(rows):
+        block = rows[:, columns][torch.tensor(places, dtype=torch.int64, device=rows.device)]
+        for place, before in zip(remembered, past, strict=True):
+            block[places.index(place)] += before[columns].to(rows)
+        histories = block.double()
+        gram += histories @ histories.T
+    return gram

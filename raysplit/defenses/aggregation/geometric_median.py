@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 
 from raysplit.defenses.aggregation.aggregation import Aggregate, RoundContext
-from raysplit.defenses.aggregation.geometry import combine, distances_to, robust_centre, without_lost
-from raysplit.defenses.aggregation.gram import centred_gram
+from raysplit.defenses.aggregation.columns import combined
+from raysplit.defenses.aggregation.geometry import Geometry, distances_to, without_lost
 from raysplit.errors import ScenarioError
 from raysplit.parts import part, within
 
@@ -40,17 +40,23 @@ class GeometricMedian:
         return False
 
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        n = updates.shape[0]
-        centre = robust_centre(updates)
-        # The last row stands for the zero vector. z is kept as factors of the rows, all of them less the centre.
-        gram, present = without_lost(centred_gram(updates, centre, -centre).cpu())
+        return self.over(Geometry.of(updates), weights, context)
+
+    def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        n, _ = geometry.shape
+        # The last row stands for where z starts. z is kept as factors of the rows, which sum to 1.
+        if self.start == "median":
+            gram = geometry.gram_with_median
+        else:
+            centre = geometry.centre
+            gram = geometry.gram_with(torch.zeros_like(centre) if self.start == "zero" else centre)
+        gram, present = without_lost(gram)
         shares = torch.zeros(n + 1, dtype=torch.float64)
         shares[:n] = weights.cpu().double() * present[:n]
         shares /= shares.sum()
-        factors = torch.zeros(n + 1, dtype=torch.float64)
-        if self.start == "mean":
-            factors = shares.clone()
-        elif self.start == "zero":
+        factors = shares.clone()
+        if self.start != "mean":
+            factors = torch.zeros(n + 1, dtype=torch.float64)
             factors[n] = 1
         for _ in range(self.iterations):
             before, distances = factors, distances_to(gram, factors)
@@ -62,4 +68,4 @@ class GeometricMedian:
             "step": float((change @ gram @ change).clamp_min(0).sqrt()),
             "broken": float(2 * context.realised >= n),
         }
-        return Aggregate(combine(updates, factors[:n]), record)
+        return Aggregate(combined(geometry.columns, factors[:n]), record)

@@ -1,4 +1,4 @@
-"""What the rules that go by whole rows share: centred geometry, distances, and sums that leave rows out.
+"""What the rules that go by whole rows ask of them: lengths, distances, Gram matrices, each a sum over columns that is taken once.
 
 A row counts as *lost* where its squared norm is no finite number (NaN, infinity, or float32 overflow, near 1e19): it is
 infinitely far from every other row, and it enters no sum unless a rule must select it.
@@ -6,41 +6,123 @@ infinitely far from every other row, and it enters no sum unless a rule must sel
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property, partial
+
 import torch
 
-from raysplit.defenses.aggregation.gram import centred_gram, squared_distances
-from raysplit.defenses.aggregation.order_statistics import add_rows, column_blocks, mean_of_ranks
+from raysplit.defenses.aggregation.columns import Columns, Whole
+from raysplit.defenses.aggregation.gram import centred_gram, products_with, squared_distances
+from raysplit.defenses.aggregation.order_statistics import column_blocks, mean_of_ranks
 
 # Rows whose median is to lie amid all rows.
 SAMPLE = 20
 
 
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """Lazy and shared: rules that are shown the same geometry share what any of them has asked for. Nobody may write into an answer.
+
+    All answers but ``median`` and ``centre``, [d], are float64 on the CPU, n or n x n numbers.
+    """
+
+    columns: Columns
+
+    @staticmethod
+    def of(updates: torch.Tensor) -> Geometry:
+        """Of a matrix in this process, [n, d]."""
+        return Geometry(Whole(updates))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, d)."""
+        return self.columns.shape
+
+    @cached_property
+    def norms(self) -> torch.Tensor:
+        """‖u_i‖, [n]; NaN or infinite where the row is not finite, but not for float32 overflow."""
+        return self.columns.total(squared_norms).sqrt()
+
+    @cached_property
+    def median(self) -> torch.Tensor:
+        """The lower coordinate-wise median, [d]: unlike the mean, no minority drags it so far off that distances round to 0."""
+        return self.columns.map(robust_centre)
+
+    @property
+    def centre(self) -> torch.Tensor:
+        """The point amid the rows, [d], from which ``gram`` is measured."""
+        return self._centred[0]
+
+    @property
+    def gram(self) -> torch.Tensor:
+        """⟨u_i - c, u_j - c⟩ with c the ``centre``, [n, n]."""
+        return self._centred[1]
+
+    @cached_property
+    def distances(self) -> torch.Tensor:
+        """‖u_i - u_j‖², [n, n], symmetric, 0 on the diagonal; infinite to and from lost rows."""
+        distances = squared_distances(self.gram)
+        distances = (distances + distances.T).div_(2)
+        return distances.masked_fill_(~distances.isfinite(), torch.inf)
+
+    def gram_with(self, point: torch.Tensor) -> torch.Tensor:
+        """``gram`` with the row of a ``point``, [d], less the centre below it, [n + 1, n + 1]."""
+        n = self.shape[0]
+        bordered = torch.zeros(n + 1, n + 1, dtype=torch.float64)
+        bordered[:n, :n] = self.gram
+        if point is not self.centre:
+            products = self.columns.total(products_with, self.centre, point)
+            bordered[n], bordered[:n, n] = products, products[:n]
+        return bordered
+
+    @cached_property
+    def gram_with_median(self) -> torch.Tensor:
+        """The same with the ``median``."""
+        return self.gram_with(self.median)
+
+    @cached_property
+    def _centred(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The median of ``SAMPLE`` of the rows, as a sort of all is more work than the product, and the Gram matrix from there.
+
+        Where that point turns out to lie far from most rows, so that rounding would show, the median of all.
+        """
+        n = self.shape[0]
+        if n >= 2 * SAMPLE:
+            centre = self.columns.map(partial(_sample_median, step=n // SAMPLE))
+            gram = self.columns.total(centred_gram, centre)
+            distances = squared_distances(gram)
+            between = distances[torch.triu(torch.ones_like(distances), 1) > 0]
+            if lower_median(gram.diagonal()) <= lower_median(between):  # false where either is no number
+                return centre, gram
+        return self.median, self.columns.total(centred_gram, self.median)
+
+
 def robust_centre(updates: torch.Tensor) -> torch.Tensor:
-    """The lower coordinate-wise median, [d]: unlike the mean, no minority drags it so far off that distances round to 0."""
+    """The lower coordinate-wise median, [d]."""
     middle = (updates.shape[0] + 1) // 2
     return mean_of_ranks(updates, middle, middle)
 
 
+def _sample_median(updates: torch.Tensor, step: int) -> torch.Tensor:
+    return robust_centre(updates[::step])
+
+
+def squared_norms(updates: torch.Tensor) -> torch.Tensor:
+    """‖u_i‖² in float64, [n]."""
+    squares = torch.zeros(updates.shape[0], dtype=torch.float64, device=updates.device)
+    for columns in column_blocks(updates, narrow=True):
+        squares += torch.linalg.vector_norm(updates[:, columns], dim=1, dtype=torch.float64).square_()
+    return squares
+
+
+def row_norms(updates: torch.Tensor) -> torch.Tensor:
+    """‖u_i‖ in float64, [n], on the CPU."""
+    return Geometry.of(updates).norms
+
+
 def row_distances(updates: torch.Tensor) -> torch.Tensor:
-    """‖u_i - u_j‖², float64 [n, n] on the CPU, symmetric, 0 on the diagonal; infinite to and from lost rows.
-
-    They are taken from a point amid the rows, the median of ``SAMPLE`` of them, since the sort is half of the work. Where that
-    turns out to lie far from most, so that rounding would show, from the median of all.
-    """
-    n = updates.shape[0]
-    if n >= 2 * SAMPLE:
-        gram = centred_gram(updates, robust_centre(updates[:: n // SAMPLE])).cpu()
-        distances = squared_distances(gram)
-        between = distances[torch.triu(torch.ones_like(distances), 1) > 0]
-        near = lower_median(gram.diagonal()) <= lower_median(between)
-        if near:  # false where either is no number
-            return _symmetric(distances)
-    return _symmetric(squared_distances(centred_gram(updates, robust_centre(updates)).cpu()))
-
-
-def _symmetric(distances: torch.Tensor) -> torch.Tensor:
-    distances = (distances + distances.T).div_(2)
-    return distances.masked_fill_(~distances.isfinite(), torch.inf)
+    """‖u_i - u_j‖², float64 [n, n] on the CPU: ``Geometry.distances``."""
+    return Geometry.of(updates).distances
 
 
 def without_lost(gram: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -55,30 +137,11 @@ def distances_to(gram: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
     return (gram.diagonal() - 2 * products + factors @ products).clamp_min_(0).sqrt_()
 
 
-def row_norms(updates: torch.Tensor) -> torch.Tensor:
-    """‖u_i‖ in float64, [n], on the CPU."""
-    squares = torch.zeros(updates.shape[0], dtype=torch.float64, device=updates.device)
-    for columns in column_blocks(updates, narrow=True):
-        squares += torch.linalg.vector_norm(updates[:, columns], dim=1, dtype=torch.float64).square_()
-    return squares.sqrt_().cpu()
-
-
-def combine(updates: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """Σ_i factors_i · u_i over the rows with a factor other than 0, in row order, [d]."""
-    total = updates.new_zeros(updates.shape[1])
-    kept = factors.nonzero().flatten()
-    if not len(kept):
-        return total
-    scale, rows = factors[kept].to(updates)[:, None], kept.to(updates.device)
-    for columns in column_blocks(updates, narrow=True):
-        block = updates[:, columns]
-        if len(kept) == len(updates):
-            total[columns] = add_rows(block * scale)
-        else:  # a factor of 0 must not let a NaN in
-            total[columns] = add_rows(block.index_select(0, rows).mul_(scale))
-    return total
-
-
 def lower_median(values: torch.Tensor) -> float:
     """The middle one of ascending ``values``, [n]; the lower of two."""
     return float(values.sort().values[(values.shape[0] - 1) // 2])
+
+
+def finite_or_infinite(norms: torch.Tensor) -> torch.Tensor:
+    """The ``norms``, [n], with infinity in place of NaN: a row that is not finite is infinitely long."""
+    return norms.masked_fill(~norms.isfinite(), torch.inf)

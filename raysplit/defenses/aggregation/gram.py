@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from raysplit.across import Across
 from raysplit.defenses.aggregation.order_statistics import column_blocks
 
 
@@ -22,11 +23,30 @@ def centred_gram(rows: torch.Tensor, centre: torch.Tensor, *extra: torch.Tensor)
         width = columns.stop - columns.start
         if buffer is None or buffer.shape[1] != width:
             buffer = rows.new_empty(n, width)
-        torch.sub(rows[:, columns], centre[columns], out=buffer[: rows.shape[0]])
+        torch.sub(rows[:, columns], centre[columns].to(rows), out=buffer[: rows.shape[0]])
         for place, row in enumerate(extra, rows.shape[0]):
             buffer[place] = row[columns]
         gram += (buffer @ buffer.T).double()
     return gram
+
+
+def products_with(rows: torch.Tensor, centre: torch.Tensor, point: torch.Tensor) -> torch.Tensor:
+    """⟨y, x_i⟩ for each of the ``rows`` [n, d] and, last, ⟨y, y⟩, where y is ``point`` and x a row, both less ``centre``; float64 [n + 1].
+
+    One more row of ``centred_gram``, for less than it costs to make that anew.
+    """
+    products = torch.zeros(rows.shape[0] + 1, dtype=torch.float64, device=rows.device)
+    for columns in column_blocks(rows, narrow=True):
+        middle = centre[columns].to(rows)
+        y = point[columns].to(rows) - middle
+        products[:-1] += ((rows[:, columns] - middle) @ y).double()
+        products[-1] += (y @ y).double()
+    return products
+
+
+def gram_over(across: Across, rows: torch.Tensor, centre: torch.Tensor, *extra: torch.Tensor) -> torch.Tensor:
+    """``centred_gram`` over all columns, of which ``rows``, ``centre`` and ``extra`` may be a shard."""
+    return across.sum(rows.shape[1], lambda s: centred_gram(rows[:, s], centre[s], *(row[s] for row in extra)))
 
 
 def exact_gram(rows: torch.Tensor | Sequence[torch.Tensor], shift: torch.Tensor | None = None) -> torch.Tensor:

@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 
 from raysplit.defenses.aggregation.aggregation import Aggregate, RoundContext
-from raysplit.defenses.aggregation.geometry import row_distances
+from raysplit.defenses.aggregation.columns import combined
+from raysplit.defenses.aggregation.geometry import Geometry
 from raysplit.defenses.aggregation.malicious_count import Malicious, check_malicious, malicious_count
 from raysplit.errors import ScenarioError
 from raysplit.parts import part
@@ -38,15 +39,18 @@ class Krum:
         return False
 
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        n = updates.shape[0]
+        return self.over(Geometry.of(updates), weights, context)
+
+    def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        n, _ = geometry.shape
         f = malicious_count(self.malicious, context)
         require_majority(self, n, f, self.neighbours)
-        distances = row_distances(updates)
+        distances = geometry.distances
         selected = self.selection(distances, f)
         best = int(selected.nonzero())
         scores = krum_scores(distances, neighbour_count(n, f, self.neighbours))
         record = {"malicious": float(f), "score": float(scores[best]), "broken": float(context.realised > f)}
-        return Aggregate(updates[best].clone(), record, selected)
+        return Aggregate(combined(geometry.columns, selected.double()), record, selected)
 
     def selection(self, distances: torch.Tensor, f: int) -> torch.Tensor:
         """Which row is taken, bool [n], by the squared ``distances``, [n, n]."""

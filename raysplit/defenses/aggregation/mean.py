@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from raysplit.defenses.aggregation.aggregation import Aggregate, RoundContext
-from raysplit.defenses.aggregation.order_statistics import weighted_sum
+from raysplit.defenses.aggregation.columns import combined
+from raysplit.defenses.aggregation.geometry import Geometry
 from raysplit.parts import part
 
 
@@ -13,7 +14,7 @@ from raysplit.parts import part
 class Mean:
     """AGR(U) = Σ_i w_i U_i, added in row order.
 
-    ``updates`` U: [n, d]; ``weights`` w: [n]. A single malicious row can move it anywhere.
+    ``updates`` U: [n, d]; ``weights`` w: [n]. A single malicious row can move it anywhere. A row that weighs 0 is left out.
     """
 
     @property
@@ -25,4 +26,7 @@ class Mean:
         return 1, n
 
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        return Aggregate(weighted_sum(updates, weights))
+        return self.over(Geometry.of(updates), weights, context)
+
+    def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        return Aggregate(combined(geometry.columns, weights))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
 
 from raysplit.defenses.aggregation.aggregation import Aggregate, RoundContext
+from raysplit.defenses.aggregation.geometry import Geometry
 from raysplit.defenses.aggregation.malicious_count import Malicious, check_malicious, minority
 from raysplit.defenses.aggregation.order_statistics import add_rows, column_blocks, sort_columns
 from raysplit.parts import part
@@ -36,10 +38,13 @@ class MeanAroundMedian:
         return True
 
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        n = updates.shape[0]
+        return self.over(Geometry.of(updates), weights, context)
+
+    def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        n, _ = geometry.shape
         f = minority(self, n, context)
         record = {"malicious": float(f), "broken": float(context.realised > f)}
-        return Aggregate(mean_nearest_median(updates, n - f, self.even), record)
+        return Aggregate(geometry.columns.map(partial(mean_nearest_median, keep=n - f, even=self.even)), record)
 
 
 def mean_nearest_median(
@@ -53,7 +58,7 @@ def mean_nearest_median(
     result = matrix.new_empty(matrix.shape[1])
     for columns in column_blocks(matrix, narrow=True):
         block = matrix[:, columns]
-        ordered = sort_columns(block if rows is None else block.index_select(0, rows))
+        ordered = sort_columns(block if rows is None else block.index_select(0, rows.to(block.device)))
         n = ordered.shape[0]
         lower, upper = ordered[(n - 1) // 2], ordered[n // 2]
         median = lower if even == "lower" else lower + (upper - lower) / 2

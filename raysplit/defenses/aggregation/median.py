@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
 
 from raysplit.defenses.aggregation.aggregation import Aggregate, RoundContext
+from raysplit.defenses.aggregation.geometry import Geometry
 from raysplit.defenses.aggregation.order_statistics import mean_of_ranks
 from raysplit.parts import part
 
@@ -32,5 +34,10 @@ class Median:
         return middle, middle + 1 if n % 2 == 0 and self.even == "midpoint" else middle
 
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        n = updates.shape[0]
-        return Aggregate(mean_of_ranks(updates, *self.ranks(n)), {"broken": float(2 * context.realised >= n)})
+        return self.over(Geometry.of(updates), weights, context)
+
+    def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        n, _ = geometry.shape
+        first, last = self.ranks(n)
+        update = geometry.columns.map(partial(mean_of_ranks, first=first, last=last))
+        return Aggregate(update, {"broken": float(2 * context.realised >= n)})

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from raysplit.defenses.aggregation.aggregation import Aggregate, RoundContext
-from raysplit.defenses.aggregation.geometry import combine, row_distances
+from raysplit.defenses.aggregation.columns import combined
+from raysplit.defenses.aggregation.geometry import Geometry
 from raysplit.defenses.aggregation.krum import Neighbours, krum_scores, neighbour_count, require_majority
 from raysplit.defenses.aggregation.malicious_count import Malicious, check_malicious, malicious_count
 from raysplit.errors import ScenarioError
@@ -38,15 +39,18 @@ class MultiKrum:
         return False
 
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        n = updates.shape[0]
+        return self.over(Geometry.of(updates), weights, context)
+
+    def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        n, _ = geometry.shape
         f = malicious_count(self.malicious, context)
         require_majority(self, n, f, self.neighbours)
         m = n - f if self.select is None else self.select
         if m > n:
             raise ScenarioError(f"MultiKrum(select={m}) cannot select {m} updates from a cohort of {n}")
-        selected = self.selection(row_distances(updates), f)
+        selected = self.selection(geometry.distances, f)
         record = {"malicious": float(f), "select": float(m), "broken": float(context.realised > f)}
-        return Aggregate(combine(updates, selected.double()).div_(m), record, selected)
+        return Aggregate(combined(geometry.columns, selected.double()).div_(m), record, selected)
 
     def selection(self, distances: torch.Tensor, f: int) -> torch.Tensor:
         """Which rows are taken, bool [n], by the squared ``distances``, [n, n]."""

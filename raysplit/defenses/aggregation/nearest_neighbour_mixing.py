@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 
 from raysplit.defenses.aggregation.aggregation import RoundContext
-from raysplit.defenses.aggregation.composed import Mixed
-from raysplit.defenses.aggregation.geometry import row_distances
+from raysplit.defenses.aggregation.composed import Mixed, Mixing
+from raysplit.defenses.aggregation.geometry import Geometry
 from raysplit.defenses.aggregation.malicious_count import Malicious, check_malicious, minority
-from raysplit.defenses.aggregation.order_statistics import column_blocks
 from raysplit.parts import part
 
 
@@ -33,17 +32,15 @@ class NearestNeighbourMixing:
         return False
 
     def mix(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Mixed:
-        n = updates.shape[0]
+        return self.mixing(Geometry.of(updates), weights, context).of(updates)
+
+    def mixing(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Mixing:
+        n, _ = geometry.shape
         f = minority(self, n, context)
-        distances = row_distances(updates).fill_diagonal_(-1)  # a row is its own first neighbour, before its copies
+        distances = geometry.distances.clone().fill_diagonal_(-1)  # a row is its own first neighbour, before its copies
         nearest = distances.sort(dim=1, stable=True)
         members = torch.zeros(n, n, dtype=torch.bool).scatter_(1, nearest.indices[:, : n - f], True)
-        lost = (nearest.values[:, : n - f].isinf().any(1)).to(updates.device)
-        absent = (distances.isinf().sum(1) == n - 1).to(updates.device) if n > 1 else lost
-        mixing = members.to(updates) / (n - f)
-        mixed = torch.empty_like(updates)
-        for columns in column_blocks(updates):
-            block = updates[:, columns].masked_fill(absent[:, None], 0)
-            mixed[:, columns] = (mixing @ block).masked_fill_(lost[:, None], torch.nan)
+        lost = nearest.values[:, : n - f].isinf().any(1)
+        matrix = (members.double() / (n - f)).masked_fill_(lost[:, None], torch.nan)
         record = {"mixed_rows": float(n - f), "broken": float(context.realised > f)}
-        return Mixed(mixed, weights, context, members, record)
+        return Mixing(matrix, weights, context, members, record)

@@ -7,7 +7,9 @@ from typing import Literal
 import torch
 
 from raysplit.defenses.aggregation.aggregation import Aggregate, RoundContext
-from raysplit.defenses.aggregation.geometry import combine, lower_median, row_norms
+from raysplit.defenses.aggregation.clipping import clipping_to
+from raysplit.defenses.aggregation.columns import combined
+from raysplit.defenses.aggregation.geometry import Geometry, finite_or_infinite, lower_median
 from raysplit.errors import ScenarioError
 from raysplit.parts import part, within
 
@@ -36,12 +38,14 @@ class NormClipping:
         return False
 
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        norms = row_norms(updates)
-        norms = norms.masked_fill(~norms.isfinite(), torch.inf)
+        return self.over(Geometry.of(updates), weights, context)
+
+    def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        norms = finite_or_infinite(geometry.norms)
         bound = lower_median(norms) if self.bound == "median" else float(self.bound)
-        scale = torch.where(norms > bound, bound / norms, torch.ones_like(norms)).masked_fill_(norms.isinf(), 0)
-        update = combine(updates, weights.cpu().double() * scale)
+        scale = clipping_to(norms, bound)
+        update = combined(geometry.columns, weights.cpu().double() * scale)
         if self.noise:
-            noise = context.rng.standard_normal(updates.shape[1]) * self.noise
+            noise = context.rng.standard_normal(len(update)) * self.noise
             update += torch.from_numpy(noise).to(update)
         return Aggregate(update, {"bound": bound, "clipped": float((norms > bound).sum())})

@@ -115,3 +115,16 @@ def mean_of_ranks(matrix: torch.Tensor, first: int, last: int) -> torch.Tensor:
         ordered = sort_columns(matrix[:, columns])
         result[columns] = add_rows(ordered, first - 1, last).div_(last - first + 1)
     return result
+
+
+def drawn_columns(rng: np.random.Generator, d: int, count: int) -> torch.Tensor:
+    """``count`` of d columns at random, bool [d]; all of them, and nothing is drawn, where ``count`` ≥ d."""
+    chosen = torch.full((d,), count >= d)
+    if count < d:
+        chosen[torch.from_numpy(rng.choice(d, count, replace=False, shuffle=False))] = True
+    return chosen
+
+
+def chosen_columns(rows: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """The ``chosen`` columns, bool [w], of ``rows``, [n, w]; themselves where that is all."""
+    return rows if bool(chosen.all()) else rows.index_select(1, chosen.nonzero().flatten().to(rows.device))

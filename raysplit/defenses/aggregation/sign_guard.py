@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from raysplit.defenses.aggregation.aggregation import Aggregate, RoundContext
-from raysplit.defenses.aggregation.geometry import combine, lower_median, row_norms
+from raysplit.defenses.aggregation.clipping import clipping_to
+from raysplit.defenses.aggregation.columns import combined
+from raysplit.defenses.aggregation.geometry import Geometry, finite_or_infinite, lower_median
 from raysplit.defenses.aggregation.mean_shift import largest_cluster
+from raysplit.defenses.aggregation.order_statistics import chosen_columns, drawn_columns
 from raysplit.errors import ScenarioError
 from raysplit.parts import part
 
@@ -44,25 +46,27 @@ class SignGuard:
         return False
 
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        n, d = updates.shape
-        norms = row_norms(updates)
-        norms = norms.masked_fill(~norms.isfinite(), torch.inf)
+        return self.over(Geometry.of(updates), weights, context)
+
+    def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        n, d = geometry.shape
+        norms = finite_or_infinite(geometry.norms)
         middle = lower_median(norms)
         band = norms.isfinite() & (norms >= self.low * middle) & (norms <= self.high * middle)
         count = max(1, round(self.share * d))
-        chosen = torch.from_numpy(np.sort(context.rng.choice(d, count, replace=False, shuffle=False)))
+        chosen = drawn_columns(context.rng, d, count)
         selected = torch.zeros(n, dtype=torch.bool)
         if bool(band.any()):
-            features = sign_statistics(updates[:, chosen.to(updates.device)].cpu()[band])
+            features = geometry.columns.total(sign_counts, chosen)[band] / count
             selected[band.nonzero().flatten()[largest_cluster(features)]] = True
-        scale = torch.where(norms > middle, middle / norms, torch.ones_like(norms))
+        scale = clipping_to(norms, middle)
         kept = int(selected.sum())
-        update = combine(updates, torch.where(selected, scale, 0.0)).div_(max(1, kept))
+        update = combined(geometry.columns, torch.where(selected, scale, 0.0)).div_(max(1, kept))
         record = {"bound": middle, "select": kept, "in_band": int(band.sum()), "broken": 2 * context.realised >= n}
         return Aggregate(update, {name: float(value) for name, value in record.items()}, selected)
 
 
-def sign_statistics(rows: torch.Tensor) -> torch.Tensor:
-    """The shares of positive, zero and negative values of each row, float64 [n, 3]."""
-    counts = torch.stack([(rows > 0).sum(1), (rows == 0).sum(1), (rows < 0).sum(1)], dim=1)
-    return counts.double() / rows.shape[1]
+def sign_counts(rows: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """How many positive, zero and negative values each row has among the ``chosen`` columns, float64 [n, 3]."""
+    rows = chosen_columns(rows, chosen)
+    return torch.stack([(rows > 0).sum(1), (rows == 0).sum(1), (rows < 0).sum(1)], dim=1).double()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
 
 from raysplit.defenses.aggregation.aggregation import Aggregate, RoundContext
+from raysplit.defenses.aggregation.geometry import Geometry
 from raysplit.defenses.aggregation.order_statistics import mean_of_ranks
 from raysplit.errors import ScenarioError
 from raysplit.parts import part
@@ -51,7 +53,11 @@ class TrimmedMean:
         return trim + 1, n - trim
 
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        n = updates.shape[0]
+        return self.over(Geometry.of(updates), weights, context)
+
+    def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        n, _ = geometry.shape
         k = self.trim_count(n, context.declared, context.realised)
         record = {"trim": float(k), "broken": float(context.realised > k)}
-        return Aggregate(mean_of_ranks(updates, *self.ranks(n, k)), record)
+        first, last = self.ranks(n, k)
+        return Aggregate(geometry.columns.map(partial(mean_of_ranks, first=first, last=last)), record)

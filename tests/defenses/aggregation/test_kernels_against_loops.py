@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from raysplit.attacks.poisoning.order_lemma import clamped_mean
 from raysplit.defenses.aggregation import order_statistics
-from raysplit.defenses.aggregation.geometry import combine, robust_centre, row_distances, row_norms
+from raysplit.defenses.aggregation.columns import combine
+from raysplit.defenses.aggregation.geometry import robust_centre, row_distances, row_norms
 from raysplit.defenses.aggregation.gram import centred_gram, exact_gram
 from raysplit.defenses.aggregation.mean_around_median import mean_nearest_median
 from raysplit.defenses.aggregation.order_statistics import add_rows, column_blocks, extremes, mean_std, weighted_sum

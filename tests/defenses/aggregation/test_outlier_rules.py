@@ -10,8 +10,9 @@ from scipy.spatial.distance import squareform
 
 from raysplit.defenses.aggregation.divide_and_conquer import DivideAndConquer
 from raysplit.defenses.aggregation.flame import FLAME, cosine_distances, majority_component
+from raysplit.defenses.aggregation.geometry import Geometry
 from raysplit.defenses.aggregation.mean_shift import largest_cluster
-from raysplit.defenses.aggregation.sign_guard import SignGuard, sign_statistics
+from raysplit.defenses.aggregation.sign_guard import SignGuard, sign_counts
 from raysplit.errors import ScenarioError
 from tests.attacks.poisoning.cohorts import context, gaussian
 
@@ -86,7 +87,7 @@ def by_scipy(distances):
 @given(updates=matrices)
 @small
 def test_flame_admits_the_majority_component_of_single_linkage(updates):
-    distances = cosine_distances(updates)
+    distances = cosine_distances(Geometry.of(updates))
     expected = by_scipy(distances.numpy())
     assert majority_component(distances).tolist() == expected.tolist()
     result = run(FLAME(noise=0.0), updates)
@@ -111,7 +112,7 @@ def test_majority_component_with_ties_is_that_of_scipy(n, seed):
 def test_flame_by_models_and_its_noise():
     updates = gaussian(9, 20_000)
     portion = torch.randn(20_000, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
-    distances = cosine_distances(updates, portion)
+    distances = cosine_distances(Geometry.of(updates), portion)
     models = torch.nn.functional.normalize(updates + portion, dim=1)
     torch.testing.assert_close(distances, 1 - models @ models.T, atol=1e-12, rtol=0)
     with pytest.raises(ScenarioError, match="global portion"):
@@ -157,8 +158,8 @@ def test_sign_guard_filters_by_norm_and_by_sign():
     torch.testing.assert_close(result.update, rows[result.selected].mean(0))
     assert result.record["bound"] == pytest.approx(float(bound))
     assert result.record["select"] == result.selected.sum() > 10
-    counts = sign_statistics(torch.tensor([[1.0, -1.0, 0.0, 2.0]]))
-    assert counts.tolist() == [[0.5, 0.25, 0.25]]
+    rows, chosen = torch.tensor([[1.0, -1.0, 0.0, 2.0, 5.0]]), torch.tensor([True, True, True, True, False])
+    assert sign_counts(rows, chosen).tolist() == [[2, 1, 1]]
 
 
 @pytest.mark.parametrize(

@@ -362,3 +362,13 @@ def test_by_portion_refuses_attacks_that_act_elsewhere():
         ScenarioError, match=r"AtReplicas\.attack must be an attack that changes updates and nothing else"
     ):
         AtReplicas(AtReplicas(SignFlip()))
+
+
+def test_a_rule_judges_the_servers_parameters_and_leaves_its_statistics_to_the_mean():
+    model, changes = ToyCnn("V1", batch_norm=True), {"clients": 9, "training__rounds": 1}
+    mean = play(toy(SplitFedV1(), model=model, **changes))
+    median = play(toy(SplitFedV1(), model=model, server_defense=Median(), **changes))
+    parameters = mean.layout.server.parameters
+    assert parameters < len(mean.state.server)
+    assert torch.allclose(median.state.server[parameters:], mean.state.server[parameters:], atol=1e-6)
+    assert not torch.allclose(median.state.server[:parameters], mean.state.server[:parameters], atol=1e-4)

@@ -75,11 +75,13 @@ def meet(
     memory: State,
     root: torch.Tensor | None = None,
     record: Callable[[RecordedRound], object] = lambda recorded: None,
+    last_move: torch.Tensor | None = None,
 ) -> Meeting:
     """Aggregate a round's client portions. ``drawn``: the clients that report. ``record``: called in rounds that are to be recorded.
 
     ``portion``: the round's start, [d]; ``parameters``: how many of d are no buffers.
     ``memory``: the rule's, from the round before. ``root``: the portion that the rule's root clients trained, [d].
+    ``last_move``: [d], by how much the round before moved the portion, for an attack that asks for it.
     """
     began = time.perf_counter()
     rule = scenario.defense
@@ -112,6 +114,7 @@ def meet(
         memory,
         None if root is None else (root - portion)[:parameters],
         portion[:parameters],
+        None if last_move is None else last_move[:parameters],
     )
     meeting = Meeting(portion, row)
     attack = update_attack_in(scenario, plan.round, drawn)

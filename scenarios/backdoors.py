@@ -48,7 +48,7 @@ base = Scenario(
     model=sequential(small_cnn, (1, 28, 28), classes=10, cut="conv"),
     protocol=FedAvg(),
     cohort=Cohort(size=20, malicious=0.2),
-    training=Training(rounds=20, lr=0.1, batch_size=10, optimizer=Sgd(momentum=0.9)),
+    training=Training(rounds=20, lr=0.1, server_lr=0.01, batch_size=10, optimizer=Sgd(momentum=0.9)),
     evaluation=Evaluation(every=5, clients=None),
 )
 

@@ -1,5 +1,7 @@
 """Attack success: against a count by hand, from round 1 on, in clean runs too, in the tables and in the report."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -24,6 +26,7 @@ from raysplit.report.page import page
 from raysplit.runner import shares_prefix
 from tests.toys import play, toy
 
+FILE = Path(__file__).resolve().parents[3] / "scenarios" / "backdoors.py"
 BACKDOOR = PixelBackdoor(target=1, start_round=3)
 
 
@@ -130,6 +133,13 @@ def runs(tmp_path, scenarios):
         job = Job(made, sys.modules[__name__], source, {}, folder_for(made, tmp_path / "runs"))
         opened.append(open_run(run(job, EngineChoice(engine="local"), Watch()).folder.path))
     return opened
+
+
+def test_the_scenario_file_of_backdoors_can_be_read(tmp_path):
+    from raysplit.runner import jobs_from
+
+    jobs = jobs_from(FILE, tmp_path, [])
+    assert len(jobs) == 16 and {job.scenario.attack is None for job in jobs} == {True, False}
 
 
 def test_the_report_has_it_beside_the_accuracy(tmp_path):

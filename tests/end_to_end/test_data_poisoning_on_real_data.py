@@ -103,7 +103,7 @@ def test_fashion_passes_for_a_three(base, how, test_data, tmp_path):
     file = tmp_path / "fashion_mnist.arrow"
     fashion_mnist.prepare(file, source=needs(test_data, "FashionMNIST"), console=Console(quiet=True))
     before, after, _, accuracy = success_and_accuracy(base, EdgeCaseBackdoor(ArrowFile(str(file)), target=3), **how)
-    assert before < 0.2 and after > 0.6 and accuracy > 0.85
+    assert after > before + 0.5 and accuracy > 0.85
 
 
 def test_thin_sevens_pass_for_ones(base):

@@ -109,7 +109,7 @@ def test_fashion_passes_for_a_three(base, how, test_data, tmp_path):
 def test_thin_sevens_pass_for_ones(base):
     attack = Together((SemanticBackdoor(Brightness(high=0.1), target=1, source=7), ModelReplacement(scale=2.0)))
     before, after, _, _ = success_and_accuracy(base, attack, **{"cohort.malicious": 0.4})
-    assert before < 0.1 and after > 0.4
+    assert before == 0 and after > 0.25  # of 18 samples
 
 
 @pytest.mark.parametrize("how", PROTOCOLS)

@@ -11,6 +11,13 @@ from typing import Any
 _HOMES = {
     "raysplit.attacks.attack": ["Together"],
     "raysplit.attacks.scheduled": ["Scheduled"],
+    "raysplit.attacks.data.backdoor": ["DistributedBackdoor", "PixelBackdoor"],
+    "raysplit.attacks.data.edge_case": ["EdgeCaseBackdoor"],
+    "raysplit.attacks.data.farthest_flip": ["FarthestLabelFlip"],
+    "raysplit.attacks.data.label_flip": ["LabelFlip", "TargetedLabelFlip"],
+    "raysplit.attacks.data.neurotoxin": ["Neurotoxin"],
+    "raysplit.attacks.data.semantic": ["Brightness", "ListedSamples", "OwnedBy", "SemanticBackdoor"],
+    "raysplit.attacks.data.trigger": ["Patch"],
     "raysplit.attacks.poisoning.agr_tailored": ["AgrTailored"],
     "raysplit.attacks.poisoning.at_replicas": ["AtReplicas"],
     "raysplit.attacks.poisoning.fang": ["Fang"],

@@ -106,12 +106,14 @@ def meet(
     root: torch.Tensor | None = None,
     record: Callable[[RecordedRound], object] = lambda recorded: None,
     channel: Channel = Channel.UPDATES,
+    last_move: torch.Tensor | None = None,
 ) -> Meeting:
     """Aggregate a round's client portions, or with ``channel`` SERVER_UPDATES its server replicas. ``drawn``: the clients that report.
 
     ``record``: called in rounds that are to be recorded.
     ``portion``: the round's start, [d]; ``parameters``: how many of d are no buffers.
     ``memory``: the rule's, from the round before. ``root``: the portion that the rule's root clients trained, [d].
+    ``last_move``: [d], by how much the round before moved the portion, for an attack that asks for it.
     """
     began = time.perf_counter()
     rule, at_server = rule_on(scenario, channel), channel is Channel.SERVER_UPDATES
@@ -129,7 +131,7 @@ def meet(
     }
     if not (plan.server_rows if at_server else plan.rows):
         return Meeting(sum_groups(sums), {**row, "seconds": time.perf_counter() - began}, memory)
-    sitting = sit(scenario, plan, drawn, portion, parameters, memory, root, channel=channel)
+    sitting = sit(scenario, plan, drawn, portion, parameters, memory, root, channel=channel, last_move=last_move)
     if outcome.met is not None and not at_server:  # in column shards, which hold the updates
         return _meeting(row, portion, outcome.met.faced, outcome.met.buffers, began)
     updates = portion.new_empty(plan.reporting, len(portion))
@@ -172,6 +174,7 @@ def sit(
     root: torch.Tensor | None,
     positions: Sequence[int] | None = None,
     channel: Channel = Channel.UPDATES,
+    last_move: torch.Tensor | None = None,
 ) -> Sitting:
     """What is known of a round before its updates come in; the arguments are those of ``meet``. ``positions``: of whom they come, if not of all."""
     realised = int(drawn.malicious.sum())
@@ -184,6 +187,7 @@ def sit(
         memory,
         None if root is None else (root - portion)[:parameters],
         portion[:parameters],
+        None if last_move is None else last_move[:parameters],
     )
     return Sitting(
         rule_on(scenario, channel),

@@ -107,6 +107,7 @@ class Live:
                 "train_loss": report.train_loss,
                 "train_accuracy": report.train_accuracy,
                 "test_accuracy": None if report.evaluated is None else report.evaluated.accuracy,
+                "attack_success": None if report.evaluated is None else report.evaluated.attack_success,
                 "attacked": report.attacked,
                 "clients_per_s": rate,
                 "virtual_s": report.virtual_s,
@@ -115,6 +116,8 @@ class Live:
             self._print(form)
             return
         test = "" if report.evaluated is None else f"test {100 * report.evaluated.accuracy:.1f} %  "
+        success = None if report.evaluated is None else report.evaluated.attack_success
+        test += "" if success is None else f"ASR {100 * success:.1f} %  "
         under = "attacked  " if report.attacked else ""
         loss = "passed over" if report.train_loss is None else f"loss {report.train_loss:.3f}"
         virtual = "" if report.virtual_s is None else f"  virtual {report.virtual_s:.4g} s"

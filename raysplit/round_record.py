@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from raysplit.attacks.data.carried_out import Poisoning
 from raysplit.channels import Channel
 from raysplit.costs.clock import Timed
 from raysplit.engine.engine import ClientScores, EngineCounts
@@ -23,7 +24,10 @@ _NORMS = {Channel.UPDATES: "update_norm", Channel.SERVER_UPDATES: "server_update
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Test results over all evaluated samples, and their spread over clients ."""
+    """Test results over all evaluated samples, and their spread over clients.
+
+    ``attack_samples``: with which an attack tried its luck, None where no attack has a goal; ``attack_success``: the share of them that
+    were classified as it wants, None where there were none."""
 
     clients: int
     samples: int
@@ -31,11 +35,14 @@ class Evaluated:
     accuracy: float
     spread: Spread
     scores: ClientScores
+    attack_samples: int | None = None
+    attack_success: float | None = None
 
     @staticmethod
     def of(scores: ClientScores) -> Evaluated:
         samples = int(scores.samples.sum())
         per_client = scores.correct[scores.samples > 0] / scores.samples[scores.samples > 0]
+        attempts = None if scores.attempts is None else int(scores.attempts.sum())
         return Evaluated(
             clients=len(scores.clients),
             samples=samples,
@@ -43,6 +50,10 @@ class Evaluated:
             accuracy=float(scores.correct.sum() / samples),
             spread=Spread.of(per_client),
             scores=scores,
+            attack_samples=attempts,
+            attack_success=float(scores.successes.sum() / attempts)
+            if scores.successes is not None and attempts
+            else None,
         )
 
 
@@ -120,6 +131,7 @@ def record_round(
     if not pooled:
         tables.aggregation.append([meeting.aggregation for meeting in meetings.values()])
         tables.attacks.append([meeting.attack for meeting in meetings.values() if meeting.attack is not None])
+    tables.attacks.append(_poisonings(plan.round, outcome))
     tables.channels.append(
         [
             {"round": plan.round, "channel": channel, "messages": m, "bytes": b + labels, "label_bytes": labels}
@@ -130,6 +142,25 @@ def record_round(
         tables.times.append(timed.rows)
     tables.rounds.append(row)  # last: whoever sees a round there finds it in all tables
     return row
+
+
+def _poisonings(round: int, outcome: Outcome) -> list[dict[str, Any]]:
+    """A row of the attacks table for each attack on data that was carried out."""
+    found: dict[str, Poisoning] = {}
+    for position in sorted(outcome.records):
+        for name, done in outcome.records[position].poisoned.items():
+            found[name] = done.plus(found.get(name, Poisoning(0, 0, 0.0)))
+    return [
+        {
+            "round": round,
+            "attack": name,
+            "m": done.clients,
+            "poisoned": done.samples,
+            "seconds": done.seconds,
+            "knowledge": "partial",
+        }
+        for name, done in sorted(found.items())
+    ]
 
 
 def record_evaluation(tables: Tables, round: int, evaluated: Evaluated, diverged: bool) -> None:
@@ -143,6 +174,8 @@ def record_evaluation(tables: Tables, round: int, evaluated: Evaluated, diverged
             "loss": evaluated.loss,
             "accuracy": evaluated.accuracy,
             **{f"client_accuracy_{name}": value for name, value in vars(evaluated.spread).items() if name != "clients"},
+            "attack_samples": evaluated.attack_samples,
+            "attack_success": evaluated.attack_success,
             "diverged": diverged,
         }
     )

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from raysplit.attacks.data.carried_out import measured
+from raysplit.attacks.data.neurotoxin import needs_last_move
 from raysplit.engine.checkpoints import newest_checkpoint, read_checkpoint
 from raysplit.engine.engine import Engine
 from raysplit.engine.placement import Resources, Wanted, lay_out
@@ -105,6 +107,8 @@ def shares_prefix(clean: Scenario, attacked: Scenario) -> bool:
     """Whether ``attacked`` is ``clean`` until its attack starts, so that those rounds need no second training."""
     if clean.attack is not None or attacked.attack is None or attacked.attack.start_round <= 1:
         return False
+    if needs_last_move(attacked.attack) or (measured(attacked.attack) and attacked.evaluation.success_of is None):
+        return False  # it keeps something of those rounds that a clean run does not
     forms = [{k: v for k, v in s.to_json().items() if k not in ("name", "attack")} for s in (clean, attacked)]
     return forms[0] == forms[1]
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from raysplit.attacks.attack import Attack
 from raysplit.attacks.check import check_attack
+from raysplit.attacks.data.carried_out import check_data_attacks
 from raysplit.channels import Channel
 from raysplit.costs.devices import Devices
 from raysplit.costs.known import check_known
@@ -47,10 +48,16 @@ FORMAT = 1
 
 @part
 class Evaluation:
-    """Every ``every`` rounds and after the last, on the test sets of ``clients`` clients (None: all), the same ones each time."""
+    """Every ``every`` rounds and after the last, on the test sets of ``clients`` clients (None: all), the same ones each time.
+
+    Where the scenario's attack has a goal (a backdoor, a targeted flip) its success is measured too, from round 1 on.
+    ``success_of``: measure this attack's success instead, whether or not anybody carries it out: so a clean run tells how often the model
+    answers as the adversary wishes by itself.
+    """
 
     every: int = 1
     clients: int | None = 500
+    success_of: Attack | None = None
 
     def __post_init__(self) -> None:
         if self.every < 1:
@@ -188,6 +195,7 @@ def _check(scenario: Scenario) -> None:
         check_attack(
             scenario.attack, scenario.protocol, channels_of(scenario.protocol), scenario.cohort, training.rounds
         )
+    check_data_attacks(scenario.attack, scenario.evaluation.success_of, scenario.model)
     if scenario.cohort.dropouts is not None:
         _check_dropouts(protocol, scenario.cohort.dropouts)
     _check_trim(scenario, scenario.defense)

@@ -12,12 +12,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 import numpy as np
 import torch
 
 from raysplit import rng
+from raysplit.attacks.data.carried_out import data_attacks_in
+from raysplit.attacks.data.data_attack import DataAttack
+from raysplit.attacks.data.neurotoxin import needs_last_move
 from raysplit.attacks.poisoning.poisoning import UpdateAttack
 from raysplit.attacks.scheduled import attacks_in_force
 from raysplit.channels import Channel
@@ -43,6 +47,8 @@ from raysplit.state import GlobalState, Layout
 from raysplit.threads import one_thread
 
 T = TypeVar("T")
+LAST_MOVE = "attack/last_move"
+"""What of a round before an attack may have seen, in ``GlobalState.carried``: [d_C], by how much the global client portion moved."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,7 @@ def simulate(
     clock = Clock.of(scenario)
     rounds = scenario.training.rounds
     diverged = False
+    remembers = needs_last_move(scenario.attack) and scenario.protocol.meeting == "averaging"
     record = partial(write_updates, checkpoints.parent / "updates")
     for round in range(progress.state.round + 1, rounds + 1):
         began = time.perf_counter()
@@ -111,6 +118,9 @@ def simulate(
             turnout = late.without(turnout)
             plan = make_plan(scenario, population, round, turnout, turnouts.ranks)
         plan = paced(scenario, plan, before.carried)
+        if plan.turns is not None:  # whose batches were drawn in an earlier round
+            drew = {int(client): plan.batch_round(p) for p, client in enumerate(plan.clients)}
+            plan = replace(plan, liars=liars_in(scenario, round, turnout, turnouts.ranks, drew))
         drawn = turnout.reporting
         start = RoundStart(
             before.client,
@@ -126,7 +136,17 @@ def simulate(
         if engine.shards > 1 and plan.rows and not plan.frozen and len(plan.clients):
             seen, theirs, positions = expected(plan, drawn)
             parameters, root = layout.client.parameters, roots.get(Channel.UPDATES)
-            sitting = sit(scenario, seen, theirs, before.client, parameters, before.defense, root, positions)
+            sitting = sit(
+                scenario,
+                seen,
+                theirs,
+                before.client,
+                parameters,
+                before.defense,
+                root,
+                positions,
+                last_move=before.carried.get(LAST_MOVE),
+            )
         try:
             outcome = engine.train(plan, start, sitting) if len(plan.clients) else _passed_over(before)
         except ScenarioError as error:
@@ -151,6 +171,8 @@ def simulate(
             meetings[Channel.SERVER_UPDATES], server_memory = meeting, meeting.memory
         kept = {**before.client_states, **outcome.client_states}
         carried = carry(scenario, plan, outcome, before)
+        if remembers and len(plan.clients):
+            carried = {**carried, LAST_MOVE: client.cpu() - before.client}
         state = GlobalState(
             round, client.cpu(), server.cpu(), server_state, kept, fed_states, portions, memory, carried, server_memory
         )
@@ -241,13 +263,28 @@ def make_plan(
     )
 
 
-def liars_in(scenario: Scenario, round: int, turnout: Turnout, ranks: np.ndarray) -> dict[int, int]:
-    """The malicious clients that train in a round, where an attack on their data or messages is in force: id → rank among the malicious."""
-    acting = [attack for attack in attacks_in_force(scenario.attack, round) if not isinstance(attack, UpdateAttack)]
-    if not any(attack.threat_model.party == "clients" for attack in acting):
-        return {}
-    training = [client for some in (turnout.reporting, turnout.lost) for client in some.clients[some.malicious]]
-    return {int(client): int(ranks[client]) for client in training}
+def liars_in(
+    scenario: Scenario,
+    round: int,
+    turnout: Turnout,
+    ranks: np.ndarray,
+    began: Mapping[int, int] = MappingProxyType({}),
+) -> dict[int, int]:
+    """The malicious clients that train in a round, where an attack on their data or messages is in force: id → rank among the malicious.
+
+    ``began``: client id → the round in which it drew its batches, where that need not be this one: data are poisoned then.
+    """
+    acting = [
+        attack
+        for attack in attacks_in_force(scenario.attack, round)
+        if not isinstance(attack, UpdateAttack | DataAttack) and attack.threat_model.party == "clients"
+    ]
+    training = [int(client) for some in (turnout.reporting, turnout.lost) for client in some.clients[some.malicious]]
+    return {
+        client: int(ranks[client])
+        for client in training
+        if acting or data_attacks_in(scenario.attack, began.get(client, round))
+    }
 
 
 def _weights(scenario: Scenario, round: int, samples: np.ndarray, lost: int) -> np.ndarray:
@@ -280,9 +317,9 @@ def _met(
     at_server = channel is Channel.SERVER_UPDATES
     start, memory = (before.server, before.server_defense) if at_server else (before.client, before.defense)
     parameters = (layout.server if at_server else layout.client).parameters
-    root = roots.get(channel)
+    root, last = roots.get(channel), None if at_server else before.carried.get(LAST_MOVE)
     try:
-        meeting = meet(scenario, plan, drawn, outcome, start, parameters, memory, root, record, channel)
+        meeting = meet(scenario, plan, drawn, outcome, start, parameters, memory, root, record, channel, last)
     except ScenarioError as error:
         raise _with_remedy(error, scenario, whole) from error
     training = scenario.training

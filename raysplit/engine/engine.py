@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -44,18 +44,29 @@ class EngineCounts:
 
 @dataclass(frozen=True)
 class ClientScores:
-    """Evaluation of the global model, a row a client: ``loss`` (sum over samples, nats), ``correct``, ``samples``."""
+    """Evaluation of the global model, a row a client: ``loss`` (sum over samples, nats), ``correct``, ``samples``.
+
+    ``attempts``: samples with which an attack tried its luck there, ``successes``: those that were classified as it wants; None: there
+    is no attack with a goal."""
 
     clients: np.ndarray
     loss: np.ndarray
     correct: np.ndarray
     samples: np.ndarray
+    attempts: np.ndarray | None = None
+    successes: np.ndarray | None = None
 
     @staticmethod
     def joined(parts: Sequence[ClientScores]) -> ClientScores:
         """The scores of several sets of clients, one after another."""
         columns = ((part.clients, part.loss, part.correct, part.samples) for part in parts)
-        return ClientScores(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+        joined = ClientScores(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+        tried = [(part.attempts, part.successes) for part in parts if part.attempts is not None]
+        if not tried:
+            return joined
+        return replace(
+            joined, attempts=np.concatenate([a for a, _ in tried]), successes=np.concatenate([s for _, s in tried])
+        )
 
 
 class Engine(Protocol):

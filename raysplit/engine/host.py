@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import resource
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from raysplit.attacks.data.carried_out import Liar, Poisoning, attempts, measured, poison
 from raysplit.channels import Channel, Tap
 from raysplit.engine.engine import ClientScores, RoundStart
 from raysplit.models.joint import joint
@@ -57,6 +59,9 @@ class Host:
         self._client_seats: list[ClientSeat] = []
         self._server_seats: list[ServerSeat] = []
         self._examiner: Host | None = None
+        self._liar: ClientSeat | None = None
+        self._share_now: HostShare | None = None
+        self._aims = measured(scenario.evaluation.success_of or scenario.attack)
         self._cache: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def _portions(self) -> Portions:
@@ -182,11 +187,13 @@ class Host:
         begin = ClientStart(
             start.client.to(self.device), start.client_states, start.client_portions, start.parked, start.parked_states
         )
-        protocol = self.scenario.protocol
-        return HostShare(protocol, plan, groups, self.client_seats(seats), begin, self.taps, trained, away)
+        protocol, seated = self.scenario.protocol, self.client_seats(seats)
+        self._share_now = HostShare(protocol, plan, groups, seated, begin, self.taps, trained, away)
+        return self._share_now
 
     def _done(self, share: HostShare) -> Outcome:
         self._cache.clear()
+        self._share_now = None
         return share.close()
 
     def _batch(self, plan: RoundPlan, position: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -205,9 +212,33 @@ class Host:
 
     def _samples(self, plan: RoundPlan, position: int) -> Samples:
         if self.scenario.protocol.meeting != "one_party":
-            return self.population.train(int(plan.clients[position]))
-        drawn = [self.population.train(int(client)) for client in plan.cohort]
+            return self._own(plan, position, int(plan.clients[position]))
+        drawn = [self._own(plan, position, int(client)) for client in plan.cohort]
         return Samples(torch.cat([s.x for s in drawn]), torch.cat([s.y for s in drawn]))
+
+    def _own(self, plan: RoundPlan, position: int, client: int) -> Samples:
+        """What a client trains on: its training set, or what an attack made of it when the client drew its batches."""
+        own = self.population.train(client)
+        if client not in plan.liars:
+            return own
+        whole = self.scenario.protocol.server == "none"
+        liar = Liar(client, plan.liars[client], plan.batch_round(position), lambda x: self._smashed(position, x), whole)
+        made, done = poison(self.scenario.attack, own, liar, self.population.info.classes, plan.seed)
+        if self._share_now is not None:
+            record = self._share_now.record(position).poisoned
+            record.update({name: some.plus(record.get(name, Poisoning(0, 0, 0.0))) for name, some in done.items()})
+        return made
+
+    def _smashed(self, position: int, x: torch.Tensor) -> torch.Tensor:
+        """What the portion that a client holds makes of stored samples: smashed data, or logits where it is the whole model."""
+        assert self._share_now is not None
+        if self._liar is None:  # a seat apart: those of the round may be under way
+            self._liar = ClientSeat(self._portions(), self.scenario.training)
+        self._liar.flat.vector.copy_(self._share_now.holds(position))
+        self._liar.head.eval()
+        with torch.no_grad():
+            parts = [self._liar.head(self._pixels(some)) for some in torch.split(x, EVALUATION_BATCH)]
+        return torch.cat(parts)
 
     def _pixels(self, x: torch.Tensor) -> torch.Tensor:
         """uint8 [B, C, H, W] → what ``Scenario.pixels`` asks for, in the training's precision, channels_last.
@@ -243,26 +274,39 @@ class Host:
         if client_seat.tail is not None:
             stages.append(client_seat.tail)
         sets = [self.population.test(int(c)) for c in clients]
-        sizes = np.array([len(s.y) for s in sets], dtype=np.int64)
-        losses: list[torch.Tensor] = []
-        hits: list[torch.Tensor] = []
         with torch.no_grad():
             for stage in stages:
                 stage.eval()
-            if portions is None:
-                losses, hits = self._judge(stages, torch.cat([s.x for s in sets]), torch.cat([s.y for s in sets]))
-            else:
-                for owner, mine in zip(clients, sets, strict=True):
-                    client_seat.flat.vector.copy_(portions.get(int(owner), client))
-                    found = self._judge(stages, mine.x, mine.y)
-                    losses.extend(found[0])
-                    hits.extend(found[1])
+
+            def judge(sets: list[Samples]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+                """By client: loss (sum), right answers, samples."""
+                losses: list[torch.Tensor] = []
+                hits: list[torch.Tensor] = []
+                if portions is None:
+                    losses, hits = self._judge(stages, torch.cat([s.x for s in sets]), torch.cat([s.y for s in sets]))
+                else:
+                    for owner, mine in zip(clients, sets, strict=True):
+                        client_seat.flat.vector.copy_(portions.get(int(owner), client))
+                        found = self._judge(stages, mine.x, mine.y)
+                        losses.extend(found[0])
+                        hits.extend(found[1])
+                sizes = np.array([len(s.y) for s in sets], dtype=np.int64)
+                owners = np.repeat(np.arange(len(clients)), sizes)
+                return (
+                    _sums(owners, losses, len(clients)),
+                    _sums(owners, hits, len(clients)).astype(np.int64),
+                    sizes,
+                )
+
+            scores = ClientScores(clients, *judge(sets))
+            if self._aims:
+                classes, seed = self.population.info.classes, self.scenario.seed
+                tries = [attempts(self._aims, s, int(c), classes, seed) for c, s in zip(clients, sets, strict=True)]
+                _, successes, tried = judge(tries)
+                scores = replace(scores, attempts=tried, successes=successes)
             for stage in stages:
                 stage.train()
-        owners = np.repeat(np.arange(len(clients)), sizes)
-        loss = _sums(owners, losses, len(clients))
-        correct = _sums(owners, hits, len(clients))
-        return ClientScores(clients, loss, correct.astype(np.int64), sizes)
+        return scores
 
     def _judge(
         self, stages: Sequence[torch.nn.Module], x: torch.Tensor, y: torch.Tensor

@@ -99,6 +99,7 @@ ATTACKS = _table(
     _column("attack", pa.string(), "name", "attack"),
     _column("channel", pa.string(), "name", "channel on which they lied", nullable=True),
     _column("m", pa.int32(), "client", "malicious clients that lied"),
+    _column("poisoned", pa.int64(), "sample", "training samples of theirs that were changed", nullable=True),
     _column("gamma", pa.float64(), "1", "length along the perturbation", nullable=True),
     _column("objective", pa.float64(), "1", "norm that the attack maximises, as reached", nullable=True),
     _column("certificate", pa.float64(), "1", "upper bound of the objective", nullable=True),
@@ -131,6 +132,14 @@ EVALUATIONS = _table(
     _column(
         "client_accuracy_worst_decile", pa.float64(), "fraction", "mean of the worst tenth of clients", nullable=True
     ),
+    _column(
+        "attack_samples",
+        pa.int64(),
+        "sample",
+        "samples with which the attack tried its luck, if any does",
+        nullable=True,
+    ),
+    _column("attack_success", pa.float64(), "fraction", "of those, classified as the attack wants", nullable=True),
     _column("diverged", pa.bool_(), "bool", "whether the loss stopped being finite"),
 )
 

@@ -116,15 +116,20 @@ class HostShare:
         self._travelling: State | None = None
         self._portion_bytes = start.vector.numel() * start.vector.element_size()
 
+    def holds(self, position: int) -> torch.Tensor:
+        """The portion [d] with which a client begins this round, or goes on."""
+        client = int(self.plan.clients[position])
+        return self._parked[client] if self.plan.resumes(position) else self._portions.get(client, self._vector)
+
     def _start(self, position: int) -> tuple[torch.Tensor, State | None]:
         plan = self.plan
         client = int(plan.clients[position])
         if plan.resumes(position):
             kept = self._states.get(client) if plan.client_state == "per_client" else None
-            return self._parked[client], self._parked_states.get(client, kept)
+            return self.holds(position), self._parked_states.get(client, kept)
         if self.protocol.meeting == "averaging" and not plan.cached(position):
             self.traffic.count(Channel.WEIGHTS, self._portion_bytes)
-        vector = self._portions.get(client, self._vector)
+        vector = self.holds(position)
         if plan.client_state == "travels":
             return vector, self._travelling
         if plan.client_state == "per_client":

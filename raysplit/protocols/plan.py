@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from raysplit.attacks.data.carried_out import Poisoning
 from raysplit.channels import Channel
 from raysplit.optimizers import State
 from raysplit.protocols.protocol import ClientState, ServerState, TrainingProtocol
@@ -126,12 +127,15 @@ def cut_groups(samples: np.ndarray, count: int) -> tuple[tuple[int, ...], ...]:
 
 @dataclass
 class ClientRecord:
-    """What a client did in a round, for the metrics. ``loss`` is the sum over its steps of batch loss × batch size."""
+    """What a client did in a round, for the metrics. ``loss`` is the sum over its steps of batch loss × batch size.
+
+    ``poisoned``: what attacks on its data changed, by the attack's name."""
 
     samples_seen: int = 0
     steps: int = 0
     loss: float = 0.0
     correct: int = 0
+    poisoned: dict[str, Poisoning] = field(default_factory=dict)
 
     def add(self, loss: float, correct: int, batch: int) -> None:
         self.samples_seen += batch

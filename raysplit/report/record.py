@@ -140,6 +140,7 @@ def _threat(run: Run) -> str:
     start = first_attacked_round(run)
     lied = sum(run.rounds.column("attacked").to_pylist())
     settings = ", ".join(f"{name}={plain(value)}" for name, value in flatten(attack).items() if name != "type")
+    goals = [row for row in run.evaluations.to_pylist() if row.get("attack_success") is not None]
     facts = [
         ("Attack", type_name(attack) + (f" ({settings})" if settings else "")),
         ("Adversary sees", _listed(model.get("sees"))),
@@ -147,6 +148,11 @@ def _threat(run: Run) -> str:
         ("Knowledge", ", ".join(knowledge) or "not recorded"),
         ("Malicious clients", who),
         ("Poisoned rounds", NONE if start is None else f"{count(lied)}, from round {count(start)} on"),
+        ("Poisoned samples", _middle((row.get("poisoned") for row in rows), _whole)),
+        (
+            "Attack success",
+            f"{percent(goals[-1]['attack_success'])}\u00a0% of {count(goals[-1]['attack_samples'])}" if goals else "",
+        ),
         ("γ", _middle(row["gamma"] for row in rows)),
         ("Objective", _middle(row["objective"] for row in rows)),
         ("Upper bound", _middle(row["certificate"] for row in rows)),
@@ -245,6 +251,7 @@ def _rounds(run: Run) -> str:
         shown = [row for place, row in enumerate(rows, 1) if place % step == 0 or place == len(rows)]
         note = paragraph(f"One round in {step}; all {count(len(rows))} are in metrics/rounds.arrow.", "note")
     tests = {row["round"]: row for row in run.evaluations.to_pylist() if row["split"] == "test"}
+    goals = any(row.get("attack_success") is not None for row in tests.values())
     virtual = any(row.get("virtual_s") is not None for row in rows)
     lines = []
     for row in shown:
@@ -259,6 +266,7 @@ def _rounds(run: Run) -> str:
                 significant(test.get("loss"), 4),
                 percent(test.get("accuracy")),
                 percent(test.get("client_accuracy_p10")),
+                *([percent(test.get("attack_success"))] if goals else []),
                 f"{count(row['malicious'])} of {count(row['clients'])}",
                 count(row["samples"]),
                 significant(row["update_norm"]),
@@ -274,6 +282,7 @@ def _rounds(run: Run) -> str:
         ("Test loss", "nat"),
         ("Test acc.", "%"),
         ("Worst tenth", "%"),
+        *([("ASR", "%")] if goals else []),
         ("Malicious", "clients"),
         ("Samples", ""),
         ("Update norm", ""),
@@ -314,6 +323,10 @@ def _middle(values: Iterable[float | None], form: Callable[[float | None], str] 
         return ""
     low, middle, high = form(min(known)), form(statistics.median(known)), form(max(known))
     return middle if low == high else f"{middle} (median; {low} to {high})"
+
+
+def _whole(value: float | None) -> str:
+    return NONE if value is None else count(round(value))
 
 
 def _range(values: Iterable[int | None]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from raysplit.report.numbers import NONE, spread
 from raysplit.report.pairs import Measure, Trial, differences, is_unsplit, key, labels, split, type_name
+from raysplit.report.success import successes
 
 MEASURES: dict[Measure, str] = {
     "final": "after the last round",
@@ -19,8 +20,9 @@ MEASURES: dict[Measure, str] = {
 
 @dataclass(frozen=True)
 class AccuracyTable:
-    """``stubs``: names of the row labels; ``rules``: names of the column groups, three columns each (accuracy in %, accuracy under
-    attack in %, drop in percentage points). ``rows``: labels and then cells, as printed. ``notes``: what the marks mean.
+    """``stubs``: names of the row labels; ``rules``: names of the column groups, with ``columns`` each: accuracy in %, accuracy under
+    attack in %, drop in percentage points; where any attack has a goal also how often it was reached without and with the attack, in %.
+    ``rows``: labels and then cells, as printed. ``notes``: what the marks mean.
     """
 
     measure: Measure
@@ -28,9 +30,10 @@ class AccuracyTable:
     rules: list[str]
     rows: list[list[str]]
     notes: list[str]
+    columns: tuple[str, ...] = ("Acc", "Acc_attack", "Acc_drop")
 
 
-COLUMNS = ("Acc", "Acc_attack", "Acc_drop")
+SUCCESS = ("ASR_clean", "ASR")
 
 
 def accuracy_table(trials: Sequence[Trial], measure: Measure) -> AccuracyTable:
@@ -48,6 +51,7 @@ def accuracy_table(trials: Sequence[Trial], measure: Measure) -> AccuracyTable:
     stubs = ["Population", "Model", "Protocol", "Split"][first:] + (["Setting"] if any(settings) else [])
     rows = []
     marks: set[str] = set()
+    goals = any(value is not None for trial in trials for value in successes(trial, measure)[::2])
     for group, setting in zip(ordered, settings, strict=True):
         scenario = group[0].scenario
         row = [*_labels(scenario)[first:], *([setting] if any(settings) else [])]
@@ -56,26 +60,37 @@ def accuracy_table(trials: Sequence[Trial], measure: Measure) -> AccuracyTable:
             cells, found = _cells(chosen, measure)
             row += cells
             marks |= found
+            if goals:
+                cells, found = _success_cells(chosen, measure)
+                row += cells
+                marks |= found
         rows.append(row)
     notes = {
         "†": "† unfinished: some run in this cell has not reached its last round",
         "‡": "‡ diverged: loss or weights of some run in this cell stopped being finite",
+        "*": "* of the attacked run, at its last evaluation before the attack",
     }
     names = labels([rule_parts[rule] for rule in rule_keys])
     rules = [
         name if rule_parts[rule] is not None else "no defence" for name, rule in zip(names, rule_keys, strict=True)
     ]
-    return AccuracyTable(measure, stubs, rules, rows, [text for mark, text in notes.items() if mark in marks])
+    told = [text for mark, text in notes.items() if mark in marks]
+    columns = AccuracyTable.columns + SUCCESS if goals else AccuracyTable.columns
+    return AccuracyTable(measure, stubs, rules, rows, told, columns)
 
 
 def to_html(table: AccuracyTable) -> str:
     """The table as HTML with a two-storey head; equal labels below one another are written once."""
     stubs = "".join(f'<th rowspan="2" scope="col">{html.escape(stub)}</th>' for stub in table.stubs)
-    rules = "".join(f'<th colspan="3" scope="colgroup" class="rule">{html.escape(rule)}</th>' for rule in table.rules)
+    each = len(table.columns)
+    rules = "".join(
+        f'<th colspan="{each}" scope="colgroup" class="rule">{html.escape(rule)}</th>' for rule in table.rules
+    )
     columns = (
         '<th scope="col" class="n first">Acc</th>'
         '<th scope="col" class="n">Acc<sub>attack</sub></th>'
         '<th scope="col" class="n">Acc<sub>drop</sub></th>'
+        + ('<th scope="col" class="n">ASR<sub>clean</sub></th><th scope="col" class="n">ASR</th>' if each > 3 else "")
     ) * len(table.rules)
     body = []
     above: list[str] = []
@@ -86,7 +101,7 @@ def to_html(table: AccuracyTable) -> str:
             f'<th scope="row">{html.escape(row[place]) if place in fresh else ""}</th>' for place in range(width)
         )
         cells = "".join(
-            f'<td class="n{" first" if place % 3 == 0 else ""}{" drop" if place % 3 == 2 else ""}">{html.escape(cell)}</td>'
+            f'<td class="n{" first" if place % each == 0 else ""}{" drop" if place % each == 2 else ""}">{html.escape(cell)}</td>'
             for place, cell in enumerate(row[width:])
         )
         body.append(f"<tr{_rule_above(fresh, table.stubs, above)}>{heads}{cells}</tr>")
@@ -100,12 +115,13 @@ def to_html(table: AccuracyTable) -> str:
 
 def to_markdown(table: AccuracyTable) -> str:
     """The table as GitHub Markdown, for a terminal or a README; one head line, ``TrimmedMean Acc`` and so on."""
-    head = table.stubs + [f"{rule} {column}" for rule in table.rules for column in COLUMNS]
+    head = table.stubs + [f"{rule} {column}" for rule in table.rules for column in table.columns]
     width = len(table.stubs)
     lines = [head, [":--"] * width + ["--:"] * (len(head) - width), *table.rows]
     body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    success = "; ASR: attack success rate in %" if SUCCESS[0] in table.columns else ""
     return "\n\n".join(
-        [f"Test accuracy in %, {MEASURES[table.measure]}; drop in percentage points.", body, *table.notes]
+        [f"Test accuracy in %, {MEASURES[table.measure]}; drop in percentage points{success}.", body, *table.notes]
     )
 
 
@@ -167,6 +183,13 @@ def _cells(trials: Sequence[Trial], measure: Measure) -> tuple[list[str], set[st
         drop,
     ]
     return cells, set("".join(cells)) & {"†", "‡"}
+
+
+def _success_cells(trials: Sequence[Trial], measure: Measure) -> tuple[list[str], set[str]]:
+    found = [successes(trial, measure) for trial in trials]
+    clean = spread([value for value, _, _ in found if value is not None])
+    before = "*" if clean != NONE and any(early and value is not None for value, early, _ in found) else ""
+    return [clean + before, spread([value for _, _, value in found if value is not None])], set(before)
 
 
 def _marks(runs: Sequence[Any]) -> str:

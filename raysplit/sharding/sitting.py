@@ -41,6 +41,7 @@ class Sitting:
             memory={name: kept[..., first:last].clone() for name, kept in told.memory.items()},
             reference=None if told.reference is None else told.reference[first:last].clone(),
             portion=None if told.portion is None else told.portion[first:last].clone(),
+            last_move=None if told.last_move is None else told.last_move[first:last].clone(),
         )
         here = Across(first, self.parameters)
         return replace(

@@ -275,9 +275,9 @@ class Counting(LocalEngine):
 
     played = 0
 
-    def train(self, plan, start):
+    def train(self, plan, start, sitting=None):
         self.played += 1
-        return super().train(plan, start)
+        return super().train(plan, start, sitting)
 
 
 def test_roots_train_once_for_both_halves_and_again_for_other_roots():

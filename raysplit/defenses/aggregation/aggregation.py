@@ -38,6 +38,8 @@ class RoundContext:
     memory: Mapping[str, torch.Tensor] = field(default_factory=dict)
     reference: torch.Tensor | None = None
     portion: torch.Tensor | None = None
+    last_move: torch.Tensor | None = None
+    """[d], by how much the round before moved the global parameters, where an attack asks for it (``Neurotoxin``); None in round 1"""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,8 +56,10 @@ def record_round(
     attacked: bool,
     diverged: bool,
     timed: Timed | None = None,
+    lies: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Append a round to all tables but evaluations; returns its row of ``rounds``. ``absent_samples``: of those who never trained."""
+    """Append a round to all tables but evaluations; returns its row of ``rounds``. ``absent_samples``: of those who never trained.
+    ``lies``: rows of attacks on messages."""
     drawn, dropped = turnout.reporting, turnout.dropped
     records = [outcome.records.get(position, ClientRecord()) for position in range(plan.reporting)]
     seen = np.array([record.samples_seen for record in records], dtype=np.int64)
@@ -111,6 +114,8 @@ def record_round(
         tables.aggregation.append(meeting.aggregation)
         if meeting.attack is not None:
             tables.attacks.append(meeting.attack)
+    if lies:
+        tables.attacks.append(lies)
     tables.channels.append(
         [
             {"round": plan.round, "channel": channel, "messages": m, "bytes": b + labels, "label_bytes": labels}

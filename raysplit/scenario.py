@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from raysplit.attacks.attack import Attack
 from raysplit.attacks.check import check_attack
+from raysplit.attacks.smashed.messages import check_answers
 from raysplit.channels import Channel
 from raysplit.costs.devices import Devices
 from raysplit.costs.known import check_known
@@ -182,6 +183,7 @@ def _check(scenario: Scenario) -> None:
         check_attack(
             scenario.attack, scenario.protocol, channels_of(scenario.protocol), scenario.cohort, training.rounds
         )
+    check_answers(scenario.attack, training.batch_size, training.local_epochs)
     if scenario.cohort.dropouts is not None:
         _check_dropouts(protocol, scenario.cohort.dropouts)
     _check_trim(scenario)

@@ -20,6 +20,7 @@ import torch
 from raysplit import rng
 from raysplit.attacks.poisoning.poisoning import UpdateAttack
 from raysplit.attacks.scheduled import attacks_in_force
+from raysplit.attacks.smashed.tampering import attack_rows
 from raysplit.costs.clock import Clock
 from raysplit.defenses.aggregation.aggregation import roots_of
 from raysplit.defenses.aggregation.mean import Mean
@@ -167,7 +168,8 @@ def simulate(
             scores = ClientScores.joined(tested) if tested else engine.evaluate(judges, state.client, state.server, own)
             evaluated = Evaluated.of(scores)
         seconds = time.perf_counter() - began
-        attacked = bool(plan.liars) or (meeting is not None and meeting.attack is not None)
+        lies = attack_rows(scenario.attack, round, outcome.lies)
+        attacked = bool(plan.liars or lies) or (meeting is not None and meeting.attack is not None)
         norm = float((state.client - before.client if moved is None else moved).norm())
         if evaluated is not None:
             record_evaluation(tables, round, evaluated, diverged)
@@ -185,6 +187,7 @@ def simulate(
             attacked=attacked,
             diverged=diverged,
             timed=timed,
+            lies=lies,
         )
         progress.state = state
         if round % scenario.checkpoint_every == 0 or round == rounds or round in keep or diverged:

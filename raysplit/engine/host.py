@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from raysplit.attacks.smashed.tampering import Party, Tampering, tampering_of
 from raysplit.channels import Channel, Tap
 from raysplit.engine.engine import ClientScores, RoundStart
 from raysplit.models.joint import joint
@@ -25,6 +26,7 @@ from raysplit.protocols.client_side import (
     visit_server,
 )
 from raysplit.protocols.collected import CollectedReplicas
+from raysplit.protocols.lying_server import LyingServer
 from raysplit.protocols.main_server import open_server
 from raysplit.protocols.parties import ClientSeat, ServerSeat
 from raysplit.protocols.plan import Outcome, RoundPlan
@@ -105,8 +107,12 @@ class Host:
         seats = self.server_seats(1)
         server = open_server(protocol, plan, seats, vector, start.server_state, list(groups), collected)
         visits = self.visits(plan, groups, ahead)
-        visit_server(share, visits, lambda p, step: self._batch(plan, p, step), DirectLink(server), ahead)
+        lies = self.tampering(plan, "main_server")
+        link = DirectLink(server if lies is None else LyingServer(server, plan, lies))
+        visit_server(share, visits, lambda p, step: self._batch(plan, p, step), link, ahead)
         outcome = self._done(share)
+        if lies is not None:
+            outcome.lies.update(lies.records)
         if protocol.server == "shared":
             outcome.server_vector, outcome.server_state = server.shared_result()
         elif collected is not None:
@@ -169,7 +175,15 @@ class Host:
         begin = ClientStart(
             start.client.to(self.device), start.client_states, start.client_portions, start.parked, start.parked_states
         )
-        return HostShare(self.scenario.protocol, plan, groups, self.client_seats(seats), begin, self.taps, trained)
+        lies = self.tampering(plan, "clients")
+        return HostShare(
+            self.scenario.protocol, plan, groups, self.client_seats(seats), begin, self.taps, trained, lies
+        )
+
+    def tampering(self, plan: RoundPlan, party: Party) -> Tampering | None:
+        """What a party does to the messages that it sends in a round; None where it is honest."""
+        scenario = self.scenario
+        return tampering_of(scenario.attack, party, plan.seed, plan.round, scenario.model.classes, plan.liars)
 
     def _done(self, share: HostShare) -> Outcome:
         self._cache.clear()

@@ -96,10 +96,13 @@ AGGREGATION = _table(
 ATTACKS = _table(
     "attacks",
     _column("attack", pa.string(), "name", "attack"),
-    _column("m", pa.int32(), "client", "malicious clients that lied"),
+    _column("m", pa.int32(), "client", "malicious clients that lied; 0: the main server did"),
     _column("gamma", pa.float64(), "1", "length along the perturbation", nullable=True),
     _column("objective", pa.float64(), "1", "norm that the attack maximises, as reached", nullable=True),
     _column("certificate", pa.float64(), "1", "upper bound of the objective", nullable=True),
+    _column("messages", pa.int64(), "message", "messages that it changed", nullable=True),
+    _column("relative_change", pa.float64(), "1", "mean of |z' - z| / |z| over those messages", nullable=True),
+    _column("relabelled", pa.float64(), "fraction", "labels changed, of those that travelled with them", nullable=True),
     _SECONDS,
     _column("knowledge", pa.string(), "name", "full: all benign messages; partial: the adversary's own clients'"),
 )

@@ -164,6 +164,8 @@ class Outcome:
     """position → ``ClientScores`` of a client tested while the round trains (docs/as-published.md)"""
     carried: dict[str, torch.Tensor] = field(default_factory=dict)
     """what the next round must know of the server replicas, where they outlive a round"""
+    lies: dict[tuple[int, int], Any] = field(default_factory=dict)
+    """(number of an attack on messages in force, client id) → ``Tampered``: what it did"""
 
     @staticmethod
     def empty() -> Outcome:
@@ -178,6 +180,7 @@ class Outcome:
         self.records.update(other.records)
         self.tests.update(other.tests)
         self.carried.update(other.carried)
+        self.lies.update(other.lies)
         self.parked.update(other.parked)
         self.parked_states.update(other.parked_states)
         self.client_vector = other.client_vector if other.client_vector is not None else self.client_vector

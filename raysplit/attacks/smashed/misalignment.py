@@ -15,9 +15,9 @@ class Misalignment:
     Z' has the mean of Z and, with ``strength=1``, its covariance: no statistic up to the second moment tells them apart. The server portion
     (top) learns from the malicious clients to read features the wrong way round, and they go back through their own portion (bottom) with
     the gradient at Z', which has the opposite sign for Z: their bottoms are pushed away from what the benign clients' tops want, and go into
-    the average. MISA (Wan et al., ICASSP 2024, arXiv 2312.11026) poisons both models so that they misalign; **the paper is not at hand**,
-    of it only the sentence in reference/split-learning.md: this is our construction after its idea, not its algorithm. ``Together`` with an attack on updates
-    poisons the bottoms directly too.
+    the average. MISA (Wan et al., ICASSP 2024, arXiv 2312.11026) poisons both models so that they misalign; **the paper is not at hand**, of it
+    only a sentence in reference/split-learning.md: this is our construction after its idea, not its algorithm. ``Together`` with an
+    attack on updates poisons the bottoms directly too.
     """
 
     strength: float = 1.0

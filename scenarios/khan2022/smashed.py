@@ -11,6 +11,7 @@ from raysplit import (
     Evaluation,
     FedOpt,
     Mean,
+    Misalignment,
     Scenario,
     Scheduled,
     Sgd,
@@ -36,6 +37,7 @@ ATTACKS = {
     "updates": from_then_on(AgrTailored()),
     "smashed": from_then_on(SmashedTailored(gamma=10.0)),
     "labels": from_then_on(WireLabelFlip()),
+    "mirrored": from_then_on(Misalignment()),
     "both": Together((from_then_on(AgrTailored()), from_then_on(SmashedTailored(gamma=10.0)))),
 }
 

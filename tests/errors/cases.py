@@ -138,6 +138,12 @@ edited("attack-nobody", "malicious=0.25),", "malicious=0),\n    attack=AgrTailor
 edited("attack-no-channel", "SplitFedV2()", "SplitLearning(), attack=AgrTailored()")
 edited("attack-too-late", "SplitFedV2()", "SplitFedV2(), attack=AgrTailored(start_round=9)")
 edited("attack-two-starts", "SplitFedV2()", "SplitFedV2(), attack=Scheduled(AgrTailored(start_round=2))")
+edited("attack-one-step", "SplitFedV2()", "SplitFedV2(), attack=SmashedAscent()")
+edited(
+    "attack-labels-stay",
+    'model=femnist_cnn(cut="V2"),\n    protocol=SplitFedV2(),',
+    'model=femnist_cnn(cut="V1", tail="fc2"),\n    protocol=SplitFedV2(u_shaped=True), attack=WireLabelFlip(),',
+)
 edited("defense-no-channel", "SplitFedV2()", "SplitLearning(), defense=Median()")
 edited("defense-trim", "SplitFedV2()", "SplitFedV2(), defense=TrimmedMean(trim=2)")
 edited("defense-root", "SplitFedV2()", "SplitFedV2(), defense=FLTrust((20,))")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,9 +71,10 @@ def record_round(
     attacked: bool,
     diverged: bool,
     timed: Timed | None = None,
+    lies: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """Append a round to all tables but evaluations; returns its row of ``rounds``. ``meetings``: of client portions and of server
-    replicas, where they met. ``absent_samples``: of those who never trained."""
+    replicas, where they met. ``absent_samples``: of those who never trained. ``lies``: rows of attacks on messages."""
     drawn, dropped = turnout.reporting, turnout.dropped
     records = [outcome.records.get(position, ClientRecord()) for position in range(plan.reporting)]
     seen = np.array([record.samples_seen for record in records], dtype=np.int64)
@@ -131,7 +132,7 @@ def record_round(
     if not pooled:
         tables.aggregation.append([meeting.aggregation for meeting in meetings.values()])
         tables.attacks.append([meeting.attack for meeting in meetings.values() if meeting.attack is not None])
-    tables.attacks.append(_poisonings(plan.round, outcome))
+    tables.attacks.append([*_poisonings(plan.round, outcome), *lies])
     tables.channels.append(
         [
             {"round": plan.round, "channel": channel, "messages": m, "bytes": b + labels, "label_bytes": labels}

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from raysplit.attacks.attack import Attack
 from raysplit.attacks.check import check_attack
 from raysplit.attacks.data.carried_out import check_data_attacks
+from raysplit.attacks.smashed.messages import check_answers
 from raysplit.channels import Channel
 from raysplit.costs.devices import Devices
 from raysplit.costs.known import check_known
@@ -196,6 +197,7 @@ def _check(scenario: Scenario) -> None:
             scenario.attack, scenario.protocol, channels_of(scenario.protocol), scenario.cohort, training.rounds
         )
     check_data_attacks(scenario.attack, scenario.evaluation.success_of, scenario.model)
+    check_answers(scenario.attack, training.batch_size, training.local_epochs)
     if scenario.cohort.dropouts is not None:
         _check_dropouts(protocol, scenario.cohort.dropouts)
     _check_trim(scenario, scenario.defense)

@@ -24,6 +24,7 @@ from raysplit.attacks.data.data_attack import DataAttack
 from raysplit.attacks.data.neurotoxin import needs_last_move
 from raysplit.attacks.poisoning.poisoning import UpdateAttack
 from raysplit.attacks.scheduled import attacks_in_force
+from raysplit.attacks.smashed.tampering import attack_rows
 from raysplit.channels import Channel
 from raysplit.costs.clock import Clock
 from raysplit.defenses.aggregation.aggregation import roots_of
@@ -189,7 +190,8 @@ def simulate(
             scores = ClientScores.joined(tested) if tested else engine.evaluate(judges, state.client, state.server, own)
             evaluated = Evaluated.of(scores)
         seconds = time.perf_counter() - began
-        attacked = bool(plan.liars) or any(meeting.attack is not None for meeting in meetings.values())
+        lies = attack_rows(scenario.attack, round, outcome.lies)
+        attacked = bool(plan.liars or lies) or any(meeting.attack is not None for meeting in meetings.values())
         norm = float((state.client - before.client if moved is None else moved).norm())
         if evaluated is not None:
             record_evaluation(tables, round, evaluated, diverged)
@@ -207,6 +209,7 @@ def simulate(
             attacked=attacked,
             diverged=diverged,
             timed=timed,
+            lies=lies,
         )
         progress.state = state
         if round % scenario.checkpoint_every == 0 or round == rounds or round in keep or diverged:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from raysplit.attacks.attack import Attack
 from raysplit.attacks.poisoning.poisoning import UpdateAttack
 from raysplit.attacks.scheduled import singles
+from raysplit.attacks.smashed.messages import MessageAttack, check_message_attack
 from raysplit.channels import Channel
 from raysplit.errors import ScenarioError
 from raysplit.population.cohort import Cohort
@@ -33,6 +34,8 @@ def check_attack(
                     f"{name}'s threat model names the channel '{channel.value}', which {kind} does not have; "
                     f"its channels are {', '.join(c.value for c in channels) or 'none'}"
                 )
+        if isinstance(single, MessageAttack):
+            check_message_attack(single, protocol)
         if cohort.malicious == 0 and model.party == "clients":
             raise ScenarioError(
                 f"{name} needs malicious clients, but Cohort.malicious is 0; give a share such as 0.2 or leave attack out"

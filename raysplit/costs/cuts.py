@@ -17,6 +17,7 @@ from raysplit.channels import Channel
 from raysplit.costs.clock import Clock
 from raysplit.costs.devices import Devices
 from raysplit.costs.portions import CutCosts, cut_costs
+from raysplit.costs.surface import attack_surface
 from raysplit.costs.traffic import ChannelBytes, predicted_bytes
 from raysplit.engine.local import LocalEngine
 from raysplit.errors import ScenarioError
@@ -42,7 +43,8 @@ class Cut:
     ``flops_share``: of the FLOPs of a step; ``smashed_bytes``: a sample's at the cut; ``portion_bytes`` and ``exchange_bytes``: a client's
     mean traffic for its portion, and for smashed data, gradients and labels; ``virtual_s``: the round on the scenario's devices;
     ``client_step_s`` and ``server_step_s``: measured on this machine, one thread, one batch; ``accuracy``: on the test clients
-    after the rounds that were asked for, None where none were.
+    after the rounds that were asked for, None where none were. ``update_floats``, ``smashed_floats``, ``labels``, ``feature_gradient_floats``: what a
+    malicious client controls in a round (surface.py).
     """
 
     cut: str
@@ -57,6 +59,10 @@ class Cut:
     client_step_s: float
     server_step_s: float
     accuracy: float | None
+    update_floats: float = 0.0
+    smashed_floats: float = 0.0
+    labels: float = 0.0
+    feature_gradient_floats: float = 0.0
 
     @property
     def round_bytes(self) -> float:
@@ -147,6 +153,7 @@ def _measure(
     exchanged = _sum(sent, Channel.SMASHED, Channel.CUT_GRADIENTS, Channel.FEATURES, Channel.FEATURE_GRADIENTS)
     timed = scenario.replace(devices=devices)
     client_s, server_s = time_step(scenario, *batch)
+    surface = attack_surface(scenario, plan, costs)
     whole = costs.head.parameters + costs.body.parameters + costs.tail.parameters
     mine = costs.head.parameters + costs.tail.parameters
     return Cut(
@@ -162,6 +169,10 @@ def _measure(
         client_step_s=client_s,
         server_step_s=server_s,
         accuracy=None if rounds is None else train(scenario),
+        update_floats=surface.updates,
+        smashed_floats=surface.smashed,
+        labels=surface.labels,
+        feature_gradient_floats=surface.feature_gradients,
     )
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from raysplit.costs.cuts import compare_cuts
 from raysplit.errors import ScenarioError, nearest
-from raysplit.report.cuts import cuts_table, write_cuts
+from raysplit.report.cuts import cuts_table, surface_table, write_cuts
 from raysplit.scenario_file import apply_sets, load_scenarios
 
 
@@ -32,5 +32,6 @@ def show_cuts(
         print(json.dumps(table.to_json()), flush=True)
         return
     console.print(cuts_table(table))
+    console.print(surface_table(table))
     for path in written:
         console.print(str(path), markup=False, soft_wrap=True)

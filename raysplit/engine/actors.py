@@ -26,6 +26,7 @@ from raysplit.engine.host import Host, count_replicas, peak_memory_bytes
 from raysplit.engine.row_wire import Route, RowSender
 from raysplit.engine.wire import Parcel, PeerLost, Wire, WireLink, accept
 from raysplit.protocols.client_side import ClientFailure
+from raysplit.protocols.lying_server import LyingServer
 from raysplit.protocols.main_server import open_server
 from raysplit.protocols.plan import Outcome, RoundPlan
 from raysplit.protocols.seating import Away
@@ -205,6 +206,9 @@ class MainServer:
         shared = self._protocol.server == "shared"
         seats = self._host.server_seats(1 if shared else len(groups) * ahead)
         server = open_server(self._protocol, plan, seats, begin.server.to(self._host.device), begin.server_state, mine)
+        lies = self._host.tampering(plan, "main_server")
+        if lies is not None:
+            server = LyingServer(server, plan, lies)
         try:
             self._connect(set(groups), inbox)
             if shared:
@@ -214,6 +218,8 @@ class MainServer:
         finally:
             self.abort()
         outcome = Outcome.empty()
+        if lies is not None:
+            outcome.lies = lies.records
         if shared:
             outcome.server_vector, outcome.server_state = server.shared_result()
         else:

@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional
 
 from raysplit.attacks.data.carried_out import Liar, Poisoning, attempts, measured, poison
+from raysplit.attacks.smashed.tampering import Party, Tampering, tampering_of
 from raysplit.channels import Channel, Tap
 from raysplit.engine.engine import ClientScores, RoundStart
 from raysplit.models.joint import joint
@@ -27,6 +28,7 @@ from raysplit.protocols.client_side import (
     visit_server,
 )
 from raysplit.protocols.collected import CollectedReplicas
+from raysplit.protocols.lying_server import LyingServer
 from raysplit.protocols.main_server import open_server
 from raysplit.protocols.parties import ClientSeat, ServerSeat
 from raysplit.protocols.plan import Outcome, RoundPlan
@@ -114,8 +116,12 @@ class Host:
         seats = self.server_seats(1)
         server = open_server(protocol, plan, seats, vector, start.server_state, list(groups), collected)
         visits = self.visits(plan, groups, ahead)
-        visit_server(share, visits, lambda p, step: self._batch(plan, p, step), DirectLink(server), ahead)
+        lies = self.tampering(plan, "main_server")
+        link = DirectLink(server if lies is None else LyingServer(server, plan, lies))
+        visit_server(share, visits, lambda p, step: self._batch(plan, p, step), link, ahead)
         outcome = self._done(share)
+        if lies is not None:
+            outcome.lies.update(lies.records)
         if protocol.server == "shared":
             outcome.server_vector, outcome.server_state = server.shared_result()
         elif collected is not None:
@@ -187,9 +193,14 @@ class Host:
         begin = ClientStart(
             start.client.to(self.device), start.client_states, start.client_portions, start.parked, start.parked_states
         )
-        protocol, seated = self.scenario.protocol, self.client_seats(seats)
-        self._share_now = HostShare(protocol, plan, groups, seated, begin, self.taps, trained, away)
+        protocol, seated, lies = self.scenario.protocol, self.client_seats(seats), self.tampering(plan, "clients")
+        self._share_now = HostShare(protocol, plan, groups, seated, begin, self.taps, trained, away, lies)
         return self._share_now
+
+    def tampering(self, plan: RoundPlan, party: Party) -> Tampering | None:
+        """What a party does to the messages that it sends in a round; None where it is honest."""
+        scenario = self.scenario
+        return tampering_of(scenario.attack, party, plan.seed, plan.round, scenario.model.classes, plan.liars)
 
     def _done(self, share: HostShare) -> Outcome:
         self._cache.clear()

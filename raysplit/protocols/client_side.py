@@ -14,6 +14,8 @@ from typing import NamedTuple, Protocol
 
 import torch
 
+from raysplit.attacks.smashed.messages import SENT_BY
+from raysplit.attacks.smashed.tampering import Tampering
 from raysplit.channels import Channel, Message, Tap, Traffic, pass_taps
 from raysplit.optimizers import State
 from raysplit.protocols.as_published import published
@@ -96,10 +98,12 @@ class HostShare:
         taps: tuple[Tap, ...] = (),
         trained: Callable[[int, torch.Tensor], None] | None = None,
         away: Away | None = None,
+        tampering: Tampering | None = None,
     ) -> None:
         """``trained``: told of every client that has taken its last step, with the portion with which it began. ``away``: where finished
-        portions go, if not into the outcome."""
+        portions go, if not into the outcome. ``tampering``: what malicious clients do to their messages."""
         self.protocol, self.plan, self.taps, self._trained = protocol, plan, taps, trained
+        self._tampering = tampering
         self._learner = -1  # the only one that learns, where a client stops when it is handed a portion
         if published(protocol).client_learns == "until_handed_over" and plan.round == 1:
             self._learner = int(handover_order(protocol, plan.seed, 1, len(plan.clients))[0])
@@ -192,6 +196,8 @@ class HostShare:
                 self.traffic.count(Channel.WEIGHTS, self._portion_bytes)
         self.outcome.client_sums = self.gathering.sums
         self.outcome.client_rows = self.gathering.rows
+        if self._tampering is not None:
+            self.outcome.lies = self._tampering.records
         if self.handover or self.plan.frozen:
             self.outcome.client_vector = self._vector
         for channel in self.traffic.messages:
@@ -199,14 +205,28 @@ class HostShare:
             self.outcome.traffic[channel.value] = counts
         return self.outcome
 
-    def through(self, channel: Channel, visit: Visit, tensor: torch.Tensor, y: torch.Tensor | None = None) -> Message:
-        """Count a message between a client and the main server and let it through the taps."""
+    def through(
+        self,
+        channel: Channel,
+        visit: Visit,
+        tensor: torch.Tensor,
+        y: torch.Tensor | None = None,
+        truth: torch.Tensor | None = None,
+    ) -> Message:
+        """Count a message between a client and the main server and let it through the taps. ``y``: labels that travel with it.
+
+        What a malicious client sends is changed before it is on the wire, and it hears what it gets. ``truth``: the batch's labels.
+        """
+        message = Message(channel, self.plan.round, int(self.plan.clients[visit.position]), visit.step, tensor, y)
         if not self.plan.crosses(channel, visit.position):
-            return Message(channel, self.plan.round, int(self.plan.clients[visit.position]), visit.step, tensor, y)
+            return message
         labels = 0 if y is None else y.numel() * LABEL_BYTES
         self.traffic.count(channel, tensor.numel() * tensor.element_size(), labels)
-        client = int(self.plan.clients[visit.position])
-        return pass_taps(self.taps, Message(channel, self.plan.round, client, visit.step, tensor, y))
+        if self._tampering is None:
+            return pass_taps(self.taps, message)
+        if channel in SENT_BY["clients"]:
+            return pass_taps(self.taps, self._tampering.through(message, truth))
+        return self._tampering.through(pass_taps(self.taps, message), truth)
 
 
 def train_unsplit(share: HostShare, batch: Batch) -> None:
@@ -241,12 +261,12 @@ def visit_server(share: HostShare, visits: Sequence[Visit], batch: Batch, link: 
         visit = reply.visit
         position = visit.position
         seat = share.seating.sit(visit.position)
-        message = share.through(reply.channel, visit, reply.tensor)
+        message = share.through(reply.channel, visit, reply.tensor, truth=labels[visit.position])
         if reply.channel is Channel.FEATURES:
             y = labels[visit.position]
             gradient, score = seat.tail_step(message.tensor, y)
             share.record(visit.position).add(score.loss, score.correct, len(y))
-            sent = share.through(Channel.FEATURE_GRADIENTS, visit, gradient)
+            sent = share.through(Channel.FEATURE_GRADIENTS, visit, gradient, truth=y)
             link.send_feature_gradients(visit, sent.tensor)
             return
         if share.learns(visit.position):
@@ -274,7 +294,7 @@ def visit_server(share: HostShare, visits: Sequence[Visit], batch: Batch, link: 
             )  # with the batches come their masks: what is sent again is the same
             seat.begin(share.plan.seed, drawn_in, int(share.plan.clients[position]), visit.step)
             z = seat.forward(x)
-            message = share.through(Channel.SMASHED, visit, z, None if u_shaped else y)
+            message = share.through(Channel.SMASHED, visit, z, None if u_shaped else y, truth=y)
             link.send_smashed(visit, message.tensor, message.labels)
             labels[visit.position] = y
             busy.add(visit.position)

@@ -173,6 +173,8 @@ class Outcome:
     """position → its replica [d], where the plan asks for rows"""
     met: Any = None
     """what column shards made of the portions, which then are not here (``sharding.meeting.Met``)"""
+    lies: dict[tuple[int, int], Any] = field(default_factory=dict)
+    """(number of an attack on messages in force, client id) → ``Tampered``: what it did"""
 
     @staticmethod
     def empty() -> Outcome:
@@ -188,6 +190,7 @@ class Outcome:
         self.records.update(other.records)
         self.tests.update(other.tests)
         self.carried.update(other.carried)
+        self.lies.update(other.lies)
         self.parked.update(other.parked)
         self.parked_states.update(other.parked_states)
         self.met = other.met if other.met is not None else self.met

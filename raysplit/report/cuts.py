@@ -55,6 +55,28 @@ def cuts_table(table: CutTable) -> Table:
     return shown
 
 
+def surface_table(table: CutTable) -> Table:
+    """For a terminal: how many numbers a malicious client controls, by channel."""
+    shown = Table(
+        title="what a malicious client controls in a round",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+        show_edge=False,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    shown.add_column("cut after", overflow="fold")
+    u_shaped = table.scenario.protocol.u_shaped
+    portion = "handover" if table.scenario.protocol.meeting == "handover" else "updates"
+    for head in (f"floats on\n{portion}", "\nsmashed", "feature\ngradients" if u_shaped else "\nlabels"):
+        shown.add_column(head, justify="right", no_wrap=True)
+    for row in table.cuts:
+        last = row.feature_gradient_floats if u_shaped else row.labels
+        shown.add_row(_name(row), *(f"{round(count):,}" for count in (row.update_floats, row.smashed_floats, last)))
+    return shown
+
+
 def notes(table: CutTable) -> list[str]:
     """What a reader must know, a sentence each."""
     whose = "the default devices, round figures, since the scenario names none" if table.imagined else "its devices"

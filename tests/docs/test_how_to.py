@@ -35,10 +35,10 @@ def test_example_runs_to_its_end(tmp_path, page, block):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["data-set", "protocol"])
+@pytest.mark.parametrize("page", ["data-set", "protocol", "attack"])
 def test_a_users_own_parts_travel_to_ray_hosts(tmp_path, page):
-    """The classes of these two pages work on the hosts; rules and attacks stay with the driver."""
-    [block] = [param.values[1] for param in BLOCKS if param.values[0] == page]
+    """The classes of these pages work on the hosts; rules and attacks on updates stay with the driver."""
+    *_, block = [param.values[1] for param in BLOCKS if param.values[0] == page]
     (tmp_path / "local").mkdir()
     (tmp_path / "ray").mkdir()
     here = play(tmp_path / "local", page, block, EngineChoice(engine="local"))
@@ -61,8 +61,17 @@ def test_defense_example_is_the_rule_that_aggregates(tmp_path):
 
 
 def test_attack_example_starts_in_round_two(tmp_path):
-    [block] = [param.values[1] for param in BLOCKS if param.values[0] == "attack"]
+    block, *_ = [param.values[1] for param in BLOCKS if param.values[0] == "attack"]
     clean, attacked = play(tmp_path, "attack", block, EngineChoice(engine="local"))
     assert attacked.attacks.column("attack").to_pylist() == ["Contrarian"]
     assert attacked.attacks.column("round").to_pylist() == [2]
+    assert clean.rounds.slice(0, 1).column("train_loss") == attacked.rounds.slice(0, 1).column("train_loss")
+
+
+def test_example_of_an_attack_on_messages_changes_them_in_round_two(tmp_path):
+    *_, block = [param.values[1] for param in BLOCKS if param.values[0] == "attack"]
+    clean, attacked = play(tmp_path, "attack", block, EngineChoice(engine="local"))
+    [row] = attacked.attacks.to_pylist()
+    assert (row["attack"], row["round"], row["m"], row["messages"]) == ("Shuffled", 2, 2, 2)
+    assert row["relative_change"] > 0.05 and row["relabelled"] == 0
     assert clean.rounds.slice(0, 1).column("train_loss") == attacked.rounds.slice(0, 1).column("train_loss")

@@ -141,6 +141,12 @@ edited("attack-class", "SplitFedV2()", "SplitFedV2(), attack=PixelBackdoor(targe
 edited("attack-trigger", "SplitFedV2()", "SplitFedV2(), attack=PixelBackdoor(target=0, trigger=Patch(28, 28))")
 edited("attack-no-goal", "clients=5", "clients=5, success_of=LabelFlip()")
 edited("attack-two-starts", "SplitFedV2()", "SplitFedV2(), attack=Scheduled(AgrTailored(start_round=2))")
+edited("attack-one-step", "SplitFedV2()", "SplitFedV2(), attack=SmashedAscent()")
+edited(
+    "attack-labels-stay",
+    'model=femnist_cnn(cut="V2"),\n    protocol=SplitFedV2(),',
+    'model=femnist_cnn(cut="V1", tail="fc2"),\n    protocol=SplitFedV2(u_shaped=True), attack=WireLabelFlip(),',
+)
 edited("defense-no-channel", "SplitFedV2()", "SplitLearning(), defense=Median()")
 edited("defense-no-replicas", "SplitFedV2()", "SplitFedV2(), server_defense=Median()")
 edited("defense-replicas-published", "SplitFedV2()", "SplitFedV1(as_published='thapa2022'), server_defense=Median()")

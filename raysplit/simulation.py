@@ -119,6 +119,7 @@ def simulate(
             _of_cohort(before.client_portions, plan),
             *parked_in(plan, before.carried),
             before.carried if replicas_stay(scenario.protocol) else {},
+            None if scenario.detection is None else before.detection,
         )
         outcome = engine.train(plan, start) if len(plan.clients) else _passed_over(before)
         meeting = None
@@ -152,7 +153,16 @@ def simulate(
         kept = {**before.client_states, **outcome.client_states}
         carried = carry(scenario, plan, outcome, before)
         state = GlobalState(
-            round, client.cpu(), server.cpu(), server_state, kept, fed_states, portions, memory, carried
+            round,
+            client.cpu(),
+            server.cpu(),
+            server_state,
+            kept,
+            fed_states,
+            portions,
+            memory,
+            carried,
+            outcome.detection,
         )
         trained = sum(record.loss for record in outcome.records.values())
         diverged = not (
@@ -325,7 +335,7 @@ def _with_remedy(error: ScenarioError, scenario: Scenario, plan: RoundPlan) -> S
 def _passed_over(state: GlobalState) -> Outcome:
     """A round in which nobody trained: all portions and optimiser states stay as they were."""
     outcome = Outcome.empty()
-    outcome.client_vector = state.client
+    outcome.client_vector, outcome.detection = state.client, state.detection
     return outcome
 
 

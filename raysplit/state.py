@@ -21,7 +21,7 @@ class GlobalState:
     ``fed_states``: the optimisers on the aggregated "client" and "server" portions. ``client_portions``: where clients keep portions
     of their own, those of all clients that ever trained, by id; ``client`` is then the initial one, with which others begin.
     ``defense``: the aggregation rule's memory. ``carried``: what an asynchronous or published protocol remembers besides, as tensors
-    by name (``pace.py``).
+    by name (``pace.py``). ``detection``: what detectors at the main server remember.
     """
 
     round: int
@@ -33,6 +33,7 @@ class GlobalState:
     client_portions: dict[int, torch.Tensor] = field(default_factory=dict)
     defense: State = field(default_factory=dict)
     carried: dict[str, torch.Tensor] = field(default_factory=dict)
+    detection: State = field(default_factory=dict)
 
 
 class Layout:

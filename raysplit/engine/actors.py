@@ -20,7 +20,7 @@ import torch
 
 from raysplit.channels import Channel
 from raysplit.engine.engine import ClientScores, RoundStart
-from raysplit.engine.host import Host, count_replicas, peak_memory_bytes
+from raysplit.engine.host import Host, count_replicas, peak_memory_bytes, take_detection
 from raysplit.engine.wire import Parcel, PeerLost, Wire, WireLink, accept
 from raysplit.protocols.client_side import ClientFailure
 from raysplit.protocols.main_server import open_server
@@ -171,7 +171,8 @@ class MainServer:
         inbox: queue.SimpleQueue[tuple[int, Parcel | None]] = queue.SimpleQueue()
         shared = self._protocol.server == "shared"
         seats = self._host.server_seats(1 if shared else len(groups) * ahead)
-        server = open_server(self._protocol, plan, seats, begin.server.to(self._host.device), begin.server_state, mine)
+        vector, watch = begin.server.to(self._host.device), self._host.watch(begin)
+        server = open_server(self._protocol, plan, seats, vector, begin.server_state, mine, watch=watch)
         try:
             self._connect(set(groups), inbox)
             if shared:
@@ -183,6 +184,7 @@ class MainServer:
         outcome = Outcome.empty()
         if shared:
             outcome.server_vector, outcome.server_state = server.shared_result()
+            take_detection(outcome, server)
         else:
             outcome.server_sums = server.replica_sums()
             replicas = sum(p < plan.reporting for group in mine for p in plan.groups[group])

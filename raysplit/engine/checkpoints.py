@@ -137,6 +137,7 @@ def _flatten(state: GlobalState) -> dict[str, torch.Tensor]:
     tensors = {f"server/{name}": t.contiguous() for name, t in state.server_state.items()}
     tensors.update({f"defense/{name}": t.contiguous() for name, t in state.defense.items()})
     tensors.update({f"carried/{name}": t.contiguous() for name, t in state.carried.items()})
+    tensors.update({f"detection/{name}": t.contiguous() for name, t in state.detection.items()})
     for portion, kept in state.fed_states.items():
         tensors.update({f"fed/{portion}/{name}": t.contiguous() for name, t in kept.items()})
     for client, kept in state.client_states.items():
@@ -151,8 +152,8 @@ def _unflatten(round: int, client: torch.Tensor, server: torch.Tensor, tensors: 
         if kind in ("server", "defense"):
             (state.server_state if kind == "server" else state.defense)[rest] = tensor
             continue
-        if kind == "carried":
-            state.carried[rest] = tensor
+        if kind in ("carried", "detection"):
+            (state.carried if kind == "carried" else state.detection)[rest] = tensor
             continue
         owner, _, field = rest.partition("/")
         if kind == "fed":

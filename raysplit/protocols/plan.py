@@ -140,6 +140,17 @@ class ClientRecord:
 
 
 @dataclass
+class Judged:
+    """What detection made of a client in a round: its visits and those rejected, and, where turns are judged, how many of its turns
+    were (0 or 1) and how many turns were taken back after its own, that one included."""
+
+    visits: int = 0
+    rejected: int = 0
+    turns: int = 0
+    undone: int = 0
+
+
+@dataclass
 class Outcome:
     """What came back from a round or from one host's share of it.
 
@@ -164,6 +175,10 @@ class Outcome:
     """position → ``ClientScores`` of a client tested while the round trains (docs/as-published.md)"""
     carried: dict[str, torch.Tensor] = field(default_factory=dict)
     """what the next round must know of the server replicas, where they outlive a round"""
+    judged: dict[int, Judged] = field(default_factory=dict)
+    """position → what detection at the main server made of that client"""
+    detection: State = field(default_factory=dict)
+    """what its detectors remember"""
 
     @staticmethod
     def empty() -> Outcome:
@@ -178,6 +193,8 @@ class Outcome:
         self.records.update(other.records)
         self.tests.update(other.tests)
         self.carried.update(other.carried)
+        self.judged.update(other.judged)
+        self.detection.update(other.detection)
         self.parked.update(other.parked)
         self.parked_states.update(other.parked_states)
         self.client_vector = other.client_vector if other.client_vector is not None else self.client_vector

@@ -139,6 +139,8 @@ def record_round(
             for channel, (m, b, labels) in sorted(outcome.traffic.items())
         ]
     )
+    if outcome.judged:
+        tables.detection.append(_detection_row(plan, turnout, outcome))
     if timed is not None:
         tables.times.append(timed.rows)
     tables.rounds.append(row)  # last: whoever sees a round there finds it in all tables
@@ -162,6 +164,24 @@ def _poisonings(round: int, outcome: Outcome) -> list[dict[str, Any]]:
         }
         for name, done in sorted(found.items())
     ]
+
+
+def _detection_row(plan: RoundPlan, turnout: Turnout, outcome: Outcome) -> dict[str, Any]:
+    """What detectors found, joined with who is malicious, which they are never told."""
+    malicious = np.concatenate([turnout.reporting.malicious, turnout.lost.malicious])
+    found = [(bool(malicious[position]), judged) for position, judged in outcome.judged.items()]
+    return {
+        "round": plan.round,
+        "visits": sum(judged.visits for _, judged in found),
+        "malicious_visits": sum(judged.visits for lies, judged in found if lies),
+        "rejected_malicious": sum(judged.rejected for lies, judged in found if lies),
+        "rejected_honest": sum(judged.rejected for lies, judged in found if not lies),
+        "turns": sum(judged.turns for _, judged in found),
+        "malicious_turns": sum(judged.turns for lies, judged in found if lies),
+        "rollbacks_malicious": sum(judged.undone > 0 for lies, judged in found if lies),
+        "rollbacks_honest": sum(judged.undone > 0 for lies, judged in found if not lies),
+        "undone_besides": sum(max(judged.undone - 1, 0) for _, judged in found),
+    }
 
 
 def record_evaluation(tables: Tables, round: int, evaluated: Evaluated, diverged: bool) -> None:

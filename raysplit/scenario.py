@@ -20,6 +20,8 @@ from raysplit.costs.known import check_known
 from raysplit.costs.stragglers import check_stragglers
 from raysplit.defenses.aggregation.aggregation import AggregationRule
 from raysplit.defenses.aggregation.mean import Mean
+from raysplit.defenses.detection.check import check_detection
+from raysplit.defenses.detection.detection import Detection
 from raysplit.errors import ScenarioError, nearest
 from raysplit.models.joint import joint
 from raysplit.models.network import ModelSpec, check_cut
@@ -77,6 +79,7 @@ class Scenario:
     ``devices``: the machines from which virtual time is computed (None: no virtual time).
     ``record_updates_every``: of every so many rounds the matrix of updates that the fed server received, and that of server replicas, is kept
     under the run's ``updates``, n·d·4 bytes and more (None: of none). Part of the scenario, as recorded rounds take the mean over updates.
+    ``detection``: who watches what clients bring to the main server (None: nobody).
     ``groups`` is part of the scenario because sums are taken group by group: changing it changes last bits, the cluster never does.
     Raises ``ScenarioError`` for any combination that cannot be run as meant.
     """
@@ -97,6 +100,7 @@ class Scenario:
     devices: Devices | None = None
     record_updates_every: int | None = None
     server_defense: AggregationRule = Mean()
+    detection: Detection | None = None
 
     def __post_init__(self) -> None:
         _check(self)
@@ -198,6 +202,8 @@ def _check(scenario: Scenario) -> None:
         )
     check_data_attacks(scenario.attack, scenario.evaluation.success_of, scenario.model)
     check_answers(scenario.attack, training.batch_size, training.local_epochs)
+    if scenario.detection is not None:
+        check_detection(scenario.detection, protocol)
     if scenario.cohort.dropouts is not None:
         _check_dropouts(protocol, scenario.cohort.dropouts)
     _check_trim(scenario, scenario.defense)

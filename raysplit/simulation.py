@@ -131,6 +131,7 @@ def simulate(
             _of_cohort(before.client_portions, plan),
             *parked_in(plan, before.carried),
             before.carried if replicas_stay(scenario.protocol) else {},
+            None if scenario.detection is None else before.detection,
         )
         roots = _root_portions(scenario, population, engine, before, plan)
         sitting = None
@@ -175,7 +176,17 @@ def simulate(
         if remembers and len(plan.clients):
             carried = {**carried, LAST_MOVE: client.cpu() - before.client}
         state = GlobalState(
-            round, client.cpu(), server.cpu(), server_state, kept, fed_states, portions, memory, carried, server_memory
+            round,
+            client.cpu(),
+            server.cpu(),
+            server_state,
+            kept,
+            fed_states,
+            portions,
+            memory,
+            carried,
+            server_memory,
+            outcome.detection,
         )
         trained = sum(record.loss for record in outcome.records.values())
         diverged = not (
@@ -409,7 +420,7 @@ def _with_remedy(error: ScenarioError, scenario: Scenario, plan: RoundPlan) -> S
 def _passed_over(state: GlobalState) -> Outcome:
     """A round in which nobody trained: all portions and optimiser states stay as they were."""
     outcome = Outcome.empty()
-    outcome.client_vector = state.client
+    outcome.client_vector, outcome.detection = state.client, state.detection
     return outcome
 
 

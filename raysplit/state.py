@@ -21,7 +21,7 @@ class GlobalState:
     ``fed_states``: the optimisers on the aggregated "client" and "server" portions. ``client_portions``: where clients keep portions
     of their own, those of all clients that ever trained, by id; ``client`` is then the initial one, with which others begin.
     ``defense``, ``server_defense``: the memories of the rules on client portions and on server replicas. ``carried``: what an asynchronous
-    or published protocol remembers besides, as tensors by name (``pace.py``).
+    or published protocol remembers besides, as tensors by name (``pace.py``). ``detection``: what detectors at the main server remember.
     """
 
     round: int
@@ -34,6 +34,7 @@ class GlobalState:
     defense: State = field(default_factory=dict)
     carried: dict[str, torch.Tensor] = field(default_factory=dict)
     server_defense: State = field(default_factory=dict)
+    detection: State = field(default_factory=dict)
 
 
 class Layout:

@@ -22,7 +22,7 @@ from raysplit.across import Asked
 from raysplit.channels import Channel
 from raysplit.defenses.aggregation.aggregation import RoundContext
 from raysplit.engine.engine import ClientScores, RoundStart
-from raysplit.engine.host import Host, count_replicas, peak_memory_bytes
+from raysplit.engine.host import Host, count_replicas, peak_memory_bytes, take_detection
 from raysplit.engine.row_wire import Route, RowSender
 from raysplit.engine.wire import Parcel, PeerLost, Wire, WireLink, accept
 from raysplit.protocols.client_side import ClientFailure
@@ -205,10 +205,10 @@ class MainServer:
         inbox: queue.SimpleQueue[tuple[int, Parcel | None]] = queue.SimpleQueue()
         shared = self._protocol.server == "shared"
         seats = self._host.server_seats(1 if shared else len(groups) * ahead)
-        server = open_server(self._protocol, plan, seats, begin.server.to(self._host.device), begin.server_state, mine)
+        vector, watch = begin.server.to(self._host.device), self._host.watch(begin)
+        honest = open_server(self._protocol, plan, seats, vector, begin.server_state, mine, watch=watch)
         lies = self._host.tampering(plan, "main_server")
-        if lies is not None:
-            server = LyingServer(server, plan, lies)
+        server: MainServerSide = honest if lies is None else LyingServer(honest, plan, lies)
         try:
             self._connect(set(groups), inbox)
             if shared:
@@ -222,6 +222,7 @@ class MainServer:
             outcome.lies = lies.records
         if shared:
             outcome.server_vector, outcome.server_state = server.shared_result()
+            take_detection(outcome, honest)
         else:
             outcome.server_sums, outcome.server_rows = server.replicas()
             replicas = sum(p < plan.reporting for group in mine for p in plan.groups[group])

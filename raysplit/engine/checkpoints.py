@@ -138,6 +138,7 @@ def _flatten(state: GlobalState) -> dict[str, torch.Tensor]:
     tensors.update({f"defense/{name}": t.contiguous() for name, t in state.defense.items()})
     tensors.update({f"server_defense/{name}": t.contiguous() for name, t in state.server_defense.items()})
     tensors.update({f"carried/{name}": t.contiguous() for name, t in state.carried.items()})
+    tensors.update({f"detection/{name}": t.contiguous() for name, t in state.detection.items()})
     for portion, kept in state.fed_states.items():
         tensors.update({f"fed/{portion}/{name}": t.contiguous() for name, t in kept.items()})
     for client, kept in state.client_states.items():
@@ -152,6 +153,7 @@ def _unflatten(round: int, client: torch.Tensor, server: torch.Tensor, tensors: 
         "defense": state.defense,
         "server_defense": state.server_defense,
         "carried": state.carried,
+        "detection": state.detection,
     }
     for name, tensor in tensors.items():
         kind, _, rest = name.partition("/")

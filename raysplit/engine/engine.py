@@ -31,6 +31,8 @@ class RoundStart:
     parked_states: dict[int, State] = field(default_factory=dict)
     carried: dict[str, torch.Tensor] = field(default_factory=dict)
     """what server replicas that outlive a round go on from"""
+    detection: State | None = None
+    """what detectors at the main server remember; None: nobody is watched, as in the training of a rule's root clients"""
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ from raysplit.protocols.server_side import MainServerSide, ServerSide
 from raysplit.protocols.topologies.site import play_site
 from raysplit.protocols.topologies.topology import topology_of
 from raysplit.protocols.visits import Visit, batch_indices, parallel_visits
+from raysplit.protocols.watched_server import Watch, WatchedServer
 from raysplit.scenario import Scenario
 from raysplit.threads import pin_threads
 
@@ -80,6 +81,13 @@ class Host:
             self._server_seats.append(ServerSeat(self._portions(), self.scenario.training))
         return self._server_seats[:count]
 
+    def watch(self, start: RoundStart) -> Watch | None:
+        """The scenario's detection as this round begins; None: nobody is watched."""
+        detection = self.scenario.detection
+        if detection is None or start.detection is None:
+            return None
+        return Watch(detection, start.detection, self.scenario.model.classes)
+
     def initial(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The untrained client and server portions, flat."""
         client = self.client_seats(1)[0].flat.vector.detach().cpu().clone()
@@ -114,7 +122,8 @@ class Host:
         if protocol.server == "replicas" and published(protocol).replicas_meet == "all_collected":
             collected = CollectedReplicas(plan.clients, self.population.info.clients, vector, start.carried)
         seats = self.server_seats(1)
-        server = open_server(protocol, plan, seats, vector, start.server_state, list(groups), collected)
+        watch = self.watch(start)
+        server = open_server(protocol, plan, seats, vector, start.server_state, list(groups), collected, watch)
         visits = self.visits(plan, groups, ahead)
         lies = self.tampering(plan, "main_server")
         link = DirectLink(server if lies is None else LyingServer(server, plan, lies))
@@ -124,6 +133,7 @@ class Host:
             outcome.lies.update(lies.records)
         if protocol.server == "shared":
             outcome.server_vector, outcome.server_state = server.shared_result()
+            take_detection(outcome, server)
         elif collected is not None:
             outcome.server_vector, outcome.carried = collected.average, collected.carried()
             count_replicas(outcome, len(share.positions), start.server)
@@ -348,6 +358,12 @@ def count_replicas(outcome: Outcome, replicas: int, server: torch.Tensor) -> Non
     """Every replica of the server portion travels to the main server once a round (SplitFedV1)."""
     size = server.numel() * server.element_size()
     outcome.traffic[Channel.SERVER_UPDATES.value] = (replicas, replicas * size, 0)
+
+
+def take_detection(outcome: Outcome, server: MainServerSide) -> None:
+    """What detectors at a main server found and remember, where there are any."""
+    if isinstance(server, WatchedServer):
+        outcome.judged, outcome.detection = server.judged, server.remembered()
 
 
 def peak_memory_bytes() -> int:

@@ -320,6 +320,7 @@ class RayEngine:
         for client, kept in outcome.client_states.items():
             outcome.client_states[client] = {name: tensor.clone() for name, tensor in kept.items()}
         outcome.carried = {name: tensor.clone() for name, tensor in outcome.carried.items()}
+        outcome.detection = {name: tensor.clone() for name, tensor in outcome.detection.items()}
         for client, portion in outcome.parked.items():
             outcome.parked[client] = portion.clone()
         for client, kept in outcome.parked_states.items():

@@ -67,6 +67,7 @@ class Run:
     evaluations: pa.Table
     client_evaluations: pa.Table
     times: pa.Table
+    detection: pa.Table
     scenario: Mapping[str, Any]
     environment: Mapping[str, Any]
     state: State

@@ -173,6 +173,21 @@ TIMES = _table(
     ),
 )
 
+DETECTION = _table(
+    "detection",
+    _column("visits", pa.int32(), "visit", "visits of clients to the main server that detectors could judge"),
+    _column("malicious_visits", pa.int32(), "visit", "those of clients that the adversary holds, lying or not"),
+    _column("rejected_malicious", pa.int32(), "visit", "rejected visits of such clients: true positives"),
+    _column("rejected_honest", pa.int32(), "visit", "rejected visits of all other clients: false positives"),
+    _column("turns", pa.int32(), "turn", "whole turns of clients that a rollback judged; 0 without one"),
+    _column("malicious_turns", pa.int32(), "turn", "those of clients that the adversary holds, lying or not"),
+    _column(
+        "rollbacks_malicious", pa.int32(), "turn", "turns of such clients found poisoned and taken back: true positives"
+    ),
+    _column("rollbacks_honest", pa.int32(), "turn", "turns of all other clients taken back: false positives"),
+    _column("undone_besides", pa.int32(), "turn", "earlier turns, first let stand, that were taken back with them"),
+)
+
 SCHEMAS: dict[str, pa.Schema] = {
     "rounds": ROUNDS,
     "clients": CLIENTS,
@@ -182,8 +197,9 @@ SCHEMAS: dict[str, pa.Schema] = {
     "evaluations": EVALUATIONS,
     "client_evaluations": CLIENT_EVALUATIONS,
     "times": TIMES,
+    "detection": DETECTION,
 }
 """Schema of each table; ``metrics/<name>.arrow`` in a run folder."""
 
-LATER = ("client_evaluations", "times")
+LATER = ("client_evaluations", "times", "detection")
 """Tables that runs of earlier versions do not have."""

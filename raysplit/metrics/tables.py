@@ -97,6 +97,7 @@ class Tables:
     evaluations: TableWriter
     client_evaluations: TableWriter
     times: TableWriter
+    detection: TableWriter
 
     def writers(self) -> list[TableWriter]:
         """All tables, in the order in which they stand in the schemas."""

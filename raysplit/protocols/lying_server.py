@@ -8,7 +8,7 @@ from raysplit.attacks.smashed.tampering import Tampering
 from raysplit.channels import Channel, Message
 from raysplit.optimizers import State
 from raysplit.protocols.plan import RoundPlan
-from raysplit.protocols.server_side import MainServerSide, Reply
+from raysplit.protocols.server_side import MainServerSide, Replicas, Reply
 from raysplit.protocols.visits import Visit
 
 
@@ -32,8 +32,8 @@ class LyingServer:
     def shared_result(self) -> tuple[torch.Tensor, State]:
         return self._server.shared_result()
 
-    def replica_sums(self) -> dict[int, torch.Tensor]:
-        return self._server.replica_sums()
+    def replicas(self) -> Replicas:
+        return self._server.replicas()
 
     def _heard(self, channel: Channel, visit: Visit, tensor: torch.Tensor, y: torch.Tensor | None = None) -> None:
         self._tampering.through(self._message(channel, visit, tensor, y), y)

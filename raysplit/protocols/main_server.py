@@ -12,6 +12,7 @@ from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol, server_turn
 from raysplit.protocols.server_side import MainServerSide, ServerSide
 from raysplit.protocols.waiting_servers import MeanGradientServer, ServerFirst
+from raysplit.protocols.watched_server import Watch, WatchedServer
 
 
 def open_server(
@@ -22,10 +23,13 @@ def open_server(
     state: State | None,
     groups: list[int],
     collected: CollectedReplicas | None = None,
+    watch: Watch | None = None,
 ) -> MainServerSide:
     """The main server of a round. ``vector`` [d], ``state``: with what it begins; ``groups``: the client groups that it serves;
-    ``collected``: replicas that outlive a round."""
+    ``collected``: replicas that outlive a round; ``watch``: where it is under detection."""
     turn = server_turn(protocol)
+    if watch is not None:
+        return WatchedServer(plan, seats[0], vector, state, watch)
     if turn == "visit":
         return ServerSide(protocol, plan, seats, vector, state, groups, collected)
     if turn == "mean_gradients":

@@ -145,6 +145,17 @@ class ClientRecord:
 
 
 @dataclass
+class Judged:
+    """What detection made of a client in a round: its visits and those rejected, and, where turns are judged, how many of its turns
+    were (0 or 1) and how many turns were taken back after its own, that one included."""
+
+    visits: int = 0
+    rejected: int = 0
+    turns: int = 0
+    undone: int = 0
+
+
+@dataclass
 class Outcome:
     """What came back from a round or from one host's share of it.
 
@@ -175,6 +186,10 @@ class Outcome:
     """what column shards made of the portions, which then are not here (``sharding.meeting.Met``)"""
     lies: dict[tuple[int, int], Any] = field(default_factory=dict)
     """(number of an attack on messages in force, client id) → ``Tampered``: what it did"""
+    judged: dict[int, Judged] = field(default_factory=dict)
+    """position → what detection at the main server made of that client"""
+    detection: State = field(default_factory=dict)
+    """what its detectors remember"""
 
     @staticmethod
     def empty() -> Outcome:
@@ -191,6 +206,8 @@ class Outcome:
         self.tests.update(other.tests)
         self.carried.update(other.carried)
         self.lies.update(other.lies)
+        self.judged.update(other.judged)
+        self.detection.update(other.detection)
         self.parked.update(other.parked)
         self.parked_states.update(other.parked_states)
         self.met = other.met if other.met is not None else self.met

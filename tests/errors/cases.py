@@ -154,6 +154,22 @@ edited("attack-no-replicas", "SplitFedV2()", "SplitFedV2(), attack=AtReplicas(Si
 edited("attack-portion-twice", "SplitFedV2()", "SplitFedV1(), attack=AtReplicas(AtReplicas(SignFlip()))")
 edited("defense-trim", "SplitFedV2()", "SplitFedV2(), defense=TrimmedMean(trim=2)")
 edited("defense-root", "SplitFedV2()", "SplitFedV2(), defense=FLTrust((20,))")
+edited("detection-replicas", "SplitFedV2()", "SplitFedV1(), detection=Detection((SmashedScreen(),))")
+edited("detection-no-server", "SplitFedV2()", "FedAvg(), detection=Detection((SmashedScreen(),))")
+edited("detection-turn", "SplitFedV2()", "MiniBatchSfl(), detection=Detection((SmashedScreen(),))")
+edited(
+    "detection-published",
+    "SplitFedV2()",
+    'SplitFedV2("client_major", as_published="slperf"), detection=Detection(rollback=SafeSplit())',
+)
+edited("detection-order", "SplitFedV2()", "SplitFedV2(), detection=Detection(rollback=SafeSplit())")
+edited(
+    "detection-labels",
+    'cut="V2"),\n    protocol=SplitFedV2()',
+    'cut="V1", tail="conv2"),\n    protocol=SplitFedV2(u_shaped=True), detection=Detection((LabelScreen(),))',
+)
+edited("detection-empty", "SplitFedV2()", "SplitFedV2(), detection=Detection()")
+edited("detection-range", "SplitFedV2()", "SplitFedV2(), detection=Detection((LabelScreen(threshold=0),))")
 edited("cohort-too-large", "size=4", "size=21")
 edited("cohort-poisson", "size=4", "size=4, draw=Poisson(0.5)")
 edited("cohort-unreachable", "size=4", "size=4, at_least=5")

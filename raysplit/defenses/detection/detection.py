@@ -1,0 +1,111 @@
+"""Detection at the main server: what a detector is shown, what it answers, and what the server does then.
+
+Two places. A ``Screen`` judges every visit before the server portion steps on it. A ``Rollback`` judges a client's whole turn after its
+last visit, where clients come one after another. Both are frozen parts and pure functions: what they must remember they return, and
+find again next time. That memory is part of the run's state and of its checkpoints. Nobody tells them who is malicious.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+
+from raysplit.errors import ScenarioError
+from raysplit.optimizers import State
+from raysplit.parts import part
+
+
+@dataclass(frozen=True)
+class VisitView:
+    """What the main server has of one visit, before it learns from it. Read it, do not write into it.
+
+    ``round``: 1-based. ``client``: the client's id, which a server knows from whom it serves. ``step``: the batch's number in the client's round.
+    ``smashed`` [B, …] as received. ``labels`` [B] and ``loss`` (nats, mean over the batch, at the portion before the step): None in a U-shape.
+    ``gradients`` [B, …]: of the mean loss, per sample: ∂L/∂Z as the server computed it; in a U-shape ∂L/∂features as the client
+    sent them, the only message there that can lie about labels. ``classes``: how many labels there are.
+    """
+
+    round: int
+    client: int
+    step: int
+    smashed: torch.Tensor
+    labels: torch.Tensor | None
+    loss: float | None
+    gradients: torch.Tensor
+    classes: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``accept``: whether the server portion steps on this visit. ``memory``: what the screen finds at its next visit, of any client."""
+
+    accept: bool
+    memory: State = field(default_factory=dict)
+
+
+@runtime_checkable
+class Screen(Protocol):
+    """A frozen dataclass that judges visits, in the planned order in which the server serves them."""
+
+    def judge(self, view: VisitView, memory: Mapping[str, torch.Tensor]) -> Verdict:
+        """``memory``: what the last verdict returned, empty at first. Tensors in it are never changed, only replaced."""
+        ...
+
+
+@dataclass(frozen=True)
+class TurnView:
+    """The server portion ``before`` and ``after`` one client's visits: its parameters (a layer's weight, a layer's bias, …) in their own
+    shapes and in the network's order, without buffers. Read them, do not write into them."""
+
+    round: int
+    client: int
+    before: tuple[torch.Tensor, ...]
+    after: tuple[torch.Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """``undo``: 0 lets the turn stand; 1 takes it back, to the portion with which it began; n > 1: to the portion that stood n − 1 of
+    the turns that were let stand earlier. ``memory``: as ``Verdict.memory``.
+    """
+
+    undo: int
+    memory: State = field(default_factory=dict)
+
+
+@runtime_checkable
+class Rollback(Protocol):
+    """A frozen dataclass that judges turns. ``window``: so many turns at most can be taken back, so many portions are kept."""
+
+    @property
+    def window(self) -> int: ...
+
+    def judge(self, view: TurnView, memory: Mapping[str, torch.Tensor]) -> Judgement:
+        """``memory``: what the last judgement returned, empty at first. Tensors in it are never changed, only replaced."""
+        ...
+
+
+@part
+class Detection:
+    """Detectors at the main server of one shared server portion, which steps after every visit.
+
+    A visit that any of ``screens`` rejects teaches the server nothing: its portion, BatchNorm statistics included, and its optimiser stay
+    as they are. A visit whose smashed data or gradients are not finite is rejected before any screen sees it. ``answer``: what the client
+    gets back then, since a client that waits must get something: ``"gradients"``, those of the portion that did not step, so that it
+    cannot tell and an honest client goes on learning; or ``"zeros"``. Client portions are not the main server's: what a rejected
+    client sends to the fed server, or hands over, is for rules on updates.
+    Raises ScenarioError where there is no detector.
+    """
+
+    screens: tuple[Screen, ...] = ()
+    rollback: Rollback | None = None
+    answer: Literal["gradients", "zeros"] = "gradients"
+
+    def __post_init__(self) -> None:
+        if not self.screens and self.rollback is None:
+            raise ScenarioError(
+                "Detection needs screens=(...), a rollback or both; leave Scenario.detection out for none"
+            )

@@ -18,7 +18,8 @@ import torch
 from raysplit import rng
 from raysplit.attacks.poisoning.poisoning import UpdateAttack, UpdateView
 from raysplit.attacks.poisoning.scheduled import attack_in_force
-from raysplit.defenses.aggregation.aggregation import Aggregate, AggregationRule, RoundContext
+from raysplit.defenses.aggregation.aggregation import Aggregate, AggregationRule, RoundContext, aggregate_over
+from raysplit.defenses.aggregation.geometry import Geometry
 from raysplit.defenses.aggregation.order_statistics import weighted_sum
 from raysplit.errors import ScenarioError
 from raysplit.metrics.updates import RecordedRound
@@ -161,16 +162,18 @@ def face(
     weights: torch.Tensor,
     malicious: torch.Tensor,
     context: RoundContext,
+    geometry_of: Callable[[torch.Tensor], Geometry] = Geometry.of,
 ) -> Faced:
     """Poison ``updates`` [n, d] in place, aggregate them, and measure the aggregate against the mean of the benign ones.
 
-    ``malicious``: bool [n]. Raises ``ScenarioError`` as the attack and the rule do.
+    ``malicious``: bool [n]. ``geometry_of`` the poisoned updates, which need not be taken anew. Raises ``ScenarioError`` as the attack
+    and the rule do.
     """
     row: dict[str, Any] = {}
     poisoned = None if attack is None else _poison(attack, updates, malicious, rule, context)
     norms = torch.linalg.vector_norm(updates, dim=1)
     started = time.perf_counter()
-    aggregate = rule.aggregate(updates, weights, context)
+    aggregate = aggregate_over(rule, geometry_of(updates), weights, context)
     row["seconds"] = time.perf_counter() - started
     record = dict(aggregate.record)
     row["trim"] = int(record["trim"]) if "trim" in record else None

@@ -29,7 +29,7 @@ from raysplit.defenses.aggregation.aggregation import (
     aggregate_over,
     rule_stream,
 )
-from raysplit.defenses.aggregation.columns import Columns, Whole, combined
+from raysplit.defenses.aggregation.columns import combined
 from raysplit.defenses.aggregation.geometry import Geometry
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.defenses.aggregation.order_statistics import weighted_sum
@@ -225,26 +225,27 @@ def face(
     malicious: torch.Tensor,
     context: RoundContext,
     channel: Channel = Channel.UPDATES,
+    geometry_of: Callable[[torch.Tensor], Geometry] = Geometry.of,
 ) -> Faced:
     """Poison ``updates`` [n, d] in place, aggregate them, and measure the aggregate against the mean of the benign ones.
 
-    ``malicious``: bool [n]. Raises ``ScenarioError`` as the attack and the rule do.
+    ``malicious``: bool [n]. ``geometry_of`` the poisoned updates, which need not be taken anew. Raises ``ScenarioError`` as the attack
+    and the rule do.
     """
     poisoned = None if attack is None else poison(attack, updates, malicious, rule, context, channel)
-    return judge(rule, Whole(updates), weights, malicious, context, poisoned)
+    return judge(rule, geometry_of(updates), weights, malicious, context, poisoned)
 
 
 def judge(
     rule: AggregationRule,
-    columns: Columns,
+    geometry: Geometry,
     weights: torch.Tensor,
     malicious: torch.Tensor,
     context: RoundContext,
     poisoned: dict[str, Any] | None,
 ) -> Faced:
-    """What ``face`` does after poisoning, wherever the ``columns`` lie."""
+    """What ``face`` does after poisoning, wherever the columns of the ``geometry`` lie."""
     row: dict[str, Any] = {}
-    geometry = Geometry(columns)
     norms = geometry.norms.numpy()
     started = time.perf_counter()
     aggregate = aggregate_over(rule, geometry, weights, context)
@@ -259,7 +260,7 @@ def judge(
         row["rejected_share"] = 2 * row["trim"] / len(malicious)
     if not bool(malicious.all()):
         benign = (~malicious).double()
-        row.update(_bias(aggregate.update, combined(columns, benign / benign.sum())))
+        row.update(_bias(aggregate.update, combined(geometry.columns, benign / benign.sum())))
     return Faced(aggregate, row, poisoned, norms)
 
 

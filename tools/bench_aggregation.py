@@ -38,7 +38,7 @@ from raysplit.attacks.poisoning.lie import LittleIsEnough
 from raysplit.attacks.poisoning.min_max import MinMax
 from raysplit.attacks.poisoning.min_sum import MinSum
 from raysplit.attacks.poisoning.poisoning import UpdateAttack, UpdateView
-from raysplit.defenses.aggregation.aggregation import AggregationRule, RoundContext
+from raysplit.defenses.aggregation.aggregation import AggregationRule, RoundContext, aggregate_over
 from raysplit.defenses.aggregation.bulyan import Bulyan
 from raysplit.defenses.aggregation.centred_clipping import CentredClipping
 from raysplit.defenses.aggregation.composed import Composed
@@ -46,6 +46,7 @@ from raysplit.defenses.aggregation.divide_and_conquer import DivideAndConquer
 from raysplit.defenses.aggregation.fltrust import FLTrust
 from raysplit.defenses.aggregation.fools_gold import FoolsGold
 from raysplit.defenses.aggregation.geometric_median import GeometricMedian
+from raysplit.defenses.aggregation.geometry import Geometry
 from raysplit.defenses.aggregation.krum import Krum
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.defenses.aggregation.mean_around_median import MeanAroundMedian
@@ -123,9 +124,21 @@ def cases_of(n: int, m: int, d: int, updates: torch.Tensor) -> dict[str, Callabl
         rules["Bulyan"] = Bulyan()
     else:
         rules[f"Bulyan, f = {(n - 3) // 4}"] = Bulyan(malicious=(n - 3) // 4)
+
+    def on_one_geometry(*chosen: AggregationRule) -> None:
+        geometry = Geometry.of(updates)
+        for rule in chosen:
+            aggregate_over(rule, geometry, weights, context)
+
+    whole = selecting_rules()
     cases: dict[str, Callable[[], object]] = {}
     for name, rule in rules.items():
         cases[name] = partial(rule.aggregate, updates, weights, context)
+    cases[f"the {len(whole)} rules by whole rows on one geometry"] = partial(on_one_geometry, *whole.values())
+    histories = whole.pop("FoolsGold")
+    cases[f"the {len(whole)} without {type(histories).__name__} on one geometry"] = partial(
+        on_one_geometry, *whole.values()
+    )
     attacks: dict[str, UpdateAttack] = {
         "LIE": LittleIsEnough(),
         "Min-Max": MinMax(),

@@ -11,6 +11,7 @@ import torch
 
 from raysplit.attacks.poisoning.poisoning import UpdateAttack
 from raysplit.defenses.aggregation.aggregation import AggregationRule, roots_of
+from raysplit.defenses.aggregation.geometry import Geometry
 from raysplit.errors import UserError
 from raysplit.fed_server import face
 from raysplit.matrix.cohorts import HELD_OUT, Cohort
@@ -24,7 +25,8 @@ class Pair:
     """What a rule made of an attack. ``bias``: ‖AGR - μ_b‖₂ with μ_b the mean of the benign rows; ``relative_bias``: over ‖μ_b‖₂.
 
     ``malicious_selected``: share of the malicious rows that took part, where the rule takes whole rows. ``seconds``: of the rule, and
-    ``attack_seconds`` of the attack, on one thread of this CPU. ``refusal``: why there are no numbers, in the part's own words.
+    ``attack_seconds`` of the attack, on one thread of this CPU; what rules share
+    (geometry.py) is counted to the first. ``refusal``: why there are no numbers, in the part's own words.
     """
 
     attack: str
@@ -81,17 +83,39 @@ def rehearse(
         notes = (*notes, f"{who}: the reference is the mean of {HELD_OUT} benign rows, which this column goes without.")
     tried: dict[str, UpdateAttack | None] = {NO_ATTACK: None, **attacks}
     pairs = []
+    geometry_of = _shared()
     for attack, liar in tried.items():
         for name, rule in rules.items():
             watch(attack, name)
-            pairs.append(_pair(cohort, attack, liar, name, rule))
+            pairs.append(_pair(cohort, attack, liar, name, rule, geometry_of))
     return Matrix(cohort.title, tuple(tried), tuple(rules), tuple(pairs), notes)
 
 
-def _pair(cohort: Cohort, attack: str, liar: UpdateAttack | None, name: str, rule: AggregationRule) -> Pair:
+def _shared() -> Callable[[torch.Tensor], Geometry]:
+    """The geometry of a matrix; that of the last one of its shape where they are equal: most attacks send all rules the same rows."""
+    last: dict[torch.Size, tuple[torch.Tensor, Geometry]] = {}
+
+    def geometry_of(updates: torch.Tensor) -> Geometry:
+        rows, geometry = last.get(updates.shape, (None, None))
+        if rows is None or geometry is None or not torch.equal(rows, updates):
+            geometry = Geometry.of(updates)
+            last[updates.shape] = updates, geometry
+        return geometry
+
+    return geometry_of
+
+
+def _pair(
+    cohort: Cohort,
+    attack: str,
+    liar: UpdateAttack | None,
+    name: str,
+    rule: AggregationRule,
+    geometry_of: Callable[[torch.Tensor], Geometry],
+) -> Pair:
     try:
         there = (cohort.with_reference() if roots_of(rule) else cohort).round
-        faced = face(rule, liar, there.updates.clone(), there.weights, there.malicious, there.context())
+        faced = face(rule, liar, there.updates.clone(), there.weights, there.malicious, there.context(), geometry_of)
     except UserError as error:
         return Pair(attack, name, refusal=str(error))
     row, m = faced.row, int(there.malicious.sum())

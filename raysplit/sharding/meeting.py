@@ -11,6 +11,7 @@ import torch
 
 from raysplit.across import Asked, shard_bounds
 from raysplit.defenses.aggregation.columns import Kernel, added
+from raysplit.defenses.aggregation.geometry import Geometry
 from raysplit.fed_server import Faced, judge
 from raysplit.sharding.conversation import Done, converse
 from raysplit.sharding.sitting import Sitting
@@ -68,5 +69,5 @@ def hold(sitting: Sitting, shards: Shards, count: int) -> Met:
         shards, (len(sitting.positions), sitting.parameters), shard_bounds(sitting.parameters, count)
     )
     context = replace(sitting.context, rng=draw)
-    faced = judge(sitting.rule, columns, sitting.weights, sitting.malicious, context, row)
+    faced = judge(sitting.rule, Geometry(columns), sitting.weights, sitting.malicious, context, row)
     return Met(faced, torch.cat([one.buffers for one in poisoned]))

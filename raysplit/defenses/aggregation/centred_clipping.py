@@ -43,12 +43,12 @@ class CentredClipping:
         return self.over(Geometry.of(updates), weights, context)
 
     def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        n, _ = geometry.shape
+        n, d = geometry.shape
         if self.start == "median":
             anchor, gram = geometry.median, geometry.gram_with_median
         else:
             previous = context.memory.get("previous") if self.start == "previous" else None
-            anchor = torch.zeros_like(geometry.centre) if previous is None else previous.to(geometry.centre)
+            anchor = torch.zeros(d) if previous is None else previous
             gram = geometry.gram_with(anchor)
         # The last row stands for the anchor, where v starts. v is kept as factors of the rows, which sum to 1.
         gram, present = without_lost(gram)
@@ -61,7 +61,7 @@ class CentredClipping:
             factors = factors * (1 - pull.sum())
             factors[:n] += pull
         update = combined(geometry.columns, factors[:n])
-        update += anchor * float(factors[n])
+        update += anchor.to(update) * float(factors[n])
         record = {
             "bound": tau,
             "clipped": float((distances > tau).sum()),

@@ -105,6 +105,7 @@ def combined(columns: Columns, factors: torch.Tensor) -> torch.Tensor:
     Of mixed rows it is one combination of the rows that were mixed, and costs no mixing.
     """
     while isinstance(columns, MixedColumns):
+        factors = factors.cpu()
         kept = factors != 0  # a row of NaN that nobody asks for must not get in
         factors, columns = factors[kept].double() @ columns.mixing[kept], columns.columns
     return columns.map(partial(combine, factors=factors))

@@ -102,10 +102,19 @@ def gram_of_histories(
     The histories are made a block of columns at a time.
     """
     gram = torch.zeros(len(places), len(places), dtype=torch.float64, device=rows.device)
+    added = [places.index(place) for place in remembered]
+    kept = torch.tensor(places, dtype=torch.int64, device=rows.device)
+    buffer: torch.Tensor | None = None
     for columns in column_blocks(rows):
-        block = rows[:, columns][torch.tensor(places, dtype=torch.int64, device=rows.device)]
-        for place, before in zip(remembered, past, strict=True):
-            block[places.index(place)] += before[columns].to(rows)
-        histories = block.double()
-        gram += histories @ histories.T
+        block = rows[:, columns]
+        if len(places) < len(rows):
+            block = block.index_select(0, kept)
+        elif past:
+            block = block.clone()
+        for place, before in zip(added, past, strict=True):
+            block[place] += before[columns].to(rows)
+        if buffer is None or buffer.shape != block.shape:  # one for all: fresh memory costs more than the product
+            buffer = torch.empty(block.shape, dtype=torch.float64, device=rows.device)
+        buffer.copy_(block)
+        gram += buffer @ buffer.T
     return gram

@@ -43,13 +43,12 @@ class GeometricMedian:
         return self.over(Geometry.of(updates), weights, context)
 
     def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        n, _ = geometry.shape
+        n, d = geometry.shape
         # The last row stands for where z starts. z is kept as factors of the rows, which sum to 1.
         if self.start == "median":
             gram = geometry.gram_with_median
         else:
-            centre = geometry.centre
-            gram = geometry.gram_with(torch.zeros_like(centre) if self.start == "zero" else centre)
+            gram = geometry.gram_with(geometry.centre if self.start == "mean" else torch.zeros(d))
         gram, present = without_lost(gram)
         shares = torch.zeros(n + 1, dtype=torch.float64)
         shares[:n] = weights.cpu().double() * present[:n]

@@ -15,8 +15,8 @@ from raysplit.defenses.aggregation.columns import Columns, Whole
 from raysplit.defenses.aggregation.gram import centred_gram, products_with, squared_distances
 from raysplit.defenses.aggregation.order_statistics import column_blocks, mean_of_ranks
 
-# Rows whose median is to lie amid all rows.
-SAMPLE = 20
+# Rows of which a point is taken that is to lie amid all rows.
+SAMPLE = 9
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +66,15 @@ class Geometry:
         return distances.masked_fill_(~distances.isfinite(), torch.inf)
 
     def gram_with(self, point: torch.Tensor) -> torch.Tensor:
-        """``gram`` with the row of a ``point``, [d], less the centre below it, [n + 1, n + 1]."""
+        """``gram`` with the row of a ``point``, [d], less the centre below it, [n + 1, n + 1].
+
+        One product makes both where nobody has asked for ``gram`` before; its last bits may differ from those of two.
+        """
         n = self.shape[0]
+        if "_centred" not in vars(self):
+            centre, bordered = self._measured(point)
+            vars(self)["_centred"] = centre, bordered[:n, :n]  # what the cached property would have found
+            return bordered
         bordered = torch.zeros(n + 1, n + 1, dtype=torch.float64)
         bordered[:n, :n] = self.gram
         if point is not self.centre:
@@ -82,19 +89,27 @@ class Geometry:
 
     @cached_property
     def _centred(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The median of ``SAMPLE`` of the rows, as a sort of all is more work than the product, and the Gram matrix from there.
+        return self._measured()
 
-        Where that point turns out to lie far from most rows, so that rounding would show, the median of all.
+    def _measured(self, *point: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """A centre and the Gram matrix from there, with at most one ``point`` below the rows.
+
+        The centre is a point amid nine of the rows, as a sort of all is more work than the product. Where it turns out to lie far from
+        most rows, so that rounding would show, it is the median of all.
         """
         n = self.shape[0]
         if n >= 2 * SAMPLE:
-            centre = self.columns.map(partial(_sample_median, step=n // SAMPLE))
-            gram = self.columns.total(centred_gram, centre)
-            distances = squared_distances(gram)
+            centre = self.columns.map(partial(ninther, step=n // SAMPLE))
+            gram = self.columns.total(_gram_from, centre, *point)
+            distances = squared_distances(gram[:n, :n])
             between = distances[torch.triu(torch.ones_like(distances), 1) > 0]
-            if lower_median(gram.diagonal()) <= lower_median(between):  # false where either is no number
+            if lower_median(gram.diagonal()[:n]) <= lower_median(between):  # false where either is no number
                 return centre, gram
-        return self.median, self.columns.total(centred_gram, self.median)
+        return self.median, self.columns.total(_gram_from, self.median, *point)
+
+
+def _gram_from(rows: torch.Tensor, centre: torch.Tensor, *points: torch.Tensor) -> torch.Tensor:
+    return centred_gram(rows, centre, *(point.to(rows) - centre.to(rows) for point in points))
 
 
 def robust_centre(updates: torch.Tensor) -> torch.Tensor:
@@ -103,8 +118,18 @@ def robust_centre(updates: torch.Tensor) -> torch.Tensor:
     return mean_of_ranks(updates, middle, middle)
 
 
-def _sample_median(updates: torch.Tensor, step: int) -> torch.Tensor:
-    return robust_centre(updates[::step])
+def ninther(updates: torch.Tensor, step: int) -> torch.Tensor:
+    """The median of three medians of three (Tukey 1978) of every ``step``-th row, nine in all, [d]; a NaN is passed over where it can be."""
+    result = updates.new_empty(updates.shape[1])
+    rows = updates[: SAMPLE * step : step]
+    for columns in column_blocks(updates):
+        thirds = [_middle(*rows[first : first + 3, columns]) for first in (0, 3, 6)]
+        result[columns] = _middle(*thirds)
+    return result
+
+
+def _middle(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+    return torch.fmax(torch.fmin(a, b), torch.fmin(torch.fmax(a, b), c))
 
 
 def squared_norms(updates: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import ray
 import torch
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayActorError, RayTaskError
 
 from raysplit.engine.actors import ClientHost, MainServer, Packed, to_arrays, to_tensors
 from raysplit.engine.cluster import ready_within
@@ -90,7 +90,7 @@ class RayEngine:
         for attempt in range(RETRIES + 1):
             try:
                 return self._sharded(plan, start, sitting) if sitting is not None else self._play(plan, start)
-            except (RayActorError, PeerLost) as error:
+            except (RayActorError, OutOfMemoryError, PeerLost) as error:
                 if attempt == RETRIES:
                     raise ClusterError(
                         f"round {plan.round} lost an actor {RETRIES + 1} times in a row ({_first_line(error)}); "
@@ -304,7 +304,7 @@ class RayEngine:
                     cause = error.cause
                     failures.append(cause if isinstance(cause, Exception) else error)
                     on_loss()
-                except (ActorDiedError, ActorUnavailableError, RayActorError) as error:
+                except (ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayActorError) as error:
                     failures.append(error)
                     on_loss()
         if failures:
@@ -343,7 +343,7 @@ def _own(portions: dict[int, torch.Tensor] | None, clients: np.ndarray) -> Any:
 def _urgency(error: Exception) -> int:
     if isinstance(error, ClientFailure):
         return 0
-    return 2 if isinstance(error, PeerLost) else 1 if isinstance(error, RayActorError) else 0
+    return 2 if isinstance(error, PeerLost) else 1 if isinstance(error, RayActorError | OutOfMemoryError) else 0
 
 
 def _first_line(error: BaseException) -> str:

@@ -115,7 +115,8 @@ def _pair(
 ) -> Pair:
     try:
         there = (cohort.with_reference() if roots_of(rule) else cohort).round
-        faced = face(rule, liar, there.updates.clone(), there.weights, there.malicious, there.context(), geometry_of)
+        updates, context = there.updates.clone(), there.context()
+        faced = face(rule, liar, updates, there.weights, there.malicious, context, geometry_of=geometry_of)
     except UserError as error:
         return Pair(attack, name, refusal=str(error))
     row, m = faced.row, int(there.malicious.sum())

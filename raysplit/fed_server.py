@@ -19,6 +19,7 @@ from raysplit import rng
 from raysplit.attacks.poisoning.poisoning import UpdateAttack, UpdateView
 from raysplit.attacks.poisoning.scheduled import attack_in_force
 from raysplit.defenses.aggregation.aggregation import Aggregate, AggregationRule, RoundContext
+from raysplit.defenses.aggregation.deferred import rule_in_force
 from raysplit.defenses.aggregation.order_statistics import weighted_sum
 from raysplit.errors import ScenarioError
 from raysplit.metrics.updates import RecordedRound
@@ -82,7 +83,7 @@ def meet(
     ``memory``: the rule's, from the round before. ``root``: the portion that the rule's root clients trained, [d].
     """
     began = time.perf_counter()
-    rule = scenario.defense
+    rule = rule_in_force(scenario.defense, plan.round)
     declared = scenario.cohort.declared_among(len(drawn.clients))
     row: dict[str, Any] = {
         "round": plan.round,

@@ -16,6 +16,7 @@ from raysplit.costs.devices import Devices
 from raysplit.costs.known import check_known
 from raysplit.costs.stragglers import check_stragglers
 from raysplit.defenses.aggregation.aggregation import AggregationRule
+from raysplit.defenses.aggregation.deferred import Deferred, rule_in_force
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.errors import ScenarioError, nearest
 from raysplit.models.joint import joint
@@ -177,6 +178,10 @@ def _check(scenario: Scenario) -> None:
             raise ScenarioError(
                 f"Training.aggregate steps on aggregated portions, but {kind} aggregates nothing; leave it None"
             )
+    if isinstance(scenario.defense, Deferred) and scenario.defense.start_round > training.rounds:
+        raise ScenarioError(
+            f"Deferred starts in round {scenario.defense.start_round}, but training ends after round {training.rounds}"
+        )
     if scenario.attack is not None:
         _check_attack(scenario, scenario.attack)
     if scenario.cohort.dropouts is not None:
@@ -288,7 +293,8 @@ def _uneven(cohort: Cohort) -> str | None:
 
 
 def _check_trim(scenario: Scenario) -> None:
-    trim = getattr(scenario.defense, "trim", None)
+    rule = rule_in_force(scenario.defense, scenario.training.rounds)
+    trim = getattr(rule, "trim", None)
     if trim is None:
         return
     size, what = scenario.cohort.size, "cohort"
@@ -297,7 +303,7 @@ def _check_trim(scenario: Scenario) -> None:
     count = trim if isinstance(trim, int) else scenario.cohort.declared_among(size)
     if 2 * count >= size:
         raise ScenarioError(
-            f"{type(scenario.defense).__name__} would cut {count} of {size} updates from each side and leave none; "
+            f"{type(rule).__name__} would cut {count} of {size} updates from each side and leave none; "
             f"a {what} of {size} bears at most {(size - 1) // 2}"
         )
 

@@ -20,6 +20,7 @@ import torch
 from raysplit import rng
 from raysplit.costs.clock import Clock
 from raysplit.defenses.aggregation.aggregation import roots_of
+from raysplit.defenses.aggregation.deferred import rule_in_force
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.engine.checkpoints import write_checkpoint
 from raysplit.engine.engine import ClientScores, Engine, RoundStart
@@ -212,7 +213,8 @@ def make_plan(scenario: Scenario, population: Population, round: int, turnout: T
     if scenario.protocol.meeting == "one_party" and len(clients):
         clients, samples = np.zeros(1, dtype=np.int64), samples.sum(keepdims=True)
     steps = np.array([steps_per_epoch(int(n), training.batch_size) for n in samples], dtype=np.int64)
-    rows = not isinstance(scenario.defense, Mean) or attacks_in(scenario, round, drawn) is not None
+    rule = rule_in_force(scenario.defense, round)
+    rows = not isinstance(rule, Mean) or attacks_in(scenario, round, drawn) is not None
     rows = rows or scenario.protocol.meeting == "personal" or records_updates(scenario, round)
     return RoundPlan(
         round=round,
@@ -252,7 +254,7 @@ def _root_portion(
     They train beside the cohort, honestly, with fresh optimisers and against a server portion that is then thrown away; they are in no
     table. A root client may also be drawn into the cohort, and lie there.
     """
-    roots = np.array(roots_of(scenario.defense), dtype=np.int64)
+    roots = np.array(roots_of(rule_in_force(scenario.defense, round)), dtype=np.int64)
     if not len(roots):
         return None
     everybody = Drawn(roots, np.zeros(len(roots), dtype=bool))

@@ -9,7 +9,8 @@ from raysplit.engine.checkpoints import newest_checkpoint
 from raysplit.metrics.run import open_run
 from raysplit.protocols.as_published import published
 from raysplit.protocols.protocol import TrainingProtocol
-from raysplit.runner import EngineChoice, Watch, jobs_from, resume, run
+from raysplit.engine_choice import EngineChoice
+from raysplit.runner import Watch, jobs_from, resume, run
 
 FILE = Path(__file__).resolve().parents[2] / "scenarios" / "protocols.py"
 LOCAL = EngineChoice(engine="local")

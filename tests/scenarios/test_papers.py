@@ -6,7 +6,8 @@ import pytest
 
 from raysplit.metrics.run import open_run
 from raysplit.population.subset import subset
-from raysplit.runner import EngineChoice, Job, Watch, jobs_from, run
+from raysplit.engine_choice import EngineChoice
+from raysplit.runner import Job, Watch, jobs_from, run
 from raysplit.scenario import with_changes
 
 FILES = Path(__file__).resolve().parents[2] / "scenarios"

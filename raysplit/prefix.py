@@ -1,0 +1,126 @@
+"""Which first rounds two scenarios have in common, so that they are trained once, and how a run takes them over.
+
+Two scenarios share round r where everything that acts in rounds 1 to r is equal in their canonical forms: an attack or a rule that
+starts later does not act yet, and under the mean nobody's hands show who is malicious. What a round computes then has the same
+bits, and what the tables say of it differs by that label alone, which is written anew.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from raysplit.defenses.aggregation.deferred import Deferred
+from raysplit.defenses.aggregation.mean import Mean
+from raysplit.metrics.atomic import write_bytes
+from raysplit.metrics.schemas import SCHEMAS
+from raysplit.metrics.stream import batch_message, schema_message
+from raysplit.metrics.tables import read_table, rewind
+from raysplit.parts import to_json
+from raysplit.population.cohort import Turnout, Turnouts
+from raysplit.population.population import Population
+from raysplit.protocols.protocol import pace_of
+from raysplit.scenario import Scenario
+
+
+def shared_rounds(one: Scenario, other: Scenario) -> int:
+    """How many first rounds the two have in common, at most all but the last of the shorter one; 0 where there is none."""
+    last = min(one.training.rounds, other.training.rounds) - 1
+    starts = {start - 1 for scenario in (one, other) for start in _starts(scenario)}
+    for rounds in sorted({last, *(start for start in starts if start < last)}, reverse=True):
+        if rounds >= 1 and opening(one, rounds) == opening(other, rounds):
+            return rounds
+    return 0
+
+
+def opening(scenario: Scenario, rounds: int) -> str:
+    """The canonical text of all that decides rounds 1 to ``rounds`` of a scenario (``rounds`` below its last)."""
+    form = scenario.to_json()
+    del form["name"], form["checkpoint_every"]
+    if scenario.training.schedule is None:
+        del form["training"]["rounds"]  # a schedule may ask how many there will be, nothing else does
+    attack, rule = scenario.attack, scenario.defense
+    if attack is not None and attack.start_round > rounds:
+        attack = form["attack"] = None
+    if isinstance(rule, Deferred) and rule.start_round > rounds:
+        rule, form["defense"] = Mean(), to_json(Mean())
+    if attack is None and type(rule) is Mean and _labels_only(scenario):
+        del form["cohort"]["malicious"], form["cohort"]["of"]
+    return json.dumps(form, sort_keys=True)
+
+
+def adopt_tables(source: Path, folder: Path, rounds: int, scenario: Scenario, population: Population) -> None:
+    """Copy the tables of another run's first ``rounds`` rounds into ``folder``, as ``scenario`` would have written them."""
+    shutil.copytree(source, folder)
+    rewind(folder, rounds)
+    if not _labels_only(scenario):
+        return
+    turnouts = Turnouts(scenario.cohort, scenario.seed, population)
+    who = {round: turnouts.of(round) for round in range(1, rounds + 1)}
+    for name, anew in _RELABELLED.items():
+        path = folder / f"{name}.arrow"
+        batches = [_with_columns(batch, anew(scenario, who, batch)) for batch in read_table(path).to_batches()]
+        write_bytes(path, schema_message(SCHEMAS[name]) + b"".join(batch_message(batch) for batch in batches))
+
+
+def _labels_only(scenario: Scenario) -> bool:
+    """Whether rounds without an attack and under the mean differ by the malicious share in labels alone, found from the turnout.
+
+    Not where updates are recorded, and not where who reports depends on more than the cohort: on stragglers, or on a pace.
+    """
+    return (
+        scenario.record_updates_every is None
+        and scenario.devices is None
+        and pace_of(scenario.protocol) == "synchronous"
+        and scenario.protocol.meeting != "one_party"
+    )
+
+
+def _starts(scenario: Scenario) -> Iterator[int]:
+    if scenario.attack is not None:
+        yield scenario.attack.start_round
+    if isinstance(scenario.defense, Deferred):
+        yield scenario.defense.start_round
+
+
+Columns = dict[str, list[Any]]
+Relabel = Callable[[Scenario, dict[int, Turnout], pa.RecordBatch], Columns]
+
+
+def _in_rounds(scenario: Scenario, who: dict[int, Turnout], batch: pa.RecordBatch) -> Columns:
+    return {"malicious": [int(who[round].reporting.malicious.sum()) for round in batch.column("round").to_pylist()]}
+
+
+def _in_clients(scenario: Scenario, who: dict[int, Turnout], batch: pa.RecordBatch) -> Columns:
+    rounds, clients = batch.column("round").to_pylist(), batch.column("client").to_pylist()
+    lies = {
+        (round, client): bool(liar)
+        for round in set(rounds)
+        for drawn in (who[round].reporting, who[round].dropped)
+        for client, liar in zip(drawn.clients.tolist(), drawn.malicious, strict=True)
+    }
+    return {"malicious": [lies[at] for at in zip(rounds, clients, strict=True)]}
+
+
+def _in_aggregation(scenario: Scenario, who: dict[int, Turnout], batch: pa.RecordBatch) -> Columns:
+    here = [who[round].reporting for round in batch.column("round").to_pylist()]
+    return {
+        "declared": [scenario.cohort.declared_among(len(drawn.clients)) for drawn in here],
+        "realised": [int(drawn.malicious.sum()) for drawn in here],
+    }
+
+
+_RELABELLED: dict[str, Relabel] = {"rounds": _in_rounds, "clients": _in_clients, "aggregation": _in_aggregation}
+
+
+def _with_columns(batch: pa.RecordBatch, columns: Columns) -> pa.RecordBatch:
+    arrays = [
+        pa.array(columns[field.name], field.type) if field.name in columns else batch.column(field.name)
+        for field in batch.schema
+    ]
+    return pa.record_batch(arrays, schema=batch.schema)

@@ -1,4 +1,4 @@
-"""The command line: raysplit run | sweep | resume | report | cuts | matrix | model | doctor | data. A user's mistake is one sentence and exit code 2."""
+"""The command line: raysplit run | sweep | resume | report | cuts | matrix | model | doctor | data. A mistake is one sentence, exit code 2."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ def run(
     choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address)
     live = Live(as_json, len(chosen))
     ended = []
-    for result in run_all(chosen, choice, lambda job: live.following(job.scenario), "replace" if overwrite else "refuse"):
+    for result in run_all(
+        chosen, choice, lambda job: live.following(job.scenario), "replace" if overwrite else "refuse"
+    ):
         assert isinstance(result, Ended)
         live.ended(result)
         ended.append(result)
@@ -80,6 +82,9 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List scenarios, rounds and what is shared; train nothing.")
     ] = False,
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="Train nothing; report on the runs that there are.")
+    ] = False,
     engine: EngineName = "ray",
     hosts: Hosts = None,
     servers: Servers = None,
@@ -89,10 +94,12 @@ def sweep(
 ) -> None:
     """Do what is left of a file's scenarios, going on after one that fails; one report, tables and plots over all of them."""
     from raysplit.engine_choice import EngineChoice
+    from raysplit.sweep.command import Instead
     from raysplit.sweep.command import sweep as play
 
     choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address)
-    if play(file, out, sets or [], only, choice, jobs, dry_run):
+    instead: Instead = "plan" if dry_run else "report" if report_only else None
+    if play(file, out, sets or [], only, choice, jobs, instead):
         raise typer.Exit(FAILED)
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from raysplit.defenses.aggregation.deferred import Deferred
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.metrics.atomic import write_bytes
 from raysplit.metrics.schemas import SCHEMAS
@@ -27,31 +26,62 @@ from raysplit.population.population import Population
 from raysplit.protocols.protocol import pace_of
 from raysplit.scenario import Scenario
 
+Form = Mapping[str, Any]
+"""A scenario's canonical form: ``Scenario.to_json()``, or a run's scenario.json."""
 
-def shared_rounds(one: Scenario, other: Scenario) -> int:
-    """How many first rounds the two have in common, at most all but the last of the shorter one; 0 where there is none."""
-    last = min(one.training.rounds, other.training.rounds) - 1
-    starts = {start - 1 for scenario in (one, other) for start in _starts(scenario)}
+
+def shared_rounds(scenario: Scenario, other: Form) -> int:
+    """How many first rounds a scenario has in common with ``other``, at most all but the last of the shorter one; 0 where there is none."""
+    mine = scenario.to_json()
+    last = min(_rounds(mine), _rounds(other)) - 1
+    starts = {
+        start - 1 for form in (mine, other) for start in (_start(form.get("attack")), _start(form.get("defense")))
+    }
+    labels = _labels_only(scenario)  # ``other`` is alike in all that this asks, or its opening is another one anyway
     for rounds in sorted({last, *(start for start in starts if start < last)}, reverse=True):
-        if rounds >= 1 and opening(one, rounds) == opening(other, rounds):
+        if rounds >= 1 and opening(mine, rounds, labels) == opening(other, rounds, labels):
             return rounds
     return 0
 
 
-def opening(scenario: Scenario, rounds: int) -> str:
-    """The canonical text of all that decides rounds 1 to ``rounds`` of a scenario (``rounds`` below its last)."""
-    form = scenario.to_json()
-    del form["name"], form["checkpoint_every"]
-    if scenario.training.schedule is None:
-        del form["training"]["rounds"]  # a schedule may ask how many there will be, nothing else does
-    attack, rule = scenario.attack, scenario.defense
-    if attack is not None and attack.start_round > rounds:
-        attack = form["attack"] = None
-    if isinstance(rule, Deferred) and rule.start_round > rounds:
-        rule, form["defense"] = Mean(), to_json(Mean())
-    if attack is None and type(rule) is Mean and _labels_only(scenario):
-        del form["cohort"]["malicious"], form["cohort"]["of"]
+def opening(scenario: Form, rounds: int, labels_only: bool) -> str:
+    """The canonical text of all that decides rounds 1 to ``rounds`` of a scenario (``rounds`` below its last).
+
+    ``labels_only``: whether the share of malicious clients decides nothing while nobody lies and the mean acts.
+    """
+    form = {name: value for name, value in scenario.items() if name not in ("name", "checkpoint_every")}
+    if form["training"]["schedule"] is None:
+        form["training"] = _without(
+            form["training"], "rounds"
+        )  # a schedule may ask how many there will be, nothing else does
+    if form["attack"] is not None and _start(form["attack"]) > rounds:
+        form["attack"] = None
+    rule = form["defense"]
+    if _is(rule, "Deferred") and rule["start_round"] > rounds:
+        form["defense"] = to_json(Mean())
+    if labels_only and form["attack"] is None and _is(form["defense"], "Mean"):
+        form["cohort"] = _without(form["cohort"], "malicious", "of")
     return json.dumps(form, sort_keys=True)
+
+
+def _rounds(form: Form) -> int:
+    rounds: int = form["training"]["rounds"]
+    return rounds
+
+
+def _start(part: Any) -> int:
+    """When an attack or a rule begins to act; 1 where its form does not say."""
+    start = part.get("start_round") if isinstance(part, Mapping) else None
+    return start if isinstance(start, int) else 1
+
+
+def _is(part: Any, name: str) -> bool:
+    """Whether a form is of RaySplit's own class of that name; a user's carries a digest of its source."""
+    return isinstance(part, Mapping) and part.get("type") == name and "source_sha256" not in part
+
+
+def _without(part: Form, *names: str) -> dict[str, Any]:
+    return {name: value for name, value in part.items() if name not in names}
 
 
 def adopt_tables(source: Path, folder: Path, rounds: int, scenario: Scenario, population: Population) -> None:
@@ -79,13 +109,6 @@ def _labels_only(scenario: Scenario) -> bool:
         and pace_of(scenario.protocol) == "synchronous"
         and scenario.protocol.meeting != "one_party"
     )
-
-
-def _starts(scenario: Scenario) -> Iterator[int]:
-    if scenario.attack is not None:
-        yield scenario.attack.start_round
-    if isinstance(scenario.defense, Deferred):
-        yield scenario.defense.start_round
 
 
 Columns = dict[str, list[Any]]

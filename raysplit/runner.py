@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from raysplit.metrics.run import open_run
 from raysplit.metrics.tables import open_tables, rewind
 from raysplit.metrics.updates import adopt_updates, rewind_updates
 from raysplit.population.population import PopulationInfo
-from raysplit.prefix import adopt_tables, shared_rounds
+from raysplit.prefix import Form, adopt_tables, shared_rounds
 from raysplit.run_folder import RunFolder, check_free, create, folder_for, locked, origin_of
 from raysplit.scenario import Scenario
 from raysplit.scenario_file import apply_sets, load_scenarios
@@ -80,10 +80,12 @@ class Watch:
     round: Callable[[RoundReport], None] = lambda report: None
 
 
-def jobs_from(file: Path, out: Path, sets: list[str], only: list[str] | None = None) -> list[Job]:
+def jobs_from(
+    file: Path, out: Path, sets: list[str], only: list[str] | None = None, others: Mapping[Path, Form] | None = None
+) -> list[Job]:
     """The jobs of a scenario file, or of those named in ``only``; ``sets`` are applied to these alone.
 
-    A scenario forks from one before it with which it has its first rounds in common.
+    A scenario forks from one before it with which it has its first rounds in common, or from ``others``: ended runs and their scenarios.
     """
     scenarios, module = load_scenarios(file)
     names = [scenario.name for scenario in scenarios]
@@ -94,15 +96,23 @@ def jobs_from(file: Path, out: Path, sets: list[str], only: list[str] | None = N
     changed = [apply_sets(scenario, sets) for scenario in scenarios]
     folders = [folder_for(scenario, out) for scenario in changed]
     keep: dict[Path, set[int]] = {folder.path: set() for folder in folders}
+    before: dict[Path, Form] = {path: form for path, form in (others or {}).items() if path not in keep}
     jobs: list[Job] = []
     for original, scenario, folder in zip(scenarios, changed, folders, strict=True):
-        shared = [Fork(job.folder, shared_rounds(job.scenario, scenario)) for job in jobs if job.folder != folder]
-        forks = sorted((fork for fork in shared if fork.rounds), key=lambda fork: -fork.rounds)
-        if forks:
+        forks = [Fork(RunFolder(path), shared_rounds(scenario, form)) for path, form in before.items()]
+        forks = sorted((fork for fork in forks if _can(fork, folder, keep)), key=lambda fork: -fork.rounds)
+        if forks and forks[0].folder.path in keep:
             keep[forks[0].folder.path].add(forks[0].rounds)
+        before[folder.path] = scenario.to_json()
         origin = {"file": file.name, "scenario": original.name, "set": sets}
         jobs.append(Job(scenario, module, file, origin, folder, tuple(forks)))
     return [replace(job, keep=frozenset(keep[job.folder.path])) for job in jobs]
+
+
+def _can(fork: Fork, folder: RunFolder, keep: Mapping[Path, set[int]]) -> bool:
+    """Whether the run in ``folder`` can fork there: from a run of the same call, or from another one that has kept that round."""
+    here = fork.folder.path in keep or fork.checkpoint.exists()
+    return fork.rounds > 0 and fork.folder != folder and here
 
 
 def run_all(
@@ -137,7 +147,9 @@ def ready(jobs: list[Job], choice: EngineChoice, standing: Standing) -> Iterator
         yield cluster
 
 
-def attempt(job: Job, choice: EngineChoice, cluster: Cluster | None, watch: Watch, standing: Standing) -> Ended | Failed:
+def attempt(
+    job: Job, choice: EngineChoice, cluster: Cluster | None, watch: Watch, standing: Standing
+) -> Ended | Failed:
     """Do what is left of a job."""
     if standing != "keep":
         return _run(job, choice, cluster, watch, standing)

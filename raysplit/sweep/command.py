@@ -4,41 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-
-from rich.console import Console
+from typing import Literal
 
 from raysplit.engine_choice import EngineChoice
 from raysplit.errors import ScenarioError
-from raysplit.report.sweep import outcomes, write_sweep
-from raysplit.runner import Ended, Failed, Job, jobs_from, run_all
+from raysplit.report.sweep import outcomes
+from raysplit.report.sweep_page import write_sweep
+from raysplit.runner import Ended, Failed, Job, run_all
 from raysplit.sweep.live import SweepLive
-from raysplit.sweep.plan import plan, plan_table, summary
+from raysplit.sweep.plan import ended_runs, plan, plan_table, summary
 from raysplit.sweep.side_by_side import Origin, run_side_by_side
+
+Instead = Literal["plan", "report"] | None
+"""What is done instead of training: the plan is shown, or only the report written."""
 
 
 def sweep(
-    file: Path, out: Path, sets: list[str], only: list[str] | None, choice: EngineChoice, processes: int, dry: bool
+    file: Path,
+    out: Path,
+    sets: list[str],
+    only: list[str] | None,
+    choice: EngineChoice,
+    processes: int,
+    instead: Instead = None,
 ) -> int:
     """Do what is left of a file's scenarios and write their report; returns how many failed."""
     if processes > 1 and choice.engine != "local":
         raise ScenarioError(
             "--jobs gives each scenario a process of its own, so it needs --engine local; on Ray one scenario takes all hosts"
         )
-    jobs = jobs_from(file, out, sets, only)
+    origin = Origin(file, out, sets, only, ended_runs(out))
+    jobs = origin.jobs()
     steps = plan(jobs)
     live = SweepLive(len(jobs))
-    if dry:
-        Console().print(plan_table(steps))
-        live.say(summary(steps))
-        return 0
+    if instead == "plan":
+        live.show(plan_table(steps))
     live.say(summary(steps))
+    if instead == "plan":
+        return 0
     failed: dict[Path, str] = {}
     by_folder = {job.folder.path: job for job in jobs}
-    with live.shown():
-        for ended in _played(Origin(file, out, sets, only), jobs, choice, processes, live):
-            live.ended(by_folder[ended.folder.path], ended)
-            if isinstance(ended, Failed):
-                failed[ended.folder.path] = ended.why
+    if instead is None:
+        with live.shown():
+            for ended in _played(origin, jobs, choice, processes, live):
+                live.ended(by_folder[ended.folder.path], ended)
+                if isinstance(ended, Failed):
+                    failed[ended.folder.path] = ended.why
     found = outcomes([(job.scenario, job.folder.path, failed.get(job.folder.path, "")) for job in jobs])
     written = write_sweep(file.stem, found, out / f"sweep-{file.stem}")
     for name, why in ((job.scenario.name, failed.get(job.folder.path)) for job in jobs):

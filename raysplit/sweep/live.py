@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 from raysplit.population.population import PopulationInfo
 from raysplit.runner import Ended, Failed, Job, Watch
@@ -35,6 +36,9 @@ class SweepLive:
 
     def say(self, text: str) -> None:
         self._console.print(text, markup=False)
+
+    def show(self, table: Table) -> None:
+        self._console.print(table)
 
     @contextmanager
     def shown(self) -> Iterator[None]:

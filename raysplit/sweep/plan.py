@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,29 @@ from rich import box
 from rich.table import Table
 
 from raysplit.engine.checkpoints import newest_checkpoint
+from raysplit.errors import RunError
+from raysplit.prefix import Form
+from raysplit.run_folder import RunFolder, environment
 from raysplit.runner import Job
+
+
+def ended_runs(out: Path) -> dict[Path, Form]:
+    """Runs under ``out`` that have ended, of this or another file, with their scenarios: what others may take rounds over from.
+
+    Only those of this machine and these versions, on which their bits depend.
+    """
+    here = environment()
+    found = {}
+    for path in sorted(out.glob("*-??????????")):
+        try:
+            folder = RunFolder(path)
+            there = json.loads((path / "environment.json").read_text())
+            alike = all(there[name] == here[name] for name in ("python", "system", "processor", "packages"))
+            if alike and folder.state().get("status") in ("finished", "diverged"):
+                found[path] = json.loads((path / "scenario.json").read_text())
+        except (OSError, ValueError, KeyError, RunError):
+            continue  # no run, or a damaged one: nobody forks from it
+    return found
 
 
 @dataclass(frozen=True)
@@ -31,11 +54,10 @@ class Step:
 
 def plan(jobs: list[Job]) -> list[Step]:
     """The steps of jobs in their order. Raises ``RunError`` where a run folder is damaged."""
-    names = {job.folder.path: job.scenario.name for job in jobs}
-    return [_step(job, names) for job in jobs]
+    return [_step(job) for job in jobs]
 
 
-def _step(job: Job, names: dict[Path, str]) -> Step:
+def _step(job: Job) -> Step:
     state = job.folder.state()
     status = str(state.get("status", "new"))
     newest = newest_checkpoint(job.folder.checkpoints)
@@ -43,7 +65,7 @@ def _step(job: Job, names: dict[Path, str]) -> Step:
     if status not in ("finished", "diverged"):
         status = "unfinished" if done else "new"
     fork = job.forks[0] if job.forks else None
-    shared, source = (0, "") if fork is None else (fork.rounds, names[fork.folder.path])
+    shared, source = (0, "") if fork is None else (fork.rounds, fork.folder.path.name)
     return Step(job, status, job.scenario.training.rounds, done, shared, source)
 
 

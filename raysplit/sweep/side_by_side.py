@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from raysplit.engine_choice import EngineChoice
+from raysplit.prefix import Form
 from raysplit.run_folder import RunFolder
 from raysplit.runner import Ended, Failed, Job, Watch, attempt, jobs_from, ready
 
@@ -31,6 +32,10 @@ class Origin:
     out: Path
     sets: list[str]
     only: list[str] | None
+    others: Mapping[Path, Form]
+
+    def jobs(self) -> list[Job]:
+        return jobs_from(self.file, self.out, self.sets, self.only, self.others)
 
 
 @dataclass
@@ -56,7 +61,8 @@ def run_side_by_side(
     with ready(jobs, LOCAL, "keep"):
         try:
             while unended:
-                for job in [job for job in waiting if not _waits(job, unended)]:
+                can = [job for job in waiting if not _waits(job, unended)]
+                for job in sorted(can, key=lambda job: not job.keep):  # first those for which others wait
                     idle = next((worker for worker in workers if worker.job is None), None)
                     if idle is None and len(workers) < processes:
                         workers.append(idle := _start(origin))
@@ -102,7 +108,9 @@ def _hear(worker: _Worker) -> Ended | Failed | None:
         kind, *said = worker.line.recv()
     except (EOFError, OSError):
         worker.process.join()
-        said = [Failed(job.folder, f"its process died with exit code {worker.process.exitcode}; memory may have run out")]
+        said = [
+            Failed(job.folder, f"its process died with exit code {worker.process.exitcode}; memory may have run out")
+        ]
         kind = "ended"
     if kind == "begin":
         worker.watch.begin(job, *said)
@@ -128,14 +136,18 @@ def _stop(workers: list[_Worker]) -> None:
 
 def _work(line: Connection, origin: Origin) -> None:
     """The life of a process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches all processes of a terminal; the parent passes it on
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # a Ctrl-C reaches all processes of a terminal; the parent passes it on
     signal.signal(signal.SIGTERM, _interrupted)
     try:
-        jobs = {job.folder.path: job for job in jobs_from(origin.file, origin.out, origin.sets, origin.only)}
+        jobs = {job.folder.path: job for job in origin.jobs()}
         while True:
             path = line.recv()
             if path not in jobs:
-                line.send(("ended", Failed(RunFolder(path), f"{origin.file} was changed while the sweep ran; start it again")))
+                line.send(
+                    ("ended", Failed(RunFolder(path), f"{origin.file} was changed while the sweep ran; start it again"))
+                )
                 continue
             watch = Watch(lambda job, *said: line.send(("begin", *said)), lambda report: line.send(("round", report)))
             line.send(("ended", attempt(jobs[path], LOCAL, None, watch, "keep")))

@@ -330,7 +330,7 @@ def main() -> None:
     except UserError as error:
         _stop(str(error), 2)
     except (KeyboardInterrupt, typer.Abort):
-        _stop("interrupted; 'raysplit resume RUN' goes on from the last complete round", 130)
+        _stop("interrupted; 'raysplit resume RUN', or the same sweep again, goes on from the last complete round", 130)
     except typer.Exit as leave:
         sys.exit(leave.exit_code)
     except OSError as error:

@@ -117,11 +117,17 @@ def _cell(group: list[Outcome], drops: Mapping[int, Trial], measure: Measure) ->
         value = getattr(outcome.run.summary(), measure)
         if value is not None:
             accuracies.append(value)
-        trial = drops.get(id(outcome.run))
-        if trial is not None and (drop := trial.drop(measure)) is not None:
+        drop = _drop(drops.get(id(outcome.run)), measure)
+        if drop is not None:
             lost.append(drop)
         marks |= {"failed": {"†"}, "unfinished": {"†"}, "diverged": {"‡"}}.get(outcome.status, set())
     return Cell(accuracies, lost, "".join(sorted(marks)))
+
+
+def _drop(trial: Trial | None, measure: Measure) -> float | None:
+    """Of two runs that have ended; an unfinished one would be compared with another round."""
+    ended = trial is not None and all(run is not None and run.state.finished for run in (trial.clean, trial.attacked))
+    return trial.drop(measure) if trial is not None and ended else None
 
 
 def title_of(scenario: Mapping[str, Any], setting: str) -> str:
@@ -216,7 +222,7 @@ def _result(outcome: Outcome, attack: str, rule: str, trial: Trial | None) -> di
         "best": summary.best,
         "best_round": summary.best_round,
         "last5": summary.last5,
-        "drop_final": None if trial is None else trial.drop("final"),
-        "drop_best": None if trial is None else trial.drop("best"),
-        "drop_last5": None if trial is None else trial.drop("last5"),
+        "drop_final": _drop(trial, "final"),
+        "drop_best": _drop(trial, "best"),
+        "drop_last5": _drop(trial, "last5"),
     }

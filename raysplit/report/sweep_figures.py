@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from raysplit.report.canvas import LIGHT, Theme, new_figure
-from raysplit.report.numbers import percent
+from raysplit.report.numbers import NONE, percent
 from raysplit.report.sweep import CLEAN, Cell, Grid
 
 if TYPE_CHECKING:
@@ -39,12 +39,18 @@ def shaded(tables: Sequence[Grid], show: Show, theme: Theme = LIGHT) -> Figure:
         for down, row in enumerate(rows):
             for across, value in enumerate(row):
                 dark = math.isfinite(value) and abs(scale(value) - (show == "accuracy")) > 0.72
-                marks = getattr(grid.cells.get((attacks[down], rules[across])), "marks", "")
-                text = percent(value if math.isfinite(value) else None) + marks
+                cell = grid.cells.get((attacks[down], rules[across]))
+                text = "" if cell is None else percent(value) + cell.marks if math.isfinite(value) else NONE
                 colour = theme.paper if dark else theme.ink
                 axes.text(across, down, text, ha="center", va="center", fontsize=8, color=colour)
         axes.set_title(grid.title, fontsize=9.5, fontweight="bold", color=theme.ink)
-        axes.set_xticks(range(len(rules)), rules, rotation=38, ha="right", rotation_mode="anchor")
+        axes.set_xticks(
+            range(len(rules)),
+            [rule.replace(" + ", " +\n") for rule in rules],
+            rotation=38,
+            ha="right",
+            rotation_mode="anchor",
+        )
         axes.set_yticks(range(len(attacks)), attacks)
         axes.grid(False)
         axes.tick_params(length=0, labelsize=8.5)

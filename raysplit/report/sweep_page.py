@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from raysplit.report.canvas import Theme, png
+from raysplit.report.canvas import LIGHT, Theme, png
 from raysplit.report.drops import drop_by_cut, drop_by_malicious, panels_by_cut, panels_by_malicious
 from raysplit.report.files import csv_text, write_files
 from raysplit.report.markup import paragraph, picture, table
@@ -48,8 +48,6 @@ def write_sweep(name: str, found: Sequence[Outcome], folder: Path) -> Path:
         "results.csv": csv_text(RESULTS.names, rows.to_pylist()).encode(),
         "results.arrow": _arrow(rows),
     }
-    from raysplit.report.canvas import LIGHT
-
     files |= {f"{stem}.png": png(draw(LIGHT)) for stem, _, _, draw in _figures(found)}
     return write_files(folder, files)[0]
 
@@ -112,7 +110,7 @@ def markdown(found: Sequence[Outcome]) -> str:
 def _short(grid: Grid, attack: str, rule: str) -> str:
     cell = grid.cells.get((attack, rule))
     if cell is None:
-        return NONE
+        return ""  # there is no such scenario; a dash is one that has no figure
     accuracy, drop = cell.texts()
     return accuracy if drop == NONE else f"{accuracy} ({drop})"
 
@@ -179,7 +177,7 @@ def _html(grid: Grid) -> str:
         cells = []
         for rule in grid.rules:
             cell = grid.cells.get((attack, rule))
-            accuracy, drop = (NONE, NONE) if cell is None else cell.texts()
+            accuracy, drop = ("", "") if cell is None else cell.texts()
             marks |= set() if cell is None else set(cell.marks)
             cells.append(
                 f'<td class="n first">{accuracy}</td><td class="n drop">{"" if attack == CLEAN else drop}</td>'
@@ -251,10 +249,13 @@ def _figures(found: Sequence[Outcome]) -> list[tuple[str, str, str, Draw]]:
     """File name, heading, caption and drawing of every picture."""
     figures: list[tuple[str, str, str, Draw]] = []
     tables = _full(grids(found, "final"))
-    if tables:
-        one = "Attacks against rules, drawn"
-        figures.append(("drop", one, "Drop in final accuracy, percentage points.", partial(shaded, tables, "drop")))
-        figures.append(("accuracy", one, "Final test accuracy in %.", partial(shaded, tables, "accuracy")))
+    one = "Attacks against rules, drawn"
+    for number, at in enumerate(range(0, len(tables), 3), 1):
+        some = tables[at : at + 3]
+        figures.append(
+            (f"drop-{number}", one, "Drop in final accuracy, percentage points.", partial(shaded, some, "drop"))
+        )
+        figures.append((f"accuracy-{number}", one, "Final test accuracy in %.", partial(shaded, some, "accuracy")))
     pairs = trials(runs_of(found))
     red = "dashed red: federated learning"
     many = "By share of malicious clients, drawn"

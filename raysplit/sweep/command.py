@@ -36,7 +36,8 @@ def sweep(
     origin = Origin(file, out, sets, only, ended_runs(out))
     jobs = origin.jobs()
     steps = plan(jobs)
-    live = SweepLive(len(jobs))
+    left = [step.job for step in steps if not step.ended]
+    live = SweepLive(len(left))
     if instead == "plan":
         live.show(plan_table(steps))
     live.say(summary(steps))
@@ -46,7 +47,7 @@ def sweep(
     by_folder = {job.folder.path: job for job in jobs}
     if instead is None:
         with live.shown():
-            for ended in _played(origin, jobs, choice, processes, live):
+            for ended in _played(origin, left, choice, processes, live):
                 live.ended(by_folder[ended.folder.path], ended)
                 if isinstance(ended, Failed):
                     failed[ended.folder.path] = ended.why

@@ -47,9 +47,13 @@ class Step:
     source: str
 
     @property
+    def ended(self) -> bool:
+        return self.state in ("finished", "diverged")
+
+    @property
     def left(self) -> int:
         """Rounds that are still to be trained."""
-        return 0 if self.state in ("finished", "diverged") else self.rounds - max(self.done, self.shared)
+        return 0 if self.ended else self.rounds - max(self.done, self.shared)
 
 
 def plan(jobs: list[Job]) -> list[Step]:
@@ -86,7 +90,7 @@ def plan_table(steps: list[Step]) -> Table:
 def summary(steps: list[Step]) -> str:
     """One sentence on all of it."""
     rounds, left = sum(step.rounds for step in steps), sum(step.left for step in steps)
-    ended = sum(step.state in ("finished", "diverged") for step in steps)
+    ended = sum(step.ended for step in steps)
     shared = sum(step.shared for step in steps)
     return (
         f"{len(steps)} scenarios, {ended} of them ended; {rounds:,} rounds in all, of which {shared:,} are shared with another scenario; "

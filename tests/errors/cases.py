@@ -140,6 +140,8 @@ edited("attack-too-late", "SplitFedV2()", "SplitFedV2(), attack=AgrTailored(star
 edited("attack-two-starts", "SplitFedV2()", "SplitFedV2(), attack=Scheduled(AgrTailored(start_round=2))")
 edited("defense-no-channel", "SplitFedV2()", "SplitLearning(), defense=Median()")
 edited("defense-trim", "SplitFedV2()", "SplitFedV2(), defense=TrimmedMean(trim=2)")
+edited("defense-too-late", "SplitFedV2()", "SplitFedV2(), defense=Deferred(Median(), start_round=9)")
+edited("defense-twice", "SplitFedV2()", "SplitFedV2(), defense=Deferred(Deferred(Median(), 2), 3)")
 edited("defense-root", "SplitFedV2()", "SplitFedV2(), defense=FLTrust((20,))")
 edited("cohort-too-large", "size=4", "size=21")
 edited("cohort-poisson", "size=4", "size=4, draw=Poisson(0.5)")
@@ -160,6 +162,14 @@ optioned("set-type", "--set", "training.rounds=many")
 optioned("only-unknown", "--only", "tinny")
 optioned("option-unknown", "--host", "2")
 optioned("option-value", "--hosts", "two")
+
+
+@case
+def sweep_jobs_ray(here: Path) -> list[str]:
+    scenario(here, TINY)
+    return ["sweep", "tiny.py", "--jobs", "2", "--engine", "ray"]
+
+
 CASES["option-engine"] = lambda here: scenario(here, TINY, engine="spark")
 CASES["command-unknown"] = lambda here: ["runn", "tiny.py"]
 CASES["report-nothing"] = lambda here: ["report", "nowhere"]

@@ -24,11 +24,11 @@ from raysplit import (
     SplitFedV2,
     TrimmedMean,
 )
+from raysplit.engine_choice import EngineChoice
 from raysplit.errors import RunError, ScenarioError
 from raysplit.metrics.run import open_run
 from raysplit.metrics.updates import path_of, read_updates, recorded_rounds, rewind_updates, write_updates
 from raysplit.run_folder import folder_for
-from raysplit.engine_choice import EngineChoice
 from raysplit.runner import Fork, Job, Watch, resume, run
 from raysplit.state import Layout
 from tests.toys import ToyCnn, play, toy

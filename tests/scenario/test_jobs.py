@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from raysplit.engine_choice import EngineChoice
 from raysplit.errors import ScenarioError
 from raysplit.population.cohort import Cohort
-from raysplit.engine_choice import EngineChoice
 from raysplit.runner import Fork, jobs_from, run_all
 
 QUICKSTART = Path(__file__).parents[2] / "scenarios" / "quickstart.py"

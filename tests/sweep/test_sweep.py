@@ -99,7 +99,10 @@ def test_the_report_has_a_table_for_each_split_and_share_and_says_what_was_share
     text = " ".join(read(page).text)
     for title in ("SplitFedV2 V2, 25 % malicious", "FL (FedAvg), 25 % malicious"):
         assert title in text
-    assert "Synthetic data." in text and "14 of 14 scenarios have ended. Their 70 rounds took 32 rounds of training" in text
+    assert (
+        "Synthetic data." in text
+        and "14 of 14 scenarios have ended. Their 70 rounds took 32 rounds of training" in text
+    )
     assert "Deferred" not in text  # the tables name what acts
     found = rows(here)
     assert len(found) == SCENARIOS and {row["status"] for row in found.values()} == {"finished"}

@@ -68,6 +68,7 @@ _HOMES = {
     "raysplit.defenses.aggregation.adaptive_robust_clipping": ["AdaptiveRobustClipping"],
     "raysplit.defenses.aggregation.clipping": ["Clipping"],
     "raysplit.defenses.aggregation.crfl": ["CRFL"],
+    "raysplit.defenses.aggregation.deferred": ["Deferred"],
     "raysplit.defenses.aggregation.divide_and_conquer": ["DivideAndConquer"],
     "raysplit.defenses.aggregation.flame": ["FLAME"],
     "raysplit.defenses.aggregation.fltrust": ["FLTrust"],

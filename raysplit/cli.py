@@ -1,4 +1,4 @@
-"""The command line: raysplit run | resume | report | cuts | matrix | model | doctor | data. A user's mistake is one sentence and exit code 2."""
+"""The command line: raysplit run | sweep | resume | report | cuts | matrix | model | doctor | data. A mistake is one sentence, exit code 2."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from raysplit.errors import UserError
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 data_app = typer.Typer(no_args_is_help=True, help="Prepare and inspect populations.")
 app.add_typer(data_app, name="data")
+
+FAILED = 3
+"""Exit code of a sweep in which some scenario failed; its report stands."""
 
 File = Annotated[Path, typer.Argument(help="A scenario file, such as scenarios/quickstart.py.")]
 Out = Annotated[Path, typer.Option("--out", help="Where run folders go.")]
@@ -54,17 +57,54 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run every scenario of a file and write a report."""
+    from raysplit.engine_choice import EngineChoice
     from raysplit.live import Live
-    from raysplit.runner import EngineChoice, jobs_from, run_all
+    from raysplit.runner import Ended, jobs_from, run_all
 
     chosen = jobs_from(file, out, sets or [], only)
     choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address, shards)
     live = Live(as_json, len(chosen))
     ended = []
-    for result in run_all(chosen, choice, lambda job: live.following(job.scenario), overwrite):
+    for result in run_all(
+        chosen, choice, lambda job: live.following(job.scenario), "replace" if overwrite else "refuse"
+    ):
+        assert isinstance(result, Ended)
         live.ended(result)
         ended.append(result)
     _report([result.folder.path for result in ended], out / f"report-{file.stem}.html", live.say)
+
+
+@app.command()
+def sweep(
+    file: File,
+    out: Out = Path("runs"),
+    sets: Sets = None,
+    only: Annotated[list[str] | None, typer.Option("--only", help="Just this scenario (repeatable).")] = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, help="Scenarios side by side, with --engine local. Same bits.")
+    ] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List scenarios, rounds and what is shared; train nothing.")
+    ] = False,
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="Train nothing; report on the runs that there are.")
+    ] = False,
+    engine: EngineName = "ray",
+    hosts: Hosts = None,
+    servers: Servers = None,
+    placement: PlacementName = "auto",
+    gpus_per_host: Gpus = None,
+    address: Address = None,
+) -> None:
+    """Do what is left of a file's scenarios, going on after one that fails; one report, tables and plots over all of them."""
+    from raysplit.engine_choice import EngineChoice
+    from raysplit.sweep.command import Instead
+    from raysplit.sweep.command import sweep as play
+
+    choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address)
+    instead: Instead = "plan" if dry_run else "report" if report_only else None
+    if play(file, out, sets or [], only, choice, jobs, instead):
+        raise typer.Exit(FAILED)
 
 
 @app.command()
@@ -80,8 +120,8 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Go on with an unfinished run from its newest checkpoint; the result is the same bits as without the break."""
+    from raysplit.engine_choice import EngineChoice
     from raysplit.live import Live
-    from raysplit.runner import EngineChoice
     from raysplit.runner import resume as resume_run
 
     choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address, shards)
@@ -295,7 +335,7 @@ def main() -> None:
     except UserError as error:
         _stop(str(error), 2)
     except (KeyboardInterrupt, typer.Abort):
-        _stop("interrupted; 'raysplit resume RUN' goes on from the last complete round", 130)
+        _stop("interrupted; 'raysplit resume RUN', or the same sweep again, goes on from the last complete round", 130)
     except typer.Exit as leave:
         sys.exit(leave.exit_code)
     except OSError as error:

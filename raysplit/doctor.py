@@ -11,8 +11,8 @@ from rich.table import Table
 
 from raysplit.engine.cluster import connect
 from raysplit.engine.placement import Placement, Wanted, lay_out
+from raysplit.engine_choice import EngineChoice, check_choice
 from raysplit.population.arrow import ArrowFile
-from raysplit.runner import EngineChoice, check_choice
 from raysplit.scenario import Scenario
 from raysplit.scenario_file import load_scenarios
 from raysplit.simulation import check_population

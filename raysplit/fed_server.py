@@ -30,6 +30,7 @@ from raysplit.defenses.aggregation.aggregation import (
     rule_stream,
 )
 from raysplit.defenses.aggregation.columns import combined
+from raysplit.defenses.aggregation.deferred import rule_in_force
 from raysplit.defenses.aggregation.geometry import Geometry
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.defenses.aggregation.order_statistics import weighted_sum
@@ -68,14 +69,14 @@ def update_attack_in(
     return None
 
 
-def rule_on(scenario: Scenario, channel: Channel) -> AggregationRule:
-    """The rule for client portions, or for server replicas."""
-    return scenario.server_defense if channel is Channel.SERVER_UPDATES else scenario.defense
+def rule_on(scenario: Scenario, channel: Channel, round: int) -> AggregationRule:
+    """The rule in force in a round for client portions, or for server replicas."""
+    return rule_in_force(scenario.server_defense if channel is Channel.SERVER_UPDATES else scenario.defense, round)
 
 
 def gathers_rows(scenario: Scenario, round: int, drawn: Drawn, channel: Channel = Channel.UPDATES) -> bool:
     """Whether a round's portions are needed one by one: for a rule other than the mean, for an attack, or for the record."""
-    if not isinstance(rule_on(scenario, channel), Mean) or records_updates(scenario, round):
+    if not isinstance(rule_on(scenario, channel, round), Mean) or records_updates(scenario, round):
         return True
     return update_attack_in(scenario, round, drawn, channel) is not None
 
@@ -116,7 +117,7 @@ def meet(
     ``last_move``: [d], by how much the round before moved the portion, for an attack that asks for it.
     """
     began = time.perf_counter()
-    rule, at_server = rule_on(scenario, channel), channel is Channel.SERVER_UPDATES
+    rule, at_server = rule_on(scenario, channel, plan.round), channel is Channel.SERVER_UPDATES
     sums, rows = (outcome.server_sums, outcome.server_rows) if at_server else (outcome.client_sums, outcome.client_rows)
     declared = scenario.cohort.declared_among(len(drawn.clients))
     row: dict[str, Any] = {
@@ -190,7 +191,7 @@ def sit(
         None if last_move is None else last_move[:parameters],
     )
     return Sitting(
-        rule_on(scenario, channel),
+        rule_on(scenario, channel, plan.round),
         update_attack_in(scenario, plan.round, drawn, channel),
         torch.from_numpy(plan.weights[: plan.reporting]).to(portion.dtype),
         torch.from_numpy(drawn.malicious),

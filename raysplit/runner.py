@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import shutil
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from raysplit.attacks.data.carried_out import measured
-from raysplit.attacks.data.neurotoxin import needs_last_move
 from raysplit.engine.checkpoints import newest_checkpoint, read_checkpoint
 from raysplit.engine.engine import Engine
-from raysplit.engine.placement import Resources, Wanted, lay_out
-from raysplit.errors import ClusterError, RunError, ScenarioError, nearest
+from raysplit.engine_choice import Cluster, EngineChoice, check_choice, open_cluster, open_engine
+from raysplit.errors import ClusterError, RunError, ScenarioError, UserError, first_line, nearest
 from raysplit.metrics.run import open_run
 from raysplit.metrics.tables import open_tables, rewind
 from raysplit.metrics.updates import adopt_updates, rewind_updates
 from raysplit.population.population import PopulationInfo
+from raysplit.prefix import Form, adopt_tables, leaves_traces, shared_rounds
 from raysplit.run_folder import RunFolder, check_free, create, folder_for, locked, origin_of
 from raysplit.scenario import Scenario
 from raysplit.scenario_file import apply_sets, load_scenarios
@@ -28,33 +26,32 @@ from raysplit.sharding.checks import check_shards
 from raysplit.simulation import Progress, RoundReport, check_population, simulate
 from raysplit.state import GlobalState, Layout
 
-if TYPE_CHECKING:
-    from raysplit.engine.crew import Crew
+Standing = Literal["refuse", "replace", "keep"]
+"""What becomes of a run that stands already: an error, a fresh start, or what is done of it is kept and the rest is done now."""
 
 
 @dataclass(frozen=True)
-class EngineChoice:
-    """Where to run; the defaults are what the command line's are. None of it can change a result."""
+class Fork:
+    """A run with which another one has its first ``rounds`` rounds in common."""
 
-    engine: Literal["local", "ray"] = "ray"
-    hosts: int | None = None
-    servers: int | None = None
-    placement: Literal["auto", "pooled", "colocated"] = "auto"
-    gpus_per_host: float | None = None
-    address: str | None = None
-    shards: int = 1
+    folder: RunFolder
+    rounds: int
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder.checkpoints / f"round-{self.rounds:06d}"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One scenario to run: where it came from, where it goes, and the clean run whose first rounds it shares, if any."""
+    """One scenario to run: where it came from, where it goes, and the runs before it whose first rounds it shares, the longest first."""
 
     scenario: Scenario
     module: ModuleType
     source: Path
     origin: dict[str, Any]
     folder: RunFolder
-    fork: RunFolder | None = None
+    forks: tuple[Fork, ...] = ()
     keep: frozenset[int] = frozenset()
 
 
@@ -68,6 +65,14 @@ class Ended:
     accuracy: float | None
 
 
+@dataclass(frozen=True)
+class Failed:
+    """A job that an error stopped: ``why`` in a sentence. What it has done can be resumed."""
+
+    folder: RunFolder
+    why: str
+
+
 @dataclass
 class Watch:
     """What a front end wants to hear."""
@@ -76,10 +81,12 @@ class Watch:
     round: Callable[[RoundReport], None] = lambda report: None
 
 
-def jobs_from(file: Path, out: Path, sets: list[str], only: list[str] | None = None) -> list[Job]:
+def jobs_from(
+    file: Path, out: Path, sets: list[str], only: list[str] | None = None, others: Mapping[Path, Form] | None = None
+) -> list[Job]:
     """The jobs of a scenario file, or of those named in ``only``; ``sets`` are applied to these alone.
 
-    An attacked scenario whose clean twin stands before it forks from that one's rounds.
+    A scenario forks from one before it with which it has its first rounds in common, or from ``others``: ended runs and their scenarios.
     """
     scenarios, module = load_scenarios(file)
     names = [scenario.name for scenario in scenarios]
@@ -88,67 +95,103 @@ def jobs_from(file: Path, out: Path, sets: list[str], only: list[str] | None = N
             raise ScenarioError(f"{file} has no scenario {name!r}; {nearest(name, names)}")
     scenarios = [scenario for scenario in scenarios if not only or scenario.name in only]
     changed = [apply_sets(scenario, sets) for scenario in scenarios]
+    folders = [folder_for(scenario, out) for scenario in changed]
+    keep: dict[Path, set[int]] = {folder.path: set() for folder in folders}
+    before: dict[Path, Form] = {path: form for path, form in (others or {}).items() if path not in keep}
+    traces: dict[Path, bool] = {}
     jobs: list[Job] = []
-    for original, scenario in zip(scenarios, changed, strict=True):
-        twin = next((job for job in jobs if shares_prefix(job.scenario, scenario)), None)
+    for original, scenario, folder in zip(scenarios, changed, folders, strict=True):
+        forks = [Fork(RunFolder(p), shared_rounds(scenario, form, traces.get(p))) for p, form in before.items()]
+        forks = sorted((fork for fork in forks if _can(fork, folder, keep)), key=lambda fork: -fork.rounds)
+        if forks and forks[0].folder.path in keep:
+            keep[forks[0].folder.path].add(forks[0].rounds)
+        before[folder.path], traces[folder.path] = scenario.to_json(), leaves_traces(scenario)
         origin = {"file": file.name, "scenario": original.name, "set": sets}
-        jobs.append(Job(scenario, module, file, origin, folder_for(scenario, out), twin.folder if twin else None))
-    forks = {job.fork.path: set() for job in jobs if job.fork}  # type: ignore[var-annotated]
-    for job in jobs:
-        if job.fork and job.scenario.attack:
-            forks[job.fork.path].add(job.scenario.attack.start_round - 1)
-    return [
-        Job(j.scenario, j.module, j.source, j.origin, j.folder, j.fork, frozenset(forks.get(j.folder.path, ())))
-        for j in jobs
-    ]
+        jobs.append(Job(scenario, module, file, origin, folder, tuple(forks)))
+    return [replace(job, keep=frozenset(keep[job.folder.path])) for job in jobs]
 
 
-def shares_prefix(clean: Scenario, attacked: Scenario) -> bool:
-    """Whether ``attacked`` is ``clean`` until its attack starts, so that those rounds need no second training."""
-    if clean.attack is not None or attacked.attack is None or attacked.attack.start_round <= 1:
-        return False
-    if needs_last_move(attacked.attack) or (measured(attacked.attack) and attacked.evaluation.success_of is None):
-        return False  # it keeps something of those rounds that a clean run does not
-    forms = [{k: v for k, v in s.to_json().items() if k not in ("name", "attack")} for s in (clean, attacked)]
-    return forms[0] == forms[1]
+def _can(fork: Fork, folder: RunFolder, keep: Mapping[Path, set[int]]) -> bool:
+    """Whether the run in ``folder`` can fork there: from a run of the same call, or from another one that has kept that round."""
+    here = fork.folder.path in keep or fork.checkpoint.exists()
+    return fork.rounds > 0 and fork.folder != folder and here
 
 
 def run_all(
     jobs: list[Job],
     choice: EngineChoice,
     following: Callable[[Job], AbstractContextManager[Watch]],
-    overwrite: bool = False,
-) -> Iterator[Ended]:
-    """Run jobs one after another on one cluster. What is wrong with any of them is said before the first one starts."""
+    standing: Standing = "refuse",
+) -> Iterator[Ended | Failed]:
+    """Run jobs one after another on one cluster. What is wrong with any of them is said before the first one starts.
+
+    ``standing="keep"`` is for an experiment of many runs: ended ones are passed over, unfinished ones resumed, and a job that fails is
+    given back as ``Failed`` while the others go on. Otherwise its error is raised.
+    """
+    with ready(jobs, choice, standing) as cluster:
+        for job in jobs:
+            with following(job) as watch:
+                ended = attempt(job, choice, cluster, watch, standing)
+            yield ended
+
+
+@contextmanager
+def ready(jobs: list[Job], choice: EngineChoice, standing: Standing) -> Iterator[Cluster | None]:
+    """The cluster for jobs (None: the local engine), after a check of all of them."""
     check_choice(choice)
     portions = []
     for job in jobs:
         check_shards(job.scenario, choice.shards)
         check_population(job.scenario, job.scenario.population.open().info)
-        check_free(job.folder, job.scenario, overwrite)
+        if standing != "keep":
+            check_free(job.folder, job.scenario, standing == "replace")
         portions.append((job.scenario, _portion_bytes(Layout(job.scenario).initial())))
     with open_cluster(choice, portions) as cluster:
-        for job in jobs:
-            with following(job) as watch:
-                ended = _run(job, choice, cluster, watch, overwrite)
-            yield ended
+        yield cluster
 
 
-def run(job: Job, choice: EngineChoice, watch: Watch, overwrite: bool = False) -> Ended:
+def attempt(
+    job: Job, choice: EngineChoice, cluster: Cluster | None, watch: Watch, standing: Standing
+) -> Ended | Failed:
+    """Do what is left of a job."""
+    if standing != "keep":
+        return _run(job, choice, cluster, watch, standing)
+    try:
+        return ended_before(job.folder) or _run(job, choice, cluster, watch, standing)
+    except ClusterError:
+        raise  # no cluster, no other job either
+    except UserError as error:
+        return Failed(job.folder, str(error))
+    except Exception as error:
+        return Failed(job.folder, f"{type(error).__name__}: {first_line(error)}")
+
+
+def ended_before(folder: RunFolder) -> Ended | None:
+    """How a run ended that is finished or diverged; None where there is something left to do. Raises ``RunError`` if it is damaged."""
+    state = folder.state()
+    status = state.get("status")
+    if status not in ("finished", "diverged"):
+        return None
+    return Ended(folder, status, str(state.get("digest")), state.get("final_accuracy"))
+
+
+def run(job: Job, choice: EngineChoice, watch: Watch, standing: Standing = "refuse") -> Ended:
     """Run a job in a fresh folder. An error before training starts leaves no new folder behind and an old one as it was."""
-    (ended,) = run_all([job], choice, lambda _: nullcontext(watch), overwrite)
+    (ended,) = run_all([job], choice, lambda _: nullcontext(watch), standing)
+    assert isinstance(ended, Ended)
     return ended
 
 
-def _run(job: Job, choice: EngineChoice, cluster: Cluster | None, watch: Watch, overwrite: bool) -> Ended:
+def _run(job: Job, choice: EngineChoice, cluster: Cluster | None, watch: Watch, standing: Standing) -> Ended:
     layout = Layout(job.scenario)
     with open_engine(job.scenario, choice, cluster, job.module) as engine:
-        create(job.folder, job.scenario, job.source, job.origin, overwrite)
+        go_on = standing == "keep" and newest_checkpoint(job.folder.checkpoints) is not None
+        if not go_on:
+            create(job.folder, job.scenario, job.source, job.origin, overwrite=standing != "refuse")
         with locked(job.folder):
             try:
-                if job.fork is not None and not _fork(job, job.fork):
-                    job = replace(job, fork=None)
-                return _go_on(job, engine, watch, layout, _reached(job, layout))
+                fork = None if go_on else _fork(job)
+                return _go_on(job, engine, watch, layout, _reached(job, layout), fork)
             except BaseException:
                 if not job.folder.checkpoints.exists() and not job.folder.state():
                     shutil.rmtree(job.folder.path, ignore_errors=True)
@@ -197,7 +240,9 @@ def _portion_bytes(state: GlobalState) -> int:
     return max(state.client.numel(), state.server.numel()) * state.client.element_size()
 
 
-def _go_on(job: Job, engine: Engine, watch: Watch, layout: Layout, state: GlobalState) -> Ended:
+def _go_on(
+    job: Job, engine: Engine, watch: Watch, layout: Layout, state: GlobalState, fork: Fork | None = None
+) -> Ended:
     scenario, folder = job.scenario, job.folder
     if folder.metrics.exists():
         rewind(folder.metrics, state.round)
@@ -217,9 +262,12 @@ def _go_on(job: Job, engine: Engine, watch: Watch, layout: Layout, state: Global
                 "own_data": model.own_data,
                 "party": model.party,
             }
-        forked = folder.state().get("forked_from") if job.fork is None else job.fork.path.name
-        if forked is not None:
-            facts["forked_from"] = forked
+        before = folder.state()
+        for name in ("forked_from", "forked_rounds"):
+            if name in before:
+                facts[name] = before[name]
+        if fork is not None:
+            facts |= {"forked_from": fork.folder.path.name, "forked_rounds": fork.rounds}
         folder.mark("running", rounds=state.round, **facts)
         try:
             finish = simulate(
@@ -250,99 +298,20 @@ def _interrupted(job: Job, layout: Layout, progress: Progress, facts: dict[str, 
         return  # the disk that failed the run fails this too; the checkpoint before stands
 
 
-def _fork(job: Job, clean: RunFolder) -> bool:
-    """Take over the clean twin's rounds before the attack: its checkpoint and its tables up to there. False if it has none."""
-    assert job.scenario.attack is not None
-    round = job.scenario.attack.start_round - 1
-    source = clean.checkpoints / f"round-{round:06d}"
-    if not source.exists():
-        return False  # the twin was not run in this call with this round kept: train from the start, same bits
-    layout = Layout(job.scenario)
-    twin_hash = origin_of(clean)["hash"]
-    state = read_checkpoint(source, layout, twin_hash)
+def _fork(job: Job) -> Fork | None:
+    """Take over the longest opening that a run before it has kept: its checkpoint and its tables up to there. None: train from the start."""
     from raysplit.engine.checkpoints import write_checkpoint
 
-    shutil.copytree(clean.metrics, job.folder.metrics)
-    rewind(job.folder.metrics, round)
-    adopt_updates(clean.updates, job.folder.updates, round)
-    write_checkpoint(job.folder.checkpoints, state, layout, job.scenario.hash)
-    return True
-
-
-def check_choice(choice: EngineChoice) -> None:
-    """Raise for what no cluster can give, before anything is started or written."""
-    given = (choice.hosts, choice.servers, choice.address, choice.gpus_per_host)
-    if choice.engine == "local" and any(value is not None for value in given):
-        raise ScenarioError(
-            "--hosts, --servers, --address and --gpus-per-host belong to --engine ray; leave them out with --engine local"
-        )
-    for option, count in (("--hosts", choice.hosts), ("--servers", choice.servers)):
-        if count is not None and count < 1:
-            raise ClusterError(f"{option} must be at least 1, but it is {count}")
-    if choice.gpus_per_host is not None and not 0 <= choice.gpus_per_host < float("inf"):
-        raise ClusterError(
-            f"--gpus-per-host must be 0 or a share of a GPU such as 0.25, but it is {choice.gpus_per_host:g}"
-        )
-    if choice.address is not None:
-        check_address(choice.address)
-
-
-def check_address(address: str) -> None:
-    """Raise ``ClusterError`` where nobody listens at ``HOST:PORT``; Ray itself would try for minutes, noisily."""
-    if address in ("auto", "local"):
-        return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
-        raise ClusterError(f"--address {address!r} is not of the form HOST:PORT, such as 10.0.0.1:6379, nor 'auto'")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-    except OSError as error:
-        raise ClusterError(
-            f"no Ray cluster at {address!r} ({error.strerror or error}); start one with 'ray start --head' or leave --address out"
-        ) from error
-
-
-class Cluster(NamedTuple):
-    """A connected Ray cluster, and its actors that wait for the next scenario."""
-
-    resources: Resources
-    crew: Crew
-
-
-@contextmanager
-def open_cluster(choice: EngineChoice, portions: list[tuple[Scenario, int]]) -> Iterator[Cluster | None]:
-    """The Ray cluster for scenarios and the bytes of their larger portions; None for the local engine. Ray is imported only if it is used."""
-    if choice.engine == "local":
-        yield None
-        return
-    from raysplit.engine.cluster import connect, object_store_bytes
-    from raysplit.engine.crew import Crew
-
-    store = max(object_store_bytes(scenario, portion, choice.shards) for scenario, portion in portions)
-    cpus = None if choice.hosts is None else choice.hosts + (choice.servers or 1)
-    with connect(choice.address, store, cpus) as resources, Crew() as crew:
-        yield Cluster(resources, crew)
-
-
-@contextmanager
-def open_engine(
-    scenario: Scenario, choice: EngineChoice, cluster: Cluster | None, module: ModuleType | None
-) -> Iterator[Engine]:
-    """The engine that was chosen, closed at the end."""
-    if cluster is None:
-        from raysplit.engine.local import LocalEngine
-
-        with LocalEngine(scenario, shards=choice.shards) as local:
-            yield local
-        return
-    from raysplit.engine.cluster import by_value
-    from raysplit.engine.ray_engine import RayEngine
-
-    wanted = Wanted(choice.hosts, choice.servers, choice.placement, choice.gpus_per_host, choice.shards)
-    if module is not None:
-        by_value(module)
-    with RayEngine(scenario, lay_out(scenario, cluster.resources, wanted), cluster.crew) as engine:
-        yield engine
+    fork = next((fork for fork in job.forks if fork.checkpoint.exists()), None)
+    if fork is None:
+        return None
+    layout = Layout(job.scenario)
+    state = read_checkpoint(fork.checkpoint, layout, origin_of(fork.folder)["hash"])
+    population = job.scenario.population.open()
+    adopt_tables(fork.folder.metrics, job.folder.metrics, fork.rounds, job.scenario, population)
+    adopt_updates(fork.folder.updates, job.folder.updates, fork.rounds)
+    write_checkpoint(job.folder.checkpoints, state, layout, job.scenario.hash, job.keep)
+    return fork
 
 
 def _facts(info: PopulationInfo) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from raysplit.costs.devices import Devices
 from raysplit.costs.known import check_known
 from raysplit.costs.stragglers import check_stragglers
 from raysplit.defenses.aggregation.aggregation import AggregationRule
+from raysplit.defenses.aggregation.deferred import Deferred, rule_in_force
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.defenses.detection.check import check_detection
 from raysplit.defenses.detection.detection import Detection
@@ -196,6 +197,11 @@ def _check(scenario: Scenario) -> None:
         raise ScenarioError(
             f"{type(scenario.server_defense).__name__} aggregates server replicas, but {kind} has no server_updates channel; leave server_defense out"
         )
+    for rule in (scenario.defense, scenario.server_defense):
+        if isinstance(rule, Deferred) and rule.start_round > training.rounds:
+            raise ScenarioError(
+                f"Deferred starts in round {rule.start_round}, but training ends after round {training.rounds}"
+            )
     if scenario.attack is not None:
         check_attack(
             scenario.attack, scenario.protocol, channels_of(scenario.protocol), scenario.cohort, training.rounds
@@ -319,6 +325,7 @@ def _uneven(cohort: Cohort) -> str | None:
 
 
 def _check_trim(scenario: Scenario, rule: AggregationRule) -> None:
+    rule = rule_in_force(rule, scenario.training.rounds)
     trim = getattr(rule, "trim", None)
     if trim is None:
         return

@@ -356,7 +356,7 @@ def _root_portions(
         (Channel.UPDATES, plan.rows and not plan.frozen),
         (Channel.SERVER_UPDATES, plan.server_rows),
     ):
-        roots = roots_of(rule_on(scenario, channel)) if wanted and len(plan.clients) else ()
+        roots = roots_of(rule_on(scenario, channel, plan.round)) if wanted and len(plan.clients) else ()
         if not roots:
             continue
         if roots not in played:

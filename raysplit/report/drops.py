@@ -6,10 +6,10 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from raysplit.report.canvas import LIGHT, Theme, apart, new_figure
-from raysplit.report.pairs import Measure, Trial, is_unsplit, key, labels, split, type_name
+from raysplit.report.pairs import Measure, Trial, is_unsplit, key, names, split, type_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,11 +21,13 @@ class Panel:
     """One panel of figures 2 to 4. ``drops``: series name → tick → drops in percentage points, one a seed.
 
     ``baseline``: the same in federated learning, by tick for a line (figure 4) or under ``""`` for bars (figures 2 and 3).
+    ``shows``: the y axis, where it is not the drop.
     """
 
     title: str
     drops: Mapping[str, Mapping[str, Sequence[float]]]
     baseline: Mapping[str, Sequence[float]]
+    shows: str = "accuracy drop (points)"
 
 
 def panels_by_cut(trials: Sequence[Trial], measure: Measure) -> dict[str, list[Panel]]:
@@ -48,14 +50,21 @@ def panels_by_cut(trials: Sequence[Trial], measure: Measure) -> dict[str, list[P
     return figures
 
 
-def panels_by_malicious(trials: Sequence[Trial], measure: Measure) -> dict[str, list[Panel]]:
-    """Model → one panel a rule and attack, as figure 4: drop over the share of malicious clients; one share alone gives none."""
+def panels_by_malicious(
+    trials: Sequence[Trial], measure: Measure, show: Literal["drop", "accuracy"] = "drop"
+) -> dict[str, list[Panel]]:
+    """Model → one panel a rule and attack, as figure 4: drop, or accuracy under attack, over the share of malicious clients.
+
+    Where a scenario without malicious clients stands beside attacked ones that differ from it by nothing else, it is their share 0, with no
+    drop. One share alone gives no panel.
+    """
+    nobody = {_besides_malice(trial): trial for trial in trials if _malicious(trial.scenario) == 0}
     figures: dict[str, list[Panel]] = {}
     for (model, title), group in _experiments(trials, varied=("malicious",)).items():
         drops: dict[str, dict[str, list[float]]] = {}
         baseline: dict[str, list[float]] = {}
         for trial in group:
-            value = trial.drop(measure)
+            value = trial.drop(measure) if show == "drop" else trial.accuracy(measure)[1]
             share = _malicious(trial.scenario)
             if value is None or not math.isfinite(value) or share is None:
                 continue
@@ -65,8 +74,12 @@ def panels_by_malicious(trials: Sequence[Trial], measure: Measure) -> dict[str, 
                 name = f"{type_name(trial.scenario.get('protocol'))} {split(trial.scenario)}"
                 series = drops.setdefault(name, {})
             series.setdefault(f"{100 * share:g}", []).append(100 * value)
+            clean = nobody.get(_besides_malice(trial))
+            if clean is not None and (free := clean.accuracy(measure)[0]) is not None:
+                series["0"] = [0.0 if show == "drop" else 100 * free]
         if any(len(series) > 1 for series in [*drops.values(), baseline]):
-            figures.setdefault(model, []).append(Panel(title, drops, baseline))
+            shows = Panel.shows if show == "drop" else "accuracy under attack (%)"
+            figures.setdefault(model, []).append(Panel(title, drops, baseline, shows))
     return figures
 
 
@@ -126,7 +139,7 @@ def drop_by_malicious(panels: Sequence[Panel], theme: Theme = LIGHT) -> Figure:
             _say(axes, (x_end, height), text, colour, offset=(7, -3))
         axes.set_xlabel("malicious clients (%)")
         axes.set_title(panel.title, fontsize=9.5, fontweight="bold", color=theme.ink)
-    all_axes[0].set_ylabel("accuracy drop (points)")
+    all_axes[0].set_ylabel(panels[0].shows)
     return figure
 
 
@@ -152,8 +165,11 @@ def _whiskers(values: Sequence[Sequence[float]]) -> list[float] | None:
 def _experiments(trials: Sequence[Trial], varied: Sequence[str]) -> dict[tuple[str, str], list[Trial]]:
     """Trials by (model, rule and attack): what stands in one panel. ``varied``: fields of ``cohort`` that vary along the x axis."""
     full = [trial for trial in trials if trial.clean is not None and trial.attacked is not None]
-    rules = labels([trial.scenario.get("defense") for trial in full])
-    attacks = labels([trial.scenario.get("attack") for trial in full])
+    places = [
+        key({**trial.scenario, "training": None}, without=("name", "attack", "defense", "seed")) for trial in full
+    ]
+    rules = names([trial.scenario.get("defense") for trial in full], places)
+    attacks = names([trial.scenario.get("attack") for trial in full], places)
     cohorts = [
         {name: value for name, value in _mapping(trial.scenario.get("cohort")).items() if name not in varied}
         for trial in full
@@ -166,6 +182,12 @@ def _experiments(trials: Sequence[Trial], varied: Sequence[str]) -> dict[tuple[s
         extra = f", {100 * share:g} % malicious" if several and isinstance(share, float) else ""
         groups.setdefault((model, f"{rule}, {attack}{extra}"), []).append(trial)
     return groups
+
+
+def _besides_malice(trial: Trial) -> str:
+    """A scenario's canonical text without its name, attack, seed and share of malicious clients."""
+    cohort = {name: value for name, value in _mapping(trial.scenario.get("cohort")).items() if name != "malicious"}
+    return key({**trial.scenario, "cohort": cohort}, without=("name", "attack", "seed"))
 
 
 def _malicious(scenario: Mapping[str, Any]) -> float | None:

@@ -101,9 +101,36 @@ def differences(parts: Sequence[Any]) -> list[str]:
     ]
 
 
+def acting(part: Any) -> Any:
+    """What an attack or a rule does once it has started: without its ``Scheduled`` or ``Deferred``, and without a ``start_round``."""
+    if not isinstance(part, Mapping):
+        return part
+    within = {"Scheduled": "attack", "Deferred": "rule"}.get(type_name(part))
+    if within is not None and within in part:
+        return acting(part[within])
+    return {name: value for name, value in part.items() if name != "start_round"}
+
+
+def names(parts: Sequence[Any], places: Sequence[Any]) -> list[str]:
+    """As ``labels``, and without the rounds in which parts start: of use where splits of one table start in rounds of their own.
+
+    ``places``: where each part stands; should two parts of one place differ by their start alone, all are named in full.
+    """
+    apart = {(place, key(part)) for place, part in zip(places, parts, strict=True)}
+    alike = {(place, key(acting(part))) for place, part in zip(places, parts, strict=True)}
+    return labels([acting(part) for part in parts] if len(apart) == len(alike) else parts)
+
+
+def title(part: Any) -> str:
+    """A part's type; of a rule after pre-aggregations, the types of all of them."""
+    if type_name(part) == "Composed" and isinstance(part.get("pre"), Sequence):
+        return " + ".join(title(step) for step in [*part["pre"], part.get("rule")])
+    return type_name(part)
+
+
 def labels(parts: Sequence[Any]) -> list[str]:
     """A name for each part: its type and, where parts of one type differ, the fields that tell them apart."""
-    names = [type_name(part) for part in parts]
+    names = [title(part) for part in parts]
     texts = list(names)
     for name in set(names):
         places = [place for place, other in enumerate(names) if other == name]

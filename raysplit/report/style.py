@@ -31,7 +31,7 @@ tbody tr { border-bottom: 1px solid var(--line); }
 table.paper { border-top: 2px solid var(--ink); border-bottom: 2px solid var(--ink); }
 table.paper tbody tr { border-bottom: 0; }
 table.paper tbody tr.group { border-top: 1px solid var(--line); }
-table.paper th.rule { text-align: center; padding-left: 1.5rem; }
+table.paper th.rule { text-align: center; padding-left: 1.5rem; white-space: normal; max-width: 13rem; }
 table.paper .first { padding-left: 1.6rem; }
 table.paper td.drop { font-weight: 600; }
 sub { font-size: .75em; line-height: 0; }

@@ -10,6 +10,7 @@ from raysplit.attacks.scheduled import singles
 from raysplit.channels import Channel
 from raysplit.defenses.aggregation.aggregation import AggregationRule, GeometryRule
 from raysplit.defenses.aggregation.composed import LinearPreAggregation
+from raysplit.defenses.aggregation.deferred import Deferred
 from raysplit.errors import ScenarioError
 from raysplit.scenario import Scenario
 
@@ -56,6 +57,8 @@ def _whole_attack(attack: Any, rule: AggregationRule) -> str | None:
 def _whole_rule(rule: AggregationRule) -> str | None:
     """Why a rule cannot do without whole updates in one place, if it cannot."""
     name = type(rule).__name__
+    if isinstance(rule, Deferred):
+        return _whole_rule(rule.rule)
     if not isinstance(rule, GeometryRule):
         return f"{name} has no over() (docs/how-to/defense.md), so it needs whole updates in one place"
     if getattr(rule, "remembers_clients", False):

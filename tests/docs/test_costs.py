@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
+from raysplit.engine_choice import EngineChoice
 from raysplit.metrics.run import open_run
 from raysplit.report import write_report
-from raysplit.runner import EngineChoice, Watch, jobs_from, run
+from raysplit.runner import Watch, jobs_from, run
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "costs.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)

@@ -6,10 +6,11 @@ import pytest
 
 import raysplit
 from raysplit.engine.checkpoints import newest_checkpoint
+from raysplit.engine_choice import EngineChoice
 from raysplit.metrics.run import open_run
 from raysplit.protocols.as_published import published
 from raysplit.protocols.protocol import TrainingProtocol
-from raysplit.runner import EngineChoice, Watch, jobs_from, resume, run
+from raysplit.runner import Watch, jobs_from, resume, run
 
 FILE = Path(__file__).resolve().parents[2] / "scenarios" / "protocols.py"
 LOCAL = EngineChoice(engine="local")

@@ -153,6 +153,8 @@ edited("defense-replicas-published", "SplitFedV2()", "SplitFedV1(as_published='t
 edited("attack-no-replicas", "SplitFedV2()", "SplitFedV2(), attack=AtReplicas(SignFlip())")
 edited("attack-portion-twice", "SplitFedV2()", "SplitFedV1(), attack=AtReplicas(AtReplicas(SignFlip()))")
 edited("defense-trim", "SplitFedV2()", "SplitFedV2(), defense=TrimmedMean(trim=2)")
+edited("defense-too-late", "SplitFedV2()", "SplitFedV2(), defense=Deferred(Median(), start_round=9)")
+edited("defense-twice", "SplitFedV2()", "SplitFedV2(), defense=Deferred(Deferred(Median(), 2), 3)")
 edited("defense-root", "SplitFedV2()", "SplitFedV2(), defense=FLTrust((20,))")
 edited("detection-replicas", "SplitFedV2()", "SplitFedV1(), detection=Detection((SmashedScreen(),))")
 edited("detection-no-server", "SplitFedV2()", "FedAvg(), detection=Detection((SmashedScreen(),))")
@@ -189,6 +191,14 @@ optioned("set-type", "--set", "training.rounds=many")
 optioned("only-unknown", "--only", "tinny")
 optioned("option-unknown", "--host", "2")
 optioned("option-value", "--hosts", "two")
+
+
+@case
+def sweep_jobs_ray(here: Path) -> list[str]:
+    scenario(here, TINY)
+    return ["sweep", "tiny.py", "--jobs", "2", "--engine", "ray"]
+
+
 CASES["option-engine"] = lambda here: scenario(here, TINY, engine="spark")
 CASES["command-unknown"] = lambda here: ["runn", "tiny.py"]
 CASES["report-nothing"] = lambda here: ["report", "nowhere"]

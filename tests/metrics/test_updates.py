@@ -24,11 +24,12 @@ from raysplit import (
     SplitFedV2,
     TrimmedMean,
 )
+from raysplit.engine_choice import EngineChoice
 from raysplit.errors import RunError, ScenarioError
 from raysplit.metrics.run import open_run
 from raysplit.metrics.updates import path_of, read_updates, recorded_rounds, rewind_updates, write_updates
 from raysplit.run_folder import folder_for
-from raysplit.runner import EngineChoice, Job, Watch, resume, run
+from raysplit.runner import Fork, Job, Watch, resume, run
 from raysplit.state import Layout
 from tests.toys import ToyCnn, play, toy
 
@@ -167,7 +168,7 @@ def test_a_forked_run_has_its_twins_rounds_and_overwriting_removes_old_ones(tmp_
     clean = dataclasses.replace(clean, keep=frozenset({1}))
     attacked = recorded(training__rounds=3, attack=SignFlip(start_round=2), name="attacked")
     run(clean, local, Watch())
-    forked = run(dataclasses.replace(job(tmp_path, attacked), fork=clean.folder), local, Watch())
+    forked = run(dataclasses.replace(job(tmp_path, attacked), forks=(Fork(clean.folder, 1),)), local, Watch())
     assert recorded_rounds(forked.folder.updates) == [1, 2, 3]
     there = [read_updates(path_of(forked.folder.updates, round)) for round in (1, 2, 3)]
     assert [one.attacked for one in there] == [False, True, True]
@@ -175,7 +176,7 @@ def test_a_forked_run_has_its_twins_rounds_and_overwriting_removes_old_ones(tmp_
     assert torch.equal(there[1].portion, read_updates(path_of(clean.folder.updates, 2)).portion)
     stray = path_of(clean.folder.updates, 9)
     stray.write_bytes(b"old")
-    run(clean, local, Watch(), overwrite=True)
+    run(clean, local, Watch(), "replace")
     assert recorded_rounds(clean.folder.updates) == [1, 2, 3]
 
 

@@ -14,8 +14,9 @@ from raysplit.report import trials, write_report
 from raysplit.report.canvas import png, svg
 from raysplit.report.drops import drop_by_cut, drop_by_malicious, panels_by_cut, panels_by_malicious
 from raysplit.report.page import page
+from raysplit.report.pairs import names
 from raysplit.report.plots import accuracy_over_rounds, first_attacked_round
-from tests.report.made_up import START, make_run, pair, scenario, table_two, tailored
+from tests.report.made_up import START, TRIMMED_MEAN, make_run, pair, scenario, table_two, tailored
 
 VOID = {"meta", "img", "source", "br", "link", "input", "hr"}
 
@@ -161,3 +162,42 @@ def test_shares_of_malicious_clients_give_a_line(tmp_path: Path) -> None:
 def test_matplotlib_is_imported_only_when_a_picture_is_drawn() -> None:
     code = "import sys, raysplit.report; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_splits_that_are_attacked_from_other_rounds_on_stand_in_one_panel(tmp_path: Path) -> None:
+    runs = [
+        run
+        for cut, start in (("V1", 10), ("V2", START))
+        for run in pair(
+            tmp_path / cut,
+            name=f"late-{cut}",
+            model={"type": "FemnistCnn", "cut": cut, "tail": None},
+            attack=tailored(start_round=start),
+            defense={"type": "Deferred", "rule": TRIMMED_MEAN, "start_round": start},
+        )
+    ]
+    ((panel,),) = panels_by_cut(trials(runs), "final").values()
+    assert panel.title == "TrimmedMean, AgrTailored" and set(panel.drops["SplitFedV2"]) == {"V1", "V2"}
+
+
+def test_attacks_that_differ_by_their_start_alone_are_told_apart(tmp_path: Path) -> None:
+    _, attacked = pair(tmp_path / "one")
+    later = make_run(tmp_path / "later", scenario(attack=tailored(start_round=20)), drop=0.1)
+    titles = names([run.scenario["attack"] for run in (attacked, later)], ["here", "here"])
+    assert titles == ["AgrTailored (start_round=12)", "AgrTailored (start_round=20)"]
+    assert names([run.scenario["attack"] for run in (attacked, later)], ["here", "there"]) == ["AgrTailored"] * 2
+
+
+def test_where_nobody_is_malicious_the_line_of_figure_4_begins_without_a_drop(tmp_path: Path) -> None:
+    def cohort(share: float) -> dict[str, object]:
+        return {"type": "Cohort", "size": 100, "malicious": share}
+
+    runs = [run for share in (0.1, 0.3) for run in pair(tmp_path / str(share), drop=share, cohort=cohort(share))]
+    nobody = make_run(tmp_path / "nobody", scenario(cohort=cohort(0.0)), top=0.6)
+    ((panel,),) = panels_by_malicious(trials([*runs, nobody]), "final").values()
+    (line,) = panel.drops.values()
+    assert list(line) == ["10", "0", "30"] and line["0"] == [0.0] and line["30"][0] > line["10"][0] > 5
+    ((panel,),) = panels_by_malicious(trials([*runs, nobody]), "final", "accuracy").values()
+    (line,) = panel.drops.values()
+    assert line["0"] == [100 * nobody.summary().final] and panel.shows == "accuracy under attack (%)"
+    assert len(svg(drop_by_malicious([panel]))) > 1000

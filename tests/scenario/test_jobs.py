@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from raysplit.engine_choice import EngineChoice
 from raysplit.errors import ScenarioError
 from raysplit.population.cohort import Cohort
-from raysplit.runner import EngineChoice, jobs_from, run_all
+from raysplit.runner import Fork, jobs_from, run_all
 
 QUICKSTART = Path(__file__).parents[2] / "scenarios" / "quickstart.py"
 
@@ -21,9 +22,9 @@ def test_overrides_reach_only_the_scenarios_that_are_named(tmp_path):
 
 def test_an_attacked_scenario_forks_from_its_clean_twin_of_the_same_call(tmp_path):
     clean, attacked = jobs_from(QUICKSTART, tmp_path, [])
-    assert attacked.fork == clean.folder and clean.keep == {12} and clean.fork is None
+    assert attacked.forks == (Fork(clean.folder, 12),) and clean.keep == {12} and clean.forks == ()
     (alone,) = jobs_from(QUICKSTART, tmp_path, [], ["quickstart-attacked"])
-    assert alone.fork is None and alone.folder == attacked.folder
+    assert alone.forks == () and alone.folder == attacked.folder
 
 
 def test_a_mistake_in_a_later_scenario_is_said_before_the_first_one_trains(tmp_path):

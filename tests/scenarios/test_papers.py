@@ -1,13 +1,17 @@
 """The papers' scenario files run end to end on real data, on a few samples and for a round or two."""
 
+import re
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from raysplit.engine_choice import EngineChoice
 from raysplit.metrics.run import open_run
 from raysplit.population.subset import Subset, subset
-from raysplit.runner import EngineChoice, Job, Watch, jobs_from, run
+from raysplit.runner import Job, Watch, jobs_from, run
 from raysplit.scenario import with_changes
+from raysplit.sweep.command import sweep
 
 FILES = Path(__file__).resolve().parents[2] / "scenarios"
 LOCAL = EngineChoice(engine="local")
@@ -71,3 +75,30 @@ def test_a_papers_scenario_runs_on_real_data(tmp_path, monkeypatch, prepared_set
     assert ended.status == "finished" and opened.rounds.num_rows == 2
     assert opened.evaluations["samples"].to_pylist()[-1] == 16
     assert not opened.state.record["population"]["synthetic"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["table_212", "figure4_212"])
+def test_khans_sweeps_run_on_real_writers(tmp_path, monkeypatch, real_femnist, file):
+    """Every rule and attack cut at V2, every rule and share in FL: ten writers, a shared round, a round under attack, one page."""
+    monkeypatch.setenv("RAYSPLIT_DATA", str(Path(real_femnist.path).parent))
+    text = (FILES / "khan2022" / f"{file}.py").read_text()
+    text, found = re.subn(r"(?m)^CLEAN_ROUNDS = .*$", 'CLEAN_ROUNDS = {"V2": 1, "V3": 1, "FL": 1}', text)
+    small_text, again = re.subn(r"(?m)^ATTACKED_ROUNDS = .*$", "ATTACKED_ROUNDS = 1", text)
+    assert found == again == 1
+    (tmp_path / "small.py").write_text(small_text)
+    sets = ["cohort.size=10", "evaluation.clients=3"]
+    names = [job.scenario.name for job in jobs_from(tmp_path / "small.py", tmp_path, sets)]
+    some = [
+        name
+        for name in names
+        if "-V2-" in name or ("-FL-" in name and name.endswith(("clean", "tailored", "attacked")))
+    ]
+    assert sweep(tmp_path / "small.py", tmp_path / "runs", sets, some, LOCAL, 1) == 0
+    with pa.ipc.open_file(tmp_path / "runs" / "sweep-small" / "results.arrow") as results:
+        rows = results.read_all().to_pylist()
+    assert [row["scenario"] for row in rows] == some and {row["status"] for row in rows} == {"finished"}
+    assert sum(row["shared_rounds"] is None for row in rows) == 2  # one beginning a split
+    assert all(row["drop_final"] is not None for row in rows if row["attack"])
+    page = (tmp_path / "runs" / "sweep-small" / "report.html").read_text()
+    assert "Synthetic" not in page and ("FL (FedAvg)" in page or "By share" in page)

@@ -21,9 +21,9 @@ from raysplit import (
 from raysplit.engine.host import Host
 from raysplit.errors import ScenarioError
 from raysplit.models.network import build
+from raysplit.prefix import leaves_traces, shared_rounds
 from raysplit.report import accuracy_table, to_markdown, trials
 from raysplit.report.page import page
-from raysplit.runner import shares_prefix
 from tests.toys import play, toy
 
 FILE = Path(__file__).resolve().parents[3] / "scenarios" / "backdoors.py"
@@ -106,9 +106,20 @@ def test_no_sample_to_try_is_no_success_rate():
 
 def test_a_run_that_measured_is_not_forked_from_one_that_did_not():
     measuring = Evaluation(success_of=BACKDOOR)
-    assert not shares_prefix(scenario(FedAvg(), None), scenario(FedAvg()))
-    assert shares_prefix(scenario(FedAvg(), None, evaluation=measuring), scenario(FedAvg(), evaluation=measuring))
-    assert shares_prefix(scenario(FedAvg(), None), scenario(FedAvg(), LabelFlip(start_round=2)))
+
+    def shared(clean, attacked):
+        both = (
+            shared_rounds(attacked, clean.to_json(), leaves_traces(clean)),
+            shared_rounds(clean, attacked.to_json()),
+        )
+        assert both[0] == both[1]
+        return both[0]
+
+    late = scenario(FedAvg()).attack.start_round - 1
+    assert late > 0 and shared(scenario(FedAvg(), None), scenario(FedAvg())) == 0
+    same = scenario(FedAvg(), None, evaluation=measuring), scenario(FedAvg(), evaluation=measuring)
+    assert shared_rounds(same[1], same[0].to_json()) == late
+    assert shared(scenario(FedAvg(), None), scenario(FedAvg(), LabelFlip(start_round=2))) == 1
 
 
 def test_only_an_attack_with_a_goal_can_be_measured():
@@ -121,9 +132,10 @@ def test_only_an_attack_with_a_goal_can_be_measured():
 def runs(tmp_path, scenarios):
     import sys
 
+    from raysplit.engine_choice import EngineChoice
     from raysplit.metrics.run import open_run
     from raysplit.run_folder import folder_for
-    from raysplit.runner import EngineChoice, Job, Watch, run
+    from raysplit.runner import Job, Watch, run
 
     source = tmp_path / "made.py"
     tmp_path.mkdir(exist_ok=True)

@@ -1,0 +1,1 @@
+"""``raysplit sweep``: all scenarios of a file as one experiment, side by side, resumable, with one report."""

@@ -36,6 +36,11 @@ PROTOCOLS = [
 ]
 
 
+def named(value):
+    """A name without an address, alike in every process."""
+    return getattr(value, "__name__", None) or repr(value)
+
+
 def assert_as_counted(scenario):
     played = play(scenario)
     for round in range(1, scenario.training.rounds + 1):
@@ -50,20 +55,20 @@ def assert_as_counted(scenario):
         assert ends == moved + (predicted[Channel.HANDOVER].tensors if peer_to_peer else 0)
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS, ids=repr)
+@pytest.mark.parametrize("protocol", PROTOCOLS, ids=named)
 @pytest.mark.parametrize(("cut", "tail"), [("V1", "conv2"), ("V1", "fc1"), ("V2", "fc2")])
 def test_every_protocol_is_counted_as_predicted(protocol, cut, tail):
     assert_as_counted(toy(protocol, cut, tail if protocol.u_shaped else None))
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS, ids=repr)
+@pytest.mark.parametrize("protocol", PROTOCOLS, ids=named)
 def test_buffers_double_precision_epochs_and_odd_batches_too(protocol):
     model = ToyCnn("V1", "fc1", batch_norm=True) if protocol.u_shaped else ToyCnn("V1", batch_norm=True)
     changes = {"training__precision": "float64", "training__local_epochs": 2, "cohort__size": 4}
     assert_as_counted(toy(protocol, model=model, population=ToyClients(9, smallest=4), **changes))
 
 
-@pytest.mark.parametrize("optimizer", [Sgd(), Sgd(momentum=0.9), Adam()], ids=repr)
+@pytest.mark.parametrize("optimizer", [Sgd(), Sgd(momentum=0.9), Adam()], ids=named)
 @pytest.mark.parametrize("handover", ["central", "peer_to_peer"])
 def test_optimiser_state_that_travels_is_paid_for(handover, optimizer):
     changes = {"training__client_state": "travels", "training__optimizer": optimizer}
@@ -102,7 +107,7 @@ def table_two(protocol, cut, tail=None):
 
 
 @pytest.mark.parametrize(
-    ("protocol", "row"), [(SplitLearning(), sl), (SplitFedV1(), sflv1), (SplitFedV2(), sflv2)], ids=repr
+    ("protocol", "row"), [(SplitLearning(), sl), (SplitFedV1(), sflv1), (SplitFedV2(), sflv2)], ids=named
 )
 @pytest.mark.parametrize("cut", CLIENT)
 def test_split_protocols_cost_table_two_and_labels_apart(cut, protocol, row):
@@ -125,7 +130,7 @@ def test_federated_averaging_costs_table_two_whatever_the_cut(cut):
 @pytest.mark.parametrize(
     ("protocol", "row"),
     [(SplitLearning(u_shaped=True), sl), (SplitFedV1(u_shaped=True), sflv1), (SplitFedV2(u_shaped=True), sflv2)],
-    ids=repr,
+    ids=named,
 )
 @pytest.mark.parametrize(("cut", "tail"), [("V1", "conv2"), ("V1", "fc1"), ("V2", "fc1")])
 def test_a_u_shape_costs_its_second_cut_too_and_sends_no_label(cut, tail, protocol, row):

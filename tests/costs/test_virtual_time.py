@@ -46,6 +46,11 @@ BACK = ((0.5 + 2 + 3, 0.5 + 2 + 3), (0.25 + 1 + 6, 0.25 + 0.5 + 3))  # receive a
 ROUND = 10  # in which the stream deals the visits as the test below says
 
 
+def named(value):
+    """A name without an address, alike in every process."""
+    return getattr(value, "__name__", None) or repr(value)
+
+
 def close(expected):
     return pytest.approx(expected, rel=1e-12, abs=1e-12)
 
@@ -254,7 +259,7 @@ FREE = Devices(server=DeviceProfile(1e15, 1e9, 1e9), fed_server=DeviceProfile(1e
         (SplitLearning(u_shaped=True), sl),
         (SplitFedV1(u_shaped=True), sflv1),
     ],
-    ids=repr,
+    ids=named,
 )
 @pytest.mark.parametrize("k", [1, 4])
 def test_transfers_take_the_time_of_table_two(protocol, row, k):
@@ -378,7 +383,7 @@ def test_a_hand_over_after_every_batch_is_a_longer_chain(handover):
 @pytest.mark.parametrize(
     "answers",
     [{"meeting": "handover", "server": "replicas"}, {"pace": "buffered"}, {"server_turn": "whenever"}],
-    ids=repr,
+    ids=named,
 )
 def test_an_unknown_protocol_is_refused_and_not_taken_for_another(answers):
     scenario = answering(**answers)

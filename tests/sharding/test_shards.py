@@ -132,7 +132,7 @@ class OldAttack:
         ({"defense": FoolsGold()}, "FoolsGold remembers"),
         ({"defense": CRFL(1.0, FoolsGold())}, "FoolsGold remembers"),
         ({"defense": Composed((), OldRule())}, "OldRule has no over"),
-        ({"attack": ModelReplacement(Scheduled(OldAttack()))}, "OldAttack does not say"),
+        ({"attack": Scheduled(ModelReplacement(OldAttack()))}, "OldAttack does not say"),
         ({"defense": Krum(), "attack": Scheduled(OptimalLittleIsEnough())}, "OptimalLittleIsEnough rehearses Krum"),
         ({"record_updates_every": 2}, "recorded updates"),
         ({"protocol": SplitFedV3()}, "averages no client portions"),

@@ -63,7 +63,7 @@ def all_rules() -> dict[str, AggregationRule]:
         if hasattr(cls, "mix"):
             for rule in (raysplit.Median(), raysplit.Krum(), raysplit.GeometricMedian(), raysplit.Mean()):
                 rules[f"{name}, {type(rule).__name__}"] = Composed((cls(),), rule)
-        elif name not in ("CRFL", "Composed"):
+        elif name not in ("CRFL", "Composed", "Deferred"):
             rules[name] = cls()
     return rules
 

@@ -12,18 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import TypeVar
 
 import numpy as np
 import torch
 
 from raysplit import rng
-from raysplit.attacks.data.carried_out import data_attacks_in
-from raysplit.attacks.data.data_attack import DataAttack
 from raysplit.attacks.data.neurotoxin import needs_last_move
-from raysplit.attacks.poisoning.poisoning import UpdateAttack
-from raysplit.attacks.scheduled import attacks_in_force
 from raysplit.attacks.smashed.tampering import attack_rows
 from raysplit.channels import Channel
 from raysplit.costs.clock import Clock
@@ -31,17 +26,16 @@ from raysplit.defenses.aggregation.aggregation import roots_of
 from raysplit.engine.checkpoints import write_checkpoint
 from raysplit.engine.engine import ClientScores, Engine, RoundStart
 from raysplit.errors import PopulationError, ScenarioError
-from raysplit.fed_server import Meeting, gathers_rows, meet, rule_on, sit, step_on_aggregate, sum_groups
+from raysplit.fed_server import Meeting, meet, rule_on, sit, step_on_aggregate, sum_groups
 from raysplit.metrics.tables import Tables
 from raysplit.metrics.updates import RecordedRound, write_updates
 from raysplit.optimizers import State
 from raysplit.pace import arrived, carry, expected, paced, parked_in, replicas_stay, spread, turnout_of
 from raysplit.personal import keep_portions
+from raysplit.planning import liars_in, make_plan
 from raysplit.population.cohort import Drawn, Turnout, Turnouts
 from raysplit.population.population import Population, PopulationInfo
-from raysplit.protocols.as_published import portion_weights, published
-from raysplit.protocols.plan import Outcome, RoundPlan, cut_groups
-from raysplit.protocols.visits import handover_order, steps_per_epoch
+from raysplit.protocols.plan import Outcome, RoundPlan
 from raysplit.round_record import Evaluated, record_evaluation, record_round
 from raysplit.scenario import Scenario
 from raysplit.state import GlobalState, Layout
@@ -234,82 +228,6 @@ def simulate(
         if diverged:
             break
     return Finish(progress.state, diverged)
-
-
-def make_plan(
-    scenario: Scenario, population: Population, round: int, turnout: Turnout, ranks: np.ndarray | None = None
-) -> RoundPlan:
-    """What every party must agree on for this round; depends on the scenario and the round alone.
-
-    ``ranks``: in which order clients turn malicious; None: nobody lies.
-    """
-    training = scenario.training
-    drawn, lost = turnout.reporting, len(turnout.lost.clients)
-    clients = np.concatenate([drawn.clients, turnout.lost.clients])
-    samples = population.train_sizes(clients)
-    if not samples.all():
-        raise PopulationError(
-            f"client {int(clients[samples == 0][0])} of population {population.info.name!r} has no training samples "
-            f"but was drawn in round {round}; leave such clients out when the population is prepared"
-        )
-    if scenario.protocol.meeting == "one_party" and len(clients):
-        clients, samples = np.zeros(1, dtype=np.int64), samples.sum(keepdims=True)
-    steps = np.array([steps_per_epoch(int(n), training.batch_size) for n in samples], dtype=np.int64)
-    meet_at_server = scenario.protocol.server == "replicas" and not replicas_stay(scenario.protocol)
-    return RoundPlan(
-        round=round,
-        seed=scenario.seed,
-        clients=clients,
-        cohort=drawn.clients,
-        samples=samples.astype(np.int64),
-        steps=steps * training.local_epochs,
-        weights=_weights(scenario, round, samples, lost),
-        groups=cut_groups(samples, scenario.group_count),
-        rows=scenario.protocol.meeting == "personal" or gathers_rows(scenario, round, drawn),
-        client_lr=training.client_lr_at(round),
-        server_lr=training.server_lr_at(round),
-        client_state=scenario.client_state,
-        server_state=scenario.server_state,
-        batch_size=training.batch_size,
-        lost=lost,
-        liars={} if ranks is None else liars_in(scenario, round, turnout, ranks),
-        server_rows=meet_at_server and gathers_rows(scenario, round, drawn, Channel.SERVER_UPDATES),
-    )
-
-
-def liars_in(
-    scenario: Scenario,
-    round: int,
-    turnout: Turnout,
-    ranks: np.ndarray,
-    began: Mapping[int, int] = MappingProxyType({}),
-) -> dict[int, int]:
-    """The malicious clients that train in a round, where an attack on their data or messages is in force: id → rank among the malicious.
-
-    ``began``: client id → the round in which it drew its batches, where that need not be this one: data are poisoned then.
-    """
-    acting = [
-        attack
-        for attack in attacks_in_force(scenario.attack, round)
-        if not isinstance(attack, UpdateAttack | DataAttack) and attack.threat_model.party == "clients"
-    ]
-    training = [int(client) for some in (turnout.reporting, turnout.lost) for client in some.clients[some.malicious]]
-    return {
-        client: int(ranks[client])
-        for client in training
-        if acting or data_attacks_in(scenario.attack, began.get(client, round))
-    }
-
-
-def _weights(scenario: Scenario, round: int, samples: np.ndarray, lost: int) -> np.ndarray:
-    """With which weights client portions are summed, float64 [n]: 0 for the last ``lost`` clients."""
-    counted = samples.astype(np.float64)
-    counted[len(samples) - lost :] = 0
-    weighting = published(scenario.protocol).weighting
-    if weighting == "samples":
-        return portion_weights(weighting, counted, -1)
-    last = int(handover_order(scenario.protocol, scenario.seed, round, len(samples))[-1])
-    return portion_weights(weighting, counted, last)
 
 
 def _met(

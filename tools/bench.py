@@ -45,10 +45,10 @@ from raysplit.engine.ray_engine import RayEngine
 from raysplit.fed_server import sum_groups
 from raysplit.models.flat import FlatPortion
 from raysplit.models.network import build
+from raysplit.planning import make_plan
 from raysplit.population.cohort import Turnouts, draw, malicious_ranks
 from raysplit.protocols.visits import batch_indices, steps_per_epoch
 from raysplit.scenario import Evaluation
-from raysplit.simulation import make_plan
 from raysplit.state import Layout
 
 

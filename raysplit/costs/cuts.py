@@ -23,12 +23,13 @@ from raysplit.engine.local import LocalEngine
 from raysplit.errors import ScenarioError
 from raysplit.metrics.tables import open_tables, read_table
 from raysplit.models.network import build, check_cut, cut, stage_names
+from raysplit.planning import make_plan
 from raysplit.population.cohort import Turnouts
 from raysplit.population.population import Population
 from raysplit.protocols.parties import ClientSeat, ServerSeat
 from raysplit.protocols.plan import RoundPlan
 from raysplit.scenario import Scenario
-from raysplit.simulation import Progress, check_population, make_plan, simulate
+from raysplit.simulation import Progress, check_population, simulate
 from raysplit.state import Layout
 from raysplit.threads import one_thread
 

@@ -7,11 +7,11 @@ import numpy as np
 from raysplit.costs.devices import DeviceProfile, Devices
 from raysplit.costs.portions import CutCosts, PortionCosts
 from raysplit.costs.virtual_time import RoundTime, round_time
+from raysplit.planning import make_plan
 from raysplit.population.cohort import Turnouts
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.visits import steps_per_epoch
 from raysplit.scenario import Scenario
-from raysplit.simulation import make_plan
 
 
 def plan_of(scenario: Scenario, round: int = 1) -> RoundPlan:

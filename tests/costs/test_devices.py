@@ -21,6 +21,7 @@ from raysplit.engine.engine import RoundStart
 from raysplit.engine.local import LocalEngine
 from raysplit.errors import ScenarioError
 from raysplit.fed_server import sum_groups
+from raysplit.planning import make_plan
 from raysplit.population.cohort import Cohort, Drawn, Turnout
 from raysplit.protocols.centralized import Centralized
 from raysplit.protocols.fedavg import FedAvg
@@ -28,7 +29,6 @@ from raysplit.protocols.loss_drop import AsyncSplitFed
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.simulation import make_plan
 from raysplit.state import Layout
 from tests.costs.plans import plan_of
 from tests.toys import play, toy

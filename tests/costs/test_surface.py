@@ -5,6 +5,7 @@ import pytest
 from raysplit.costs.cuts import compare_cuts
 from raysplit.costs.surface import attack_surface
 from raysplit.models.femnist_cnn import femnist_cnn
+from raysplit.planning import make_plan
 from raysplit.population.cohort import Turnouts
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.parallel_sl import ParallelSl
@@ -12,7 +13,6 @@ from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from raysplit.report.cuts import surface_table
-from raysplit.simulation import make_plan
 from tests.toys import ToyClients, play, toy
 
 

@@ -28,11 +28,11 @@ from raysplit.engine.engine import RoundStart
 from raysplit.engine.host import Host
 from raysplit.errors import ScenarioError
 from raysplit.parts import part
+from raysplit.planning import make_plan
 from raysplit.population.cohort import Turnouts
 from raysplit.population.population import Samples
 from raysplit.protocols.buffered import Speeds
 from raysplit.protocols.client_side import ClientFailure
-from raysplit.simulation import make_plan
 from tests.engine.test_ray_engine import assert_same, ray_engine
 from tests.toys import play, toy
 

@@ -29,13 +29,13 @@ from raysplit.errors import ScenarioError
 from raysplit.fed_server import sum_groups
 from raysplit.metrics.updates import path_of, read_updates, recorded_rounds
 from raysplit.optimizers import Adam
+from raysplit.planning import make_plan
 from raysplit.population.cohort import Cohort, Turnouts
 from raysplit.population.dropouts import Dropouts
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from raysplit.protocols.splitfed_v3 import SplitFedV3
-from raysplit.simulation import make_plan
 from raysplit.state import Layout
 from raysplit.training import FedOpt
 from tests.toys import ToyCnn, distance, play, toy

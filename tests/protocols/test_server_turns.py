@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from raysplit.errors import ScenarioError
 from raysplit.parts import part
+from raysplit.planning import make_plan
 from raysplit.population.cohort import Turnouts
 from raysplit.protocols.batched_server import last_of_each_step, union_weights
 from raysplit.protocols.cycle_sl import CycleSfl
@@ -17,7 +18,6 @@ from raysplit.protocols.sglr import Sglr
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.visits import Visit, batch_indices, batch_length, shared_visits, steps_per_epoch
-from raysplit.simulation import make_plan
 from tests.toys import toy
 
 STEPS = st.lists(st.integers(1, 5), min_size=1, max_size=8).map(np.array)

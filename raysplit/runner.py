@@ -268,8 +268,8 @@ def _go_on(
                 facts[name] = before[name]
         if fork is not None:
             facts |= {"forked_from": fork.folder.path.name, "forked_rounds": fork.rounds}
-        folder.mark("running", rounds=state.round, **facts)
         try:
+            folder.mark("running", rounds=state.round, **facts)
             finish = simulate(
                 scenario, population, engine, layout, progress, tables, folder.checkpoints, watch.round, job.keep
             )

@@ -37,7 +37,7 @@ def _wrong(scenario: Scenario) -> str | None:
     for attack in singles(scenario.attack):
         why = _whole_attack(attack, scenario.defense)
         if why is not None:
-            return f"{why}; leave --shards out or choose another attack, such as AgrTailored"
+            return why
     return None
 
 
@@ -47,9 +47,12 @@ def _whole_attack(attack: Any, rule: AggregationRule) -> str | None:
         return None
     name = type(attack).__name__
     if not attack_shards(attack):
-        return f"{name} does not say that it is shardable"
+        return f"{name} does not say that it is shardable; leave --shards out or choose another attack, such as AgrTailored"
     if getattr(attack, "rehearses", False) and not rule.columnwise:
-        return f"{name} rehearses {type(rule).__name__}, which goes by whole updates (a column-wise rule, such as TrimmedMean, would do)"
+        return (
+            f"{name} rehearses {type(rule).__name__}, which goes by whole updates; "
+            "leave --shards out or choose a column-wise rule, such as TrimmedMean"
+        )
     inner = getattr(attack, "attack", None)
     return None if inner is None else _whole_attack(inner, rule)
 

@@ -40,10 +40,12 @@ class TwoHosts:
         self.server = Host(scenario)
         self.deal, self.ahead = deal, ahead
 
+    shards = 1
+
     def describe(self):
         return {"engine": "two hosts"}
 
-    def train(self, plan, start):
+    def train(self, plan, start, sitting=None):
         groups = range(len(plan.groups))
         shares = [[g for g in groups if self.deal(g) == side] for side in (0, 1)]
         outcome = Outcome.empty()
@@ -56,7 +58,7 @@ class TwoHosts:
             seats = self.server.server_seats(self.ahead)
             server = ServerSide(host.scenario.protocol, plan, seats, start.server, start.server_state, share)
             outcome.merge(host.visit(plan, share, start, DirectLink(server), self.ahead))
-            outcome.server_sums.update(server.gathering.sums)
+            outcome.server_sums.update(server.replicas().sums)
         return outcome
 
     def evaluate(self, clients, *portions):

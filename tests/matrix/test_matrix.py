@@ -40,7 +40,7 @@ def test_all_public_parts_on_made_up_updates(tmp_path):
     assert all(pair["seconds"] >= 0 for pair in answered)
     named = {note.split(" has no default")[0] for note in form["notes"] if "has no default" in note}
     public = {*named_in("attacks.poisoning"), *named_in("defenses.aggregation")}
-    assert named == {"AtReplicas", "Composed", "CRFL"} and named < public <= set(raysplit.__all__)
+    assert named == {"AtReplicas", "Composed", "CRFL", "Deferred"} and named < public <= set(raysplit.__all__)
     assert json.loads((tmp_path / "out" / "matrix.json").read_text()) == form
     with open(tmp_path / "out" / "matrix.csv", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from raysplit.attacks.poisoning.order_lemma import clamped_mean
 from raysplit.defenses.aggregation import order_statistics
 from raysplit.defenses.aggregation.columns import combine
-from raysplit.defenses.aggregation.geometry import robust_centre, row_distances, row_norms
+from raysplit.defenses.aggregation.geometry import Geometry, robust_centre, row_distances, row_norms
 from raysplit.defenses.aggregation.gram import centred_gram, exact_gram
 from raysplit.defenses.aggregation.mean_around_median import mean_nearest_median
 from raysplit.defenses.aggregation.order_statistics import add_rows, column_blocks, extremes, mean_std, weighted_sum
@@ -185,10 +185,11 @@ def test_distances_from_the_median_of_a_sample_are_the_true_ones(case: str) -> N
 
 def test_a_small_cohort_is_measured_from_the_median_of_all() -> None:
     rows = rows_of(10, 500)
-    gram = centred_gram(rows, robust_centre(rows))
-    norms = gram.diagonal()
-    expected = (norms[:, None] + norms[None] - 2 * gram).clamp_min(0).fill_diagonal_(0)
-    assert torch.equal(row_distances(rows), (expected + expected.T) / 2)
+    assert torch.equal(Geometry.of(rows).centre, robust_centre(rows)), "and a large one from that of a sample:"
+    many = rows_of(40, 500)
+    assert not torch.equal(Geometry.of(many).centre, robust_centre(many))
+    exact = torch.cdist(rows.double(), rows.double()).square()
+    assert torch.allclose(row_distances(rows), exact, rtol=1e-6)
 
 
 @settings(max_examples=50, deadline=None)

@@ -335,7 +335,8 @@ def main() -> None:
     except UserError as error:
         _stop(str(error), 2)
     except (KeyboardInterrupt, typer.Abort):
-        _stop("interrupted; 'raysplit resume RUN', or the same sweep again, goes on from the last complete round", 130)
+        again = "the same sweep again" if "sweep" in sys.argv[1:2] else "'raysplit resume RUN'"
+        _stop(f"interrupted; {again} goes on from the last complete round", 130)
     except typer.Exit as leave:
         sys.exit(leave.exit_code)
     except OSError as error:

@@ -1,6 +1,8 @@
 # Everything happens in .venv; nothing listens on a port and nothing but pip uses the network.
 PYTHON ?= python3
 SCENARIO := scenarios/quickstart.py
+# Test files side by side; each worker that tests Ray starts a cluster of its own.
+WORKERS ?= 2
 BYZFL := byzfl==0.0.11
 
 VENV := .venv
@@ -27,7 +29,7 @@ $(READY): pyproject.toml constraints.txt
 
 ## make test: style, types and all tests; RAYSPLIT_TEST_DATA=DIR adds those on real data
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 ## make fast: the tests that take seconds
 fast: setup

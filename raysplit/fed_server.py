@@ -132,9 +132,9 @@ def meet(
     }
     if not (plan.server_rows if at_server else plan.rows):
         return Meeting(sum_groups(sums), {**row, "seconds": time.perf_counter() - began}, memory)
-    sitting = sit(scenario, plan, drawn, portion, parameters, memory, root, channel=channel, last_move=last_move)
     if outcome.met is not None and not at_server:  # in column shards, which hold the updates
         return _meeting(row, portion, outcome.met.faced, outcome.met.buffers, began)
+    sitting = sit(scenario, plan, drawn, portion, parameters, memory, root, channel=channel, last_move=last_move)
     updates = portion.new_empty(plan.reporting, len(portion))
     for position in range(plan.reporting):  # each row is given back as soon as it is taken
         torch.sub(rows.pop(position), portion, out=updates[position])

@@ -144,10 +144,12 @@ def adopt_tables(source: Path, folder: Path, rounds: int, scenario: Scenario, po
 def _labels_only(scenario: Scenario) -> bool:
     """Whether rounds without an attack and under the mean differ by the malicious share in labels alone, found from the turnout.
 
-    Not where updates are recorded, and not where who reports depends on more than the cohort: on stragglers, or on a pace.
+    Not where updates are recorded or visits judged, whose tables hold more than labels of who lies, and not where who reports depends on
+    more than the cohort: on stragglers, or on a pace.
     """
     return (
         scenario.record_updates_every is None
+        and scenario.detection is None
         and scenario.devices is None
         and pace_of(scenario.protocol) == "synchronous"
         and scenario.protocol.meeting != "one_party"

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from raysplit import open_run
+from raysplit import Detection, SignFlip, SmashedScreen, SplitFedV2, open_run
 from raysplit.engine_choice import EngineChoice
 from raysplit.metrics.run import Run
+from raysplit.prefix import shared_rounds
 from raysplit.runner import Ended, Watch, jobs_from, run, run_all
 from raysplit.sweep.live import SweepLive
 from raysplit.sweep.plan import ended_runs
 from raysplit.sweep.side_by_side import Origin, run_side_by_side
 from tests.end_to_end.test_runs import assert_same
 from tests.sweep.tiny import TINY
+from tests.toys import toy
 
 LOCAL = EngineChoice(engine="local")
 
@@ -95,3 +97,14 @@ def test_another_file_takes_over_what_an_ended_run_has_trained(played: tuple[Pat
     assert forked.state.record["forked_rounds"] == 3
     [alone] = jobs_from(tmp_path / "other.py", tmp_path / "alone", [], ["other-FL-more-sign"])
     assert_same(forked, open_run(run(alone, LOCAL, Watch()).folder.path))
+
+
+@pytest.mark.parametrize(("detection", "rounds"), [(None, 3), (Detection((SmashedScreen(),)), 0)])
+def test_a_round_whose_table_judges_liars_is_not_shared_between_shares(
+    detection: Detection | None, rounds: int
+) -> None:
+    few = toy(SplitFedV2(), clients=4, detection=detection, training__rounds=5, cohort__malicious=0.25)
+    few = few.replace(attack=SignFlip(start_round=4))
+    many = few.replace(**{"cohort.malicious": 0.5})
+    assert shared_rounds(many, few.to_json()) == rounds
+    assert shared_rounds(few.replace(attack=None), few.to_json()) == 3, "the same liars are"

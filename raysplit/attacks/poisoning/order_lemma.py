@@ -20,7 +20,7 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from raysplit.across import ALL, Across
-from raysplit.defenses.aggregation.order_statistics import add_rows, column_blocks, extremes, sort_columns
+from raysplit.defenses.aggregation.order_statistics import add_rows, ascending_blocks, extremes, ranks_of, sum_of_ranks
 
 
 @runtime_checkable
@@ -77,14 +77,14 @@ class RankGame:
         """Whether the clones can move the rule only so far downwards, and upwards, where these are asked for."""
         return (not down or self.first - self.m >= 1) and (not up or self.last <= self.benign.shape[0])
 
-    def blocks(self, narrow: bool = True) -> Iterator[tuple[slice, torch.Tensor]]:
-        """The benign rows in blocks of columns, ascending."""
-        for columns in column_blocks(self.benign, narrow):
-            yield columns, sort_columns(self.benign[:, columns])
+    def blocks(self) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Blocks of columns, and b_(1) … b_(n_b) of these, [n_b, w]."""
+        for columns, values in ascending_blocks(self.benign):
+            yield columns, ranks_of(values, 1, values.shape[1])
 
     def sorted(self) -> list[tuple[slice, torch.Tensor]]:
         """All blocks at once, for many calls of ``objective``: one more copy of the benign rows."""
-        return list(self.blocks(narrow=False))
+        return list(self.blocks())
 
     def objective(
         self, mean: torch.Tensor, value: torch.Tensor, ordered: Iterable[tuple[slice, torch.Tensor]] | None = None
@@ -109,18 +109,38 @@ class RankGame:
             for pushed, shift, edge in ((down, self.m, self.first - self.m), (up, 0, self.last))
             if pushed.any()
         ]
-        for columns, ordered in self.blocks():
-            at_zero[columns] = clamped_mean(ordered, mean[columns], self.m, self.first, self.last)
+        for columns, values in ascending_blocks(self.benign):
+            at_zero[columns] = self._moved_to(values, mean[columns])
             for _, shift, edge, far, reach in pushes:
-                far[columns] = add_rows(ordered, self.first - shift - 1, self.last - shift)
-                reach[columns] = ordered[edge - 1]
+                far[columns] = sum_of_ranks(values, self.first - shift, self.last - shift)
+                reach[columns] = values[:, edge - 1]
         at_infinity, beyond = at_zero, mean  # where p = 0 the clones stay at μ
         for pushed, _, _, far, reach in pushes:
             at_infinity = torch.where(pushed, far.div_(self.last - self.first + 1), at_infinity)
             beyond = torch.where(pushed, reach, beyond)
-        ends = at_infinity - mean, torch.maximum((at_infinity - mean).abs(), (at_zero - mean).abs())
-        plateau, bound = (math.sqrt(self.across.square(end)) for end in ends)
+        reached = (at_infinity - mean).abs_()
+        at_most = at_zero.sub_(mean).abs_().maximum(reached)
+        plateau, bound = (math.sqrt(self.across.square(end)) for end in (reached, at_most))
         return Survey(beyond, plateau, bound)
+
+    def _moved_to(self, values: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """What the rule returns where the clones send ``value``, [w], among benign ``values``, [w, n_b], that are ascending.
+
+        Where b_(first-1) ≤ v ≤ b_(last-m+1) all clones are kept: the sum is that of b_(first) … b_(last-m) and m v.
+        """
+        first, last, m, n_b = self.first, self.last, self.m, values.shape[1]
+        if not 1 <= first <= last - m <= n_b:
+            return clamped_mean(ranks_of(values, 1, n_b), value, m, first, last)
+        moved = sum_of_ranks(values, first, last - m).add_(value, alpha=m).div_(last - first + 1)
+        inside = torch.ones_like(value, dtype=torch.bool)
+        if first > 1:
+            inside &= values[:, first - 2] <= value
+        if last - m < n_b:
+            inside &= value <= values[:, last - m]
+        if not bool(inside.all()):
+            others = (~inside).nonzero().flatten()
+            moved[others] = clamped_mean(ranks_of(values[others], 1, n_b), value[others], m, first, last)
+        return moved
 
     def outermost(self, p: torch.Tensor) -> torch.Tensor:
         """The smallest benign value where ``p`` pushes down, the largest elsewhere, [d]: beyond these all is plateau."""

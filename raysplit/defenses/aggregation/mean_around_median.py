@@ -10,7 +10,7 @@ import torch
 from raysplit.defenses.aggregation.aggregation import Aggregate, RoundContext
 from raysplit.defenses.aggregation.geometry import Geometry
 from raysplit.defenses.aggregation.malicious_count import Malicious, check_malicious, minority
-from raysplit.defenses.aggregation.order_statistics import add_rows, column_blocks, sort_columns
+from raysplit.defenses.aggregation.order_statistics import add_rows, ascending_blocks, ranks_of
 from raysplit.parts import part
 
 Even = Literal["lower", "midpoint"]
@@ -56,10 +56,9 @@ def mean_nearest_median(
     value that it would gain is nearer to the median than the one that it would lose.
     """
     result = matrix.new_empty(matrix.shape[1])
-    for columns in column_blocks(matrix, narrow=True):
-        block = matrix[:, columns]
-        ordered = sort_columns(block if rows is None else block.index_select(0, rows.to(block.device)))
-        n = ordered.shape[0]
+    for columns, values in ascending_blocks(matrix, rows):
+        n = values.shape[1]
+        ordered = ranks_of(values, 1, n)
         lower, upper = ordered[(n - 1) // 2], ordered[n // 2]
         median = lower if even == "lower" else lower + (upper - lower) / 2
         nearer = ordered[keep:] - median < median - ordered[: n - keep]

@@ -50,11 +50,31 @@ def test_weighted_sum_is_the_plain_row_by_row_loop():
     assert np.array_equal(kernels.weighted_sum(matrix, weights).numpy(), total)
 
 
+def sorted_columns(matrix, rows=None):
+    """What the blocks say of the whole matrix, put together again."""
+    blocks = [kernels.ranks_of(values, 1, values.shape[1]) for _, values in kernels.ascending_blocks(matrix, rows)]
+    return torch.cat(blocks, 1)
+
+
+@pytest.mark.parametrize(("n", "d"), [(1, 1), (1, 5), (3, 1), (100, 2_345), (1_000, 999), (128, 1_024)])
+def test_blocks_are_sorted_whatever_their_shape_and_leave_the_matrix_alone(n, d):
+    matrix = torch.randn(n, d, generator=torch.Generator().manual_seed(4))
+    before = matrix.clone()
+    assert torch.equal(sorted_columns(matrix), matrix.sort(0).values)
+    assert torch.equal(sorted_columns(matrix.T.contiguous().T), matrix.sort(0).values)
+    some = torch.arange(n)[:: 2 if n > 2 else 1]
+    assert torch.equal(sorted_columns(matrix, some), matrix[some].sort(0).values)
+    for _, values in kernels.ascending_blocks(matrix):
+        torch.testing.assert_close(kernels.sum_of_ranks(values, 1, n), values.sum(1), atol=1e-6 * n, rtol=0)
+        values.zero_()
+    assert torch.equal(matrix, before)
+
+
 def test_other_dtypes_take_the_torch_path_and_nan_sorts_last():
     half = torch.randn(5, 6).bfloat16()
-    assert torch.equal(kernels.sort_columns(half), half.sort(0).values)
+    assert torch.equal(sorted_columns(half), half.sort(0).values)
     with_nan = torch.tensor([[float("nan")], [1.0], [float("inf")]])
-    assert torch.equal(kernels.sort_columns(with_nan)[:2], torch.tensor([[1.0], [float("inf")]]))
+    assert torch.equal(sorted_columns(with_nan)[:2], torch.tensor([[1.0], [float("inf")]]))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -55,13 +55,13 @@ def ascending_blocks(matrix: torch.Tensor, rows: torch.Tensor | None = None) -> 
     # of the block and then of its transpose, get there in a third of the time of one that reads columns from rows far apart.
     array, n = matrix.detach().numpy(), len(matrix) if rows is None else len(rows)
     picked = None if rows is None else rows.numpy()
-    block = turned = np.empty((0, 0), array.dtype)
+    copied = turned = np.empty((0, 0), array.dtype)
     for columns in column_blocks(matrix, narrow=True):
         width = columns.stop - columns.start
         if len(turned) != width:  # one for all blocks but the last: fresh memory costs a fifth more
-            block, turned = np.empty((n, width), array.dtype), np.empty((width, n), array.dtype)
-        block[:] = array[:, columns] if picked is None else array[picked, columns]
-        turned[:] = block.T
+            copied, turned = np.empty((n, width), array.dtype), np.empty((width, n), array.dtype)
+        copied[:] = array[:, columns] if picked is None else array[picked, columns]
+        turned[:] = copied.T
         turned.sort(axis=1)
         yield columns, torch.from_numpy(turned)
 

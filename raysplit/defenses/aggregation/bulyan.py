@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import torch
 
 from raysplit.defenses.aggregation.aggregation import Aggregate, RoundContext
 from raysplit.defenses.aggregation.geometry import Geometry
-from raysplit.defenses.aggregation.krum import Neighbours, krum_scores, neighbour_count
+from raysplit.defenses.aggregation.krum import Neighbours, neighbour_count
 from raysplit.defenses.aggregation.malicious_count import Malicious, check_malicious, malicious_count
 from raysplit.defenses.aggregation.mean_around_median import Even, mean_nearest_median
 from raysplit.errors import ScenarioError
@@ -60,11 +61,22 @@ class Bulyan:
 
     def selection(self, distances: torch.Tensor, f: int) -> torch.Tensor:
         """Which θ = n - 2f rows repeated Krum picks, bool [n], by the squared ``distances``, [n, n]."""
-        remaining = torch.arange(distances.shape[0])
-        selected = torch.zeros(distances.shape[0], dtype=torch.bool)
-        for _ in range(distances.shape[0] - 2 * f):
-            among = distances[remaining][:, remaining]
-            best = int(krum_scores(among, neighbour_count(len(remaining), f, self.neighbours)).argmin())
-            selected[remaining[best]] = True
-            remaining = torch.cat([remaining[:best], remaining[best + 1 :]])
+        n = distances.shape[0]
+        selected = torch.zeros(n, dtype=torch.bool)
+        # What ``krum_scores`` would sort anew for every pick: row i's distances to the others, ascending, and whose they are.
+        others, order = distances.clone().fill_diagonal_(torch.inf).sort(dim=1)
+        ordered, whose, remaining = (
+            others.numpy(),
+            order.to(torch.int16 if n < 2**15 else torch.int32).numpy(),
+            np.arange(n),
+        )
+        for _ in range(n - 2 * f):
+            neighbours = neighbour_count(len(remaining), f, self.neighbours)
+            best = int(torch.from_numpy(ordered[:, :neighbours]).sum(1).argmin())
+            gone = remaining[best]
+            selected[gone] = True
+            stay = np.arange(len(remaining)) != best
+            kept = (whose != gone) & stay[:, None]
+            remaining = remaining[stay]
+            ordered, whose = (rows[kept].reshape(len(remaining), len(remaining)) for rows in (ordered, whose))
         return selected

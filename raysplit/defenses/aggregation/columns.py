@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from raysplit.across import stripes_of
-from raysplit.defenses.aggregation.order_statistics import add_rows, column_blocks
+from raysplit.defenses.aggregation.order_statistics import column_blocks, scaled_sum
 
 Kernel = Callable[..., torch.Tensor]
 """``kernel(rows, *vectors)``: rows [n, w], which it leaves as they are, and of each vector the same w columns."""
@@ -118,18 +118,15 @@ def gathered(columns: Columns) -> torch.Tensor:
 
 def combine(updates: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
     """Σ_i factors_i · u_i over the rows with a factor other than 0, in row order, [d]. ``updates``: [n, d]; ``factors``: [n]."""
-    total = updates.new_zeros(updates.shape[1])
     kept = factors.nonzero().flatten()
     if not len(kept):
-        return total
-    scale, rows = factors[kept].to(updates)[:, None], kept.to(updates.device)
-    for columns in column_blocks(updates, narrow=True):
-        block = updates[:, columns]
-        if len(kept) == len(updates):
-            total[columns] = add_rows(block * scale)
-        else:  # a factor of 0 must not let a NaN in
-            total[columns] = add_rows(block.index_select(0, rows).mul_(scale))
-    return total
+        return updates.new_zeros(updates.shape[1])
+    if 2 * len(kept) >= len(updates):
+        total = scaled_sum(updates, factors.to(updates))
+        if len(kept) == len(updates) or bool(total.isfinite().all()):
+            return total
+    # A factor of 0 must not let a NaN in.
+    return scaled_sum(updates, factors[kept].to(updates), kept.to(updates.device))
 
 
 def mix_rows(rows: torch.Tensor, mixing: torch.Tensor) -> torch.Tensor:

@@ -135,8 +135,11 @@ def _middle(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
 def squared_norms(updates: torch.Tensor) -> torch.Tensor:
     """‖u_i‖² in float64, [n]."""
     squares = torch.zeros(updates.shape[0], dtype=torch.float64, device=updates.device)
-    for columns in column_blocks(updates, narrow=True):
-        squares += torch.linalg.vector_norm(updates[:, columns], dim=1, dtype=torch.float64).square_()
+    for columns in column_blocks(updates):
+        lengths = torch.linalg.vector_norm(updates[:, columns], dim=1)
+        if not bool(lengths.isfinite().all()):  # float32 squares overflow from 1e19 on
+            lengths = torch.linalg.vector_norm(updates[:, columns], dim=1, dtype=torch.float64)
+        squares += lengths.double().square_()
     return squares
 
 

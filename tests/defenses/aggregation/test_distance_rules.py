@@ -12,7 +12,8 @@ from raysplit.defenses.aggregation.bulyan import Bulyan
 from raysplit.defenses.aggregation.centred_clipping import CentredClipping
 from raysplit.defenses.aggregation.composed import Composed, PreAggregation
 from raysplit.defenses.aggregation.geometric_median import GeometricMedian
-from raysplit.defenses.aggregation.krum import Krum
+from raysplit.defenses.aggregation.geometry import row_distances
+from raysplit.defenses.aggregation.krum import Krum, krum_scores, neighbour_count
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.defenses.aggregation.mean_around_median import MeanAroundMedian
 from raysplit.defenses.aggregation.median import Median
@@ -399,3 +400,18 @@ def test_cohorts_that_are_too_small_get_one_sentence(rule, n, f, words):
 def test_bad_parameters(make):
     with pytest.raises(ScenarioError):
         make()
+
+
+@pytest.mark.parametrize("neighbours", ["n-f-2", "n-f-1"])
+@pytest.mark.parametrize("f", [0, 3, 15])
+def test_bulyan_picks_as_krum_would_on_what_remains(f, neighbours):
+    updates = gaussian(70, 40, seed=f)
+    updates[5], updates[9] = updates[6].clone(), torch.nan
+    distances = row_distances(updates)
+    remaining, picked = torch.arange(70), []
+    for _ in range(70 - 2 * f):
+        scores = krum_scores(distances[remaining][:, remaining], neighbour_count(len(remaining), f, neighbours))
+        picked.append(int(remaining[scores.argmin()]))
+        remaining = remaining[remaining != picked[-1]]
+    selected = Bulyan(neighbours=neighbours).selection(distances, f)
+    assert selected.nonzero().flatten().tolist() == sorted(picked)

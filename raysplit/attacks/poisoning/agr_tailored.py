@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 
 from raysplit.attacks.poisoning.gamma_search import published_search
-from raysplit.attacks.poisoning.order_lemma import RankGame, RankRule, Survey
+from raysplit.attacks.poisoning.order_lemma import Line, RankGame, RankRule, Survey
 from raysplit.attacks.poisoning.perturbation import Perturbation, perturb
 from raysplit.attacks.poisoning.poisoning import (
     Poison,
@@ -120,24 +120,21 @@ class AgrTailored:
         return RankGame(seen, m, *view.rule.ranks(n, trim), view.across)
 
     def _searched(self, game: RankGame, mean: torch.Tensor, p: torch.Tensor, m: int) -> Poison:
-        benign = game.sorted()
-        gamma, probes = published_search(lambda g: game.objective(mean, mean + g * p, benign), self.search_start)
-        value = mean + gamma * p
-        return _clones(
-            value, m, {"gamma": gamma, "probes": float(probes), "objective": game.objective(mean, value, benign)}
-        )
+        line = Line.of(game, mean, p)
+        gamma, probes = published_search(line.objective, self.search_start)
+        record = {"gamma": gamma, "probes": float(probes), "objective": line.objective(gamma)}
+        return _clones(mean + gamma * p, m, record)
 
     def _stealthy(self, game: RankGame, mean: torch.Tensor, p: torch.Tensor, m: int) -> Poison:
         most = self._closed(game, mean, p, m)
-        benign = game.sorted()
-        target = self.keep * game.objective(mean, most.rows[0], benign)
+        line = Line.of(game, mean, p)
+        target = self.keep * game.objective(mean, most.rows[0])
         low, high, probes = 0.0, most.record["gamma"], 0
         while high - low > 1e-6 * most.record["gamma"]:
             middle, probes = (low + high) / 2, probes + 1
-            low, high = (low, middle) if game.objective(mean, mean + middle * p, benign) >= target else (middle, high)
-        value = mean + high * p
-        record = {"gamma": high, "probes": float(probes), "objective": game.objective(mean, value, benign)}
-        return _clones(value, m, {**most.record, **record})
+            low, high = (low, middle) if line.objective(middle) >= target else (middle, high)
+        record = {"gamma": high, "probes": float(probes), "objective": line.objective(high)}
+        return _clones(mean + high * p, m, {**most.record, **record})
 
     def _selected(self, view: UpdateView, seen: torch.Tensor, mean: torch.Tensor, p: torch.Tensor) -> Poison:
         rule = view.rule

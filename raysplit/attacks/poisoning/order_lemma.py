@@ -13,14 +13,20 @@ mean of b_(first-m..last-m), pushed up that of b_(first..last), provided that th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
 
 from raysplit.across import ALL, Across
-from raysplit.defenses.aggregation.order_statistics import add_rows, ascending_blocks, extremes, ranks_of, sum_of_ranks
+from raysplit.defenses.aggregation.order_statistics import (
+    add_rows,
+    ascending_blocks,
+    column_blocks,
+    extremes,
+    ranks_of,
+    sum_of_ranks,
+)
 
 
 @runtime_checkable
@@ -77,23 +83,17 @@ class RankGame:
         """Whether the clones can move the rule only so far downwards, and upwards, where these are asked for."""
         return (not down or self.first - self.m >= 1) and (not up or self.last <= self.benign.shape[0])
 
-    def blocks(self) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Blocks of columns, and b_(1) … b_(n_b) of these, [n_b, w]."""
+    def moved_to(self, value: torch.Tensor) -> torch.Tensor:
+        """What the rule returns where the clones send ``value``, [d]; may be infinite."""
+        moved = torch.empty_like(value)
         for columns, values in ascending_blocks(self.benign):
-            yield columns, ranks_of(values, 1, values.shape[1])
+            ordered = ranks_of(values, 1, values.shape[1])
+            moved[columns] = clamped_mean(ordered, value[columns], self.m, self.first, self.last)
+        return moved
 
-    def sorted(self) -> list[tuple[slice, torch.Tensor]]:
-        """All blocks at once, for many calls of ``objective``: one more copy of the benign rows."""
-        return list(self.blocks())
-
-    def objective(
-        self, mean: torch.Tensor, value: torch.Tensor, ordered: Iterable[tuple[slice, torch.Tensor]] | None = None
-    ) -> float:
+    def objective(self, mean: torch.Tensor, value: torch.Tensor) -> float:
         """L(value) for the reference ``mean``; ``value``: [d]."""
-        moved = torch.empty_like(mean)
-        for columns, benign in self.blocks() if ordered is None else ordered:
-            moved[columns] = clamped_mean(benign, value[columns], self.m, self.first, self.last)
-        return math.sqrt(self.across.square(moved.sub_(mean)))
+        return math.sqrt(self.across.square(self.moved_to(value).sub_(mean)))
 
     def survey(self, mean: torch.Tensor, p: torch.Tensor) -> Survey:
         """What clones at ``mean`` + γ·``p`` can gain over all γ ≥ 0, from one sort; only where ``bounded``.
@@ -146,3 +146,42 @@ class RankGame:
         """The smallest benign value where ``p`` pushes down, the largest elsewhere, [d]: beyond these all is plateau."""
         low, high = extremes(self.benign)
         return torch.where(p < 0, low, high)
+
+
+@dataclass(frozen=True)
+class Line:
+    """The clones at ``mean`` + γ·``p``, for many γ: a column in which they have come ``beyond`` its last benign value that matters is done.
+
+    There the rule has come to ``far`` and stays; only what is left is sorted again for a γ. So a search keeps no copy of the rows.
+    """
+
+    game: RankGame
+    mean: torch.Tensor
+    p: torch.Tensor
+    beyond: torch.Tensor
+    far: torch.Tensor
+
+    @staticmethod
+    def of(game: RankGame, mean: torch.Tensor, p: torch.Tensor) -> Line:
+        """Where the game is not ``bounded``, ``beyond`` is infinite."""
+        down = p < 0
+        beyond, far = torch.empty_like(p), torch.empty_like(p)
+        end = torch.where(p == 0, mean, p * math.inf)
+        for columns, values in ascending_blocks(game.benign):
+            n_b = values.shape[1]
+            below = values[:, game.first - game.m - 1] if game.first > game.m else torch.tensor(-math.inf)
+            above = values[:, game.last - 1] if game.last <= n_b else torch.tensor(math.inf)
+            beyond[columns] = torch.where(down[columns], below, above)
+            far[columns] = clamped_mean(ranks_of(values, 1, n_b), end[columns], game.m, game.first, game.last)
+        return Line(game, mean, p, beyond, far)
+
+    def objective(self, gamma: float) -> float:
+        """L(μ + γp)."""
+        value, moved = self.mean + gamma * self.p, self.far.clone()
+        left = torch.where(self.p < 0, value > self.beyond, value < self.beyond) & (self.p != 0)
+        for columns in column_blocks(value[None]):
+            here = left[columns].nonzero().flatten()
+            if len(here):
+                rest = replace(self.game, benign=self.game.benign[:, columns].index_select(1, here))
+                moved[columns][here] = rest.moved_to(value[columns][here])
+        return math.sqrt(self.game.across.square(moved.sub_(self.mean)))

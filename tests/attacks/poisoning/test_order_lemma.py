@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysplit.attacks.poisoning.order_lemma import RankGame, clamped_mean
+from raysplit.attacks.poisoning.order_lemma import Line, RankGame, clamped_mean
 from raysplit.defenses.aggregation.order_statistics import mean_of_ranks
 
 VALUES = st.sampled_from([-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 7.0])  # few values, hence many ties
@@ -42,8 +42,10 @@ def test_survey_is_the_rule_on_the_materialised_stack(n_b, m, k, seed):
             (mean_of_ranks(torch.cat([benign, (mean + gamma * p).expand(m, -1)]), game.first, game.last) - mean).norm()
         )
 
+    line = Line.of(game, mean, p)
     for gamma in (0.0, 0.3, 2.0, 50.0):
         assert np.isclose(game.objective(mean, mean + gamma * p), naive(gamma), atol=1e-12)
+        assert line.objective(gamma) == game.objective(mean, mean + gamma * p), "to the last bit"
     finite = game.bounded(bool((p < 0).any()), bool((p > 0).any()))
     if not finite:
         assert naive(1e9) > 1e3 * naive(50.0) or naive(1e9) > 1e6

@@ -11,6 +11,7 @@ import torch
 from raysplit.defenses.aggregation.aggregation import Aggregate, RoundContext
 from raysplit.defenses.aggregation.columns import combined
 from raysplit.defenses.aggregation.geometry import Geometry
+from raysplit.defenses.aggregation.gram import add_products, mirrored
 from raysplit.defenses.aggregation.order_statistics import column_blocks
 from raysplit.errors import ScenarioError
 from raysplit.parts import part
@@ -116,5 +117,5 @@ def gram_of_histories(
         if buffer is None or buffer.shape != block.shape:  # one for all: fresh memory costs more than the product
             buffer = torch.empty(block.shape, dtype=torch.float64, device=rows.device)
         buffer.copy_(block)
-        gram += buffer @ buffer.T
-    return gram
+        add_products(gram, buffer)
+    return mirrored(gram)

@@ -137,7 +137,9 @@ def squared_norms(updates: torch.Tensor) -> torch.Tensor:
     squares = torch.zeros(updates.shape[0], dtype=torch.float64, device=updates.device)
     for columns in column_blocks(updates):
         lengths = torch.linalg.vector_norm(updates[:, columns], dim=1)
-        if not bool(lengths.isfinite().all()):  # float32 squares overflow from 1e19 on
+        if not bool(
+            ((lengths > 1e-15) & lengths.isfinite()).all()
+        ):  # float32 squares overflow from 1e19 on, and vanish below 1e-19
             lengths = torch.linalg.vector_norm(updates[:, columns], dim=1, dtype=torch.float64)
         squares += lengths.double().square_()
     return squares

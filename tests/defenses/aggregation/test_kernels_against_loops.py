@@ -140,6 +140,22 @@ def test_gram_matrices_have_the_bits_of_whole_blocks() -> None:
     assert torch.equal(exact_gram(rows, shift[0]), exact)
 
 
+@pytest.mark.parametrize("n", [1, 63, 64, 65, 300])
+def test_a_gram_matrix_by_panels_is_the_product_and_symmetric(n: int) -> None:
+    rows = rows_of(n, 7_000)
+    gram = exact_gram(rows)
+    torch.testing.assert_close(gram, rows.double() @ rows.double().T, rtol=1e-12, atol=1e-9)
+    assert torch.equal(gram, gram.T)
+    torch.testing.assert_close(centred_gram(rows, torch.zeros(7_000)), gram, rtol=1e-5, atol=1e-2)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-25, 1e25])
+def test_norms_of_float32_rows(scale: float) -> None:
+    rows = rows_of(5, 12_000, dtype=torch.float32) * scale
+    rows[0] = 0
+    assert torch.allclose(row_norms(rows), rows.double().norm(dim=1), rtol=1e-6, atol=0)
+
+
 def test_norms_are_those_of_float64_and_survive_huge_tiny_and_lost_rows() -> None:
     rows = rows_of(5, 3000)
     rows[1] *= 1e30

@@ -42,17 +42,19 @@ class Fang:
         return updates_threat(self.knowledge)
 
     def poison(self, view: UpdateView) -> Poison:
-        honest = visible_honest(view, self.knowledge, "Fang")
+        near, span = self._ends(visible_honest(view, self.knowledge, "Fang"))
+        draws = view.across.uniform(view.rng, view.m, len(near))
+        return Poison(draws.to(near).mul_(span).add_(near))
+
+    def _ends(self, honest: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where the interval begins on the side of the benign values, and how far it goes from there, [d] each."""
         mean, std = mean_std(honest)
         if self.knowledge == "full":
-            low, high = extremes(honest)
-            near = torch.where(mean > 0, low, high)
+            near = torch.where(mean > 0, *extremes(honest))
             # Away from zero multiply, towards zero divide: both lie farther out on the wanted side.
             outward = (near > 0) != (mean > 0)
             far = torch.where(outward, near * self.spread, near / self.spread)
         else:
             near, far = mean - 3 * mean.sign() * std, mean - 4 * mean.sign() * std
-        near, far = torch.where(mean == 0, mean, near), torch.where(mean == 0, mean, far)
-        draws = view.across.uniform(view.rng, view.m, len(mean))
-        rows = draws.to(mean).mul_(far - near).add_(near)
-        return Poison(rows)
+        still = mean == 0
+        return torch.where(still, mean, near), far.sub_(near).masked_fill_(still, 0)

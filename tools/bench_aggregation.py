@@ -37,6 +37,7 @@ from raysplit.attacks.poisoning.fang import Fang
 from raysplit.attacks.poisoning.lie import LittleIsEnough
 from raysplit.attacks.poisoning.min_max import MinMax
 from raysplit.attacks.poisoning.min_sum import MinSum
+from raysplit.attacks.poisoning.optimal_lie import OptimalLittleIsEnough
 from raysplit.attacks.poisoning.poisoning import UpdateAttack, UpdateView
 from raysplit.defenses.aggregation.aggregation import AggregationRule, RoundContext, aggregate_over
 from raysplit.defenses.aggregation.bulyan import Bulyan
@@ -158,6 +159,9 @@ def cases_of(n: int, m: int, d: int, updates: torch.Tensor) -> dict[str, Callabl
     for name in ("AGR-tailored", "AGR-tailored, certify=False"):
         for label in ("trimmed mean", "median"):
             cases[f"{name}, and then {label}"] = partial(together, tailored[name], rules[label])
+    for label in ("trimmed mean", "Multi-Krum"):
+        rehearsing = OptimalLittleIsEnough(evaluations=5)
+        cases[f"optimal LIE, 5 rehearsals of {label}"] = partial(rehearsing.poison, view(rules[label]))
     package = byzfl_aggregators()
     if package is not None:
         for name, rule_of_theirs in theirs(package, m).items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,14 +13,52 @@ import torch
 from raysplit import rng
 from raysplit.across import ALL, Across
 from raysplit.attacks.poisoning.poisoning import UpdateView, visible_honest
-from raysplit.defenses.aggregation.aggregation import AggregationRule, RoundContext, roots_of
-from raysplit.defenses.aggregation.order_statistics import mean_std
+from raysplit.defenses.aggregation.aggregation import AggregationRule, RoundContext, aggregate_over, roots_of
+from raysplit.defenses.aggregation.columns import Kernel, added
+from raysplit.defenses.aggregation.geometry import Geometry
+from raysplit.defenses.aggregation.order_statistics import column_blocks, mean_std
 from raysplit.errors import ScenarioError
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """``m`` clones of ``row``, [d], and below them the ``honest`` rows, [n_h, d]: put together block by block and never kept (``Columns``)."""
+
+    row: torch.Tensor
+    m: int
+    honest: torch.Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        n, d = self.honest.shape
+        return self.m + n, d
+
+    def total(self, kernel: Kernel, *vectors: torch.Tensor) -> torch.Tensor:
+        return added(part.cpu() for _, part in self._parts(kernel, vectors))
+
+    def map(self, kernel: Kernel, *vectors: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor | None = None
+        for columns, part in self._parts(kernel, vectors):
+            if result is None:
+                result = part.new_empty(*part.shape[:-1], self.shape[1])
+            result[..., columns] = part
+        assert result is not None
+        return result
+
+    def _parts(self, kernel: Kernel, vectors: tuple[torch.Tensor, ...]) -> Iterator[tuple[slice, torch.Tensor]]:
+        """What the kernel makes of each block, gone with the next one."""
+        rows = self.honest.new_empty(0, 0)
+        for columns in column_blocks(self.honest):
+            shape = self.shape[0], columns.stop - columns.start
+            if rows.shape != shape:
+                rows = self.honest.new_empty(shape)
+            rows[: self.m], rows[self.m :] = self.row[columns], self.honest[:, columns]
+            yield columns, kernel(rows, *(vector[..., columns] for vector in vectors))
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """The cohort that the adversary reckons with: m clones in the first rows of ``stack``, [n, d], below them the honest rows it sees.
+    """The cohort that the adversary reckons with: m clones, and below them the ``honest`` rows it sees, [n - m, d].
 
     Full knowledge: this very cohort, with what the rule is told of it, its memory and reference too (an upper bound). Partial knowledge: its own
     honest updates beside m' = max(1, ⌊m²/n⌋) clones, and their mean as the reference. All rows weigh the same, and a rule that draws at
@@ -27,7 +66,7 @@ class Rehearsal:
     """
 
     rule: AggregationRule
-    stack: torch.Tensor
+    honest: torch.Tensor
     m: int
     mean: torch.Tensor
     std: torch.Tensor
@@ -45,16 +84,16 @@ class Rehearsal:
         if knowledge == "partial":
             reference = mean if roots_of(view.rule) else None
             context = replace(context, clients=np.arange(n), declared=m, realised=m, reference=reference)
-        return Rehearsal(view.rule, torch.cat([mean.expand(m, -1), honest]), m, mean, std, context, view.across)
+        return Rehearsal(view.rule, honest, m, mean, std, context, view.across)
 
     def damage(self, row: torch.Tensor) -> float:
         """‖AGR({row}^m ∪ honest) - μ‖₂ with μ the honest mean; ``row``: [d]. Raises ScenarioError where the rule cannot take the cohort."""
-        self.stack[: self.m] = row
-        n = len(self.stack)
-        weights = torch.full((n,), 1 / n, dtype=self.stack.dtype)
+        stack = Stack(row, self.m, self.honest)
+        n, _ = stack.shape
+        weights = torch.full((n,), 1 / n, dtype=self.honest.dtype)
         told = replace(self.context, rng=rng.stream(0, "rehearsal", self.context.round))
         try:
-            update = self.rule.aggregate(self.stack, weights, told).update
+            update = aggregate_over(self.rule, Geometry(stack), weights, told).update
         except ScenarioError as error:
             raise ScenarioError(
                 f"{type(self.rule).__name__} cannot be rehearsed on the {n} updates that the adversary reckons with in round "

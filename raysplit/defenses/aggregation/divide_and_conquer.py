@@ -10,6 +10,7 @@ import torch
 from raysplit.defenses.aggregation.aggregation import Aggregate, RoundContext
 from raysplit.defenses.aggregation.columns import combined
 from raysplit.defenses.aggregation.geometry import Geometry
+from raysplit.defenses.aggregation.gram import add_products, mirrored
 from raysplit.defenses.aggregation.malicious_count import Malicious, check_malicious, malicious_count
 from raysplit.defenses.aggregation.order_statistics import chosen_columns, column_blocks, drawn_columns
 from raysplit.errors import ScenarioError
@@ -81,8 +82,8 @@ def gram_from_mean(rows: torch.Tensor, chosen: torch.Tensor, present: torch.Tens
     for columns in column_blocks(kept):
         block = kept[:, columns][present.to(rows.device)].double()
         centred = block - block.mean(0)
-        gram += centred @ centred.T
-    return gram
+        add_products(gram, centred)
+    return mirrored(gram)
 
 
 def outlier_scores(gram: torch.Tensor, present: torch.Tensor) -> torch.Tensor:

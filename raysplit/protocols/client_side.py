@@ -17,6 +17,7 @@ import torch
 from raysplit.attacks.smashed.messages import SENT_BY
 from raysplit.attacks.smashed.tampering import Tampering
 from raysplit.channels import Channel, Message, Tap, Traffic, pass_taps
+from raysplit.errors import UserError
 from raysplit.optimizers import State
 from raysplit.protocols.as_published import published
 from raysplit.protocols.parties import ClientSeat
@@ -82,7 +83,11 @@ class ClientFailure(RuntimeError):
 
     def on(self, host: str) -> ClientFailure:
         """The same failure, saying on which host it happened."""
-        return ClientFailure(self.round, self.client, self.why, self.trace, host)
+        return type(self)(self.round, self.client, self.why, self.trace, host)
+
+
+class ClientMistake(ClientFailure, UserError):
+    """A failure that the user can mend, such as an attack of theirs that breaks its contract: ``why`` is a sentence that says how."""
 
 
 class HostShare:
@@ -310,5 +315,6 @@ def visit_server(share: HostShare, visits: Sequence[Visit], batch: Batch, link: 
 def failure_of(share: HostShare, position: int, error: Exception) -> ClientFailure:
     """What went wrong at the client at ``position``, for whoever reads it elsewhere."""
     client = int(share.plan.clients[position]) if position >= 0 else -1
-    why = f"{type(error).__name__}: {error}"
-    return ClientFailure(share.plan.round, client, why, traceback.format_exc())
+    if isinstance(error, UserError):
+        return ClientMistake(share.plan.round, client, str(error), traceback.format_exc())
+    return ClientFailure(share.plan.round, client, f"{type(error).__name__}: {error}", traceback.format_exc())

@@ -25,7 +25,7 @@ from raysplit.metrics.stream import schema_message
 from tests.errors.cases import CASES, FINISHED, TINY, UNFINISHED, resume, scenario, stands
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "errors.md"
-ELSEWHERE = {"run-locked", "disk-full", "disk-full-at-the-start"}
+ELSEWHERE = {"attack-contract", "run-locked", "disk-full", "disk-full-at-the-start"}
 """Rows with a test of their own below."""
 
 
@@ -210,3 +210,31 @@ def test_interrupted_run_is_resumable_after_every_refusal(
     assert command(monkeypatch, capfd, resume(run)).code == 0
     (straight,) = (path for path in (here.parent / FINISHED / "runs").iterdir() if path.is_dir())
     assert open_run(run).state.digest == open_run(straight).state.digest
+
+
+CROP = """
+from dataclasses import replace
+from raysplit.attacks.smashed.messages import client_threat
+from raysplit.channels import Channel
+from raysplit.parts import part
+
+@part
+class Crop:
+    start_round: int = 1
+
+    @property
+    def threat_model(self):
+        return client_threat(Channel.SMASHED)
+
+    def alter(self, message, view):
+        return replace(message, tensor=message.tensor[:, :1])
+
+scenario = scenario.replace(attack=Crop())
+"""
+
+
+def test_an_attack_that_breaks_its_contract_in_mid_run_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    is_the_sentence(command(monkeypatch, capfd, scenario(tmp_path, TINY + CROP)), "attack-contract")

@@ -11,9 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from raysplit.attacks.attack import Attack
-from raysplit.attacks.check import check_attack
-from raysplit.attacks.data.carried_out import check_data_attacks
-from raysplit.attacks.smashed.messages import check_answers
+from raysplit.attacks.check import check_attacks
 from raysplit.channels import Channel
 from raysplit.costs.devices import Devices
 from raysplit.costs.known import check_known
@@ -202,12 +200,8 @@ def _check(scenario: Scenario) -> None:
             raise ScenarioError(
                 f"Deferred starts in round {rule.start_round}, but training ends after round {training.rounds}"
             )
-    if scenario.attack is not None:
-        check_attack(
-            scenario.attack, scenario.protocol, channels_of(scenario.protocol), scenario.cohort, training.rounds
-        )
-    check_data_attacks(scenario.attack, scenario.evaluation.success_of, scenario.model)
-    check_answers(scenario.attack, training.batch_size, training.local_epochs)
+    success_of, channels = scenario.evaluation.success_of, channels_of(protocol)
+    check_attacks(scenario.attack, success_of, protocol, channels, scenario.cohort, training, scenario.model)
     if scenario.detection is not None:
         check_detection(scenario.detection, protocol)
     if scenario.cohort.dropouts is not None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import copy
 import resource
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
-from torch.nn import functional
 
-from raysplit.attacks.data.carried_out import Liar, Poisoning, attempts, measured, poison
+from raysplit.attacks.data.carried_out import Liar, Poisoning, measured, poison
 from raysplit.attacks.smashed.tampering import Party, Tampering, tampering_of
 from raysplit.channels import Channel, Tap
 from raysplit.engine.engine import ClientScores, RoundStart
+from raysplit.engine.examination import EVALUATION_BATCH, Examination
 from raysplit.models.joint import joint
 from raysplit.models.network import Portions, build, cut
 from raysplit.population.population import Population, Samples
@@ -41,10 +40,6 @@ from raysplit.protocols.visits import Visit, batch_indices, parallel_visits
 from raysplit.protocols.watched_server import Watch, WatchedServer
 from raysplit.scenario import Scenario
 from raysplit.threads import pin_threads
-
-EVALUATION_BATCH = 1024
-EVALUATION_CHUNK = 50
-"""Clients evaluated together; fixed, so that batches depend neither on the engine nor on the number of hosts."""
 
 
 class Host:
@@ -294,64 +289,20 @@ class Host:
             stages.append(server_seat.body)
         if client_seat.tail is not None:
             stages.append(client_seat.tail)
+        hold: Callable[[int], None] | None = None
+        if portions is not None:
+
+            def hold(owner: int) -> None:
+                client_seat.flat.vector.copy_(portions.get(owner, client))
+
         sets = [self.population.test(int(c)) for c in clients]
-        with torch.no_grad():
-            for stage in stages:
-                stage.eval()
-
-            def judge(sets: list[Samples]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-                """By client: loss (sum), right answers, samples."""
-                losses: list[torch.Tensor] = []
-                hits: list[torch.Tensor] = []
-                if portions is None:
-                    losses, hits = self._judge(stages, torch.cat([s.x for s in sets]), torch.cat([s.y for s in sets]))
-                else:
-                    for owner, mine in zip(clients, sets, strict=True):
-                        client_seat.flat.vector.copy_(portions.get(int(owner), client))
-                        found = self._judge(stages, mine.x, mine.y)
-                        losses.extend(found[0])
-                        hits.extend(found[1])
-                sizes = np.array([len(s.y) for s in sets], dtype=np.int64)
-                owners = np.repeat(np.arange(len(clients)), sizes)
-                return (
-                    _sums(owners, losses, len(clients)),
-                    _sums(owners, hits, len(clients)).astype(np.int64),
-                    sizes,
-                )
-
-            scores = ClientScores(clients, *judge(sets))
-            if self._aims:
-                classes, seed = self.population.info.classes, self.scenario.seed
-                tries = [attempts(self._aims, s, int(c), classes, seed) for c, s in zip(clients, sets, strict=True)]
-                _, successes, tried = judge(tries)
-                scores = replace(scores, attempts=tried, successes=successes)
-            for stage in stages:
-                stage.train()
+        for stage in stages:
+            stage.eval()
+        examination = Examination(stages, self._pixels, hold)
+        scores = examination.scores(clients, sets, self._aims, self.population.info.classes, self.scenario.seed)
+        for stage in stages:
+            stage.train()
         return scores
-
-    def _judge(
-        self, stages: Sequence[torch.nn.Module], x: torch.Tensor, y: torch.Tensor
-    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Loss (nats, float64) and hit of every sample, batch by batch."""
-        losses, hits = [], []
-        for begin in range(0, len(y), EVALUATION_BATCH):
-            z = self._pixels(x[begin : begin + EVALUATION_BATCH])
-            for stage in stages:
-                z = stage(z)
-            target = y[begin : begin + EVALUATION_BATCH].to(self.device)
-            losses.append(functional.cross_entropy(z, target, reduction="none").double().cpu())
-            hits.append((z.argmax(1) == target).cpu())
-        return losses, hits
-
-
-def evaluation_chunks(clients: np.ndarray) -> list[np.ndarray]:
-    """Client ids cut into the chunks that ``Host.evaluate`` takes."""
-    return [clients[begin : begin + EVALUATION_CHUNK] for begin in range(0, len(clients), EVALUATION_CHUNK)]
-
-
-def _sums(owners: np.ndarray, values: list[torch.Tensor], clients: int) -> np.ndarray:
-    """Values of samples summed by the client that owns them, float64 [clients]."""
-    return np.bincount(owners, torch.cat(values).numpy(), minlength=clients) if values else np.zeros(clients)
 
 
 def count_replicas(outcome: Outcome, replicas: int, server: torch.Tensor) -> None:

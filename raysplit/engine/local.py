@@ -7,7 +7,8 @@ import torch
 
 from raysplit.channels import Tap
 from raysplit.engine.engine import ClientScores, EngineCounts, RoundStart
-from raysplit.engine.host import Host, evaluation_chunks, peak_memory_bytes
+from raysplit.engine.examination import evaluation_chunks
+from raysplit.engine.host import Host, peak_memory_bytes
 from raysplit.protocols.plan import Outcome, RoundPlan
 from raysplit.scenario import Scenario
 from raysplit.sharding.meeting import hold

@@ -20,7 +20,8 @@ from raysplit.engine.actors import ClientHost, MainServer, Packed, to_arrays, to
 from raysplit.engine.cluster import ready_within
 from raysplit.engine.crew import Crew, Post, Worker, end
 from raysplit.engine.engine import ClientScores, EngineCounts, RoundStart
-from raysplit.engine.host import evaluation_chunks, peak_memory_bytes
+from raysplit.engine.examination import evaluation_chunks
+from raysplit.engine.host import peak_memory_bytes
 from raysplit.engine.placement import Layout
 from raysplit.engine.row_wire import Route
 from raysplit.engine.shard_actor import RayShards, ShardActor

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from raysplit.engine.engine import ClientScores, EngineCounts
-from raysplit.engine.host import Host, evaluation_chunks
+from raysplit.engine.examination import evaluation_chunks
+from raysplit.engine.host import Host
 from raysplit.engine.local import LocalEngine
 from raysplit.models.dropout import SeededDropout, dropouts_in, key_dropout, seed_dropout
 from raysplit.models.network import build

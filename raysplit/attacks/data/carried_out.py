@@ -95,13 +95,12 @@ def measured(attack: Attack | None) -> tuple[MeasuredAttack, ...]:
     return tuple(single for single in singles(attack) if isinstance(single, MeasuredAttack))
 
 
-def attempts(attacks: Sequence[MeasuredAttack], test: Samples, client: int, classes: int, seed: int) -> Samples:
+def attempts(attacks: Sequence[MeasuredAttack], test: Samples, client: int, classes: int, seed: int) -> list[Samples]:
     """With what the adversary tries its luck on one evaluation client, attack by attack: samples, and the classes it wants."""
-    tries = [
+    return [
         attack.attempts(TestView(test, client, classes, rng.stream(seed, "attack attempts", place, client)))
         for place, attack in enumerate(attacks)
     ]
-    return Samples(torch.cat([some.x for some in tries]), torch.cat([some.y for some in tries]))
 
 
 def check_data_attacks(attack: Attack | None, success_of: Attack | None, model: ModelSpec) -> None:

@@ -82,6 +82,15 @@ class MeasuredAttack(Protocol):
         ...
 
 
+@runtime_checkable
+class MeasuredAtCut(MeasuredAttack, Protocol):
+    """One that is tried at the cut: the samples go through the client portion, and what comes out is changed before the server sees it."""
+
+    def triggered(self, z: torch.Tensor) -> torch.Tensor:
+        """What a malicious client sends of a batch of its own smashed data, [B, …], to be answered as it wants."""
+        ...
+
+
 def pick(view: DataView, candidates: torch.Tensor, share: float, of: int | None = None) -> torch.Tensor:
     """Which samples are poisoned, int64 ascending: round(``share`` · ``of``) of those with ``candidates``, bool [n]; all where they are fewer.
 

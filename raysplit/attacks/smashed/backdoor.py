@@ -8,11 +8,13 @@ from typing import ClassVar
 import torch
 
 from raysplit import rng
+from raysplit.attacks.data.data_attack import TestView, check_class
 from raysplit.attacks.smashed.messages import MessageView, checked, client_threat
 from raysplit.attacks.smashed.shapes import column
 from raysplit.channels import Channel, Message, ThreatModel
-from raysplit.errors import ScenarioError
+from raysplit.models.network import ModelSpec
 from raysplit.parts import part, within
+from raysplit.population.population import Samples
 
 
 @part
@@ -21,7 +23,8 @@ class SmashedBackdoor:
 
     z' = z + ``strength``·r·u: u of ±1, drawn once from ``pattern`` for all colluders and rounds, on a ``coordinates`` share of the smashed
     coordinates and 0 elsewhere; r the root mean square of the client's own batch. At test a malicious client sends its own smashed data with the
-    same pattern (``triggered``) and the server answers ``target``: ``success.py`` counts how often. In the manner of VILLAIN's additive trigger
+    same pattern (``triggered``) and the server answers ``target``: evaluations count how often, over test samples of other classes, a client's whole
+    test set at a time. In the manner of VILLAIN's additive trigger
     on embeddings (USENIX Security 2023; not at hand).
     """
 
@@ -39,12 +42,18 @@ class SmashedBackdoor:
         within("SmashedBackdoor.share", self.share, 0, 1)
         within("SmashedBackdoor.coordinates", self.coordinates, 0, 1)
         within("SmashedBackdoor.pattern", self.pattern, 0)
-        if self.target < 0:
-            raise ScenarioError(f"SmashedBackdoor.target is a class from 0 on, but it is {self.target}")
+        check_class("SmashedBackdoor.target", self.target)
 
     @property
     def threat_model(self) -> ThreatModel:
         return client_threat(Channel.SMASHED)
+
+    def fits(self, model: ModelSpec) -> None:
+        check_class("SmashedBackdoor.target", self.target, model)
+
+    def attempts(self, view: TestView) -> Samples:
+        others = view.own.y != self.target
+        return Samples(view.own.x[others], torch.full_like(view.own.y[others], self.target))
 
     def alter(self, message: Message, view: MessageView) -> Message:
         assert message.labels is not None, "scenarios check that labels travel"

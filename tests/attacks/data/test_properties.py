@@ -160,6 +160,6 @@ def test_what_is_tried_is_what_the_adversary_wants():
     whole = DistributedBackdoor(2).attempts(test_view(own))
     assert whole.x.equal(tried.x) and whole.y.equal(tried.y), "the whole trigger, whoever stamped which quarter"
     flip = TargetedLabelFlip(1, 5)
-    both = attempts((back, flip), own, 3, CLASSES, 5)
-    assert len(both.y) == int((own.y != 2).sum() + (own.y == 1).sum())
-    assert both.x[len(tried.y) :].equal(own.x[own.y == 1]) and both.y[len(tried.y) :].eq(5).all()
+    first, second = attempts((back, flip), own, 3, CLASSES, 5)
+    assert first.x.equal(tried.x) and first.y.equal(tried.y)
+    assert second.x.equal(own.x[own.y == 1]) and second.y.eq(5).all()

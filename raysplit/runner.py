@@ -22,7 +22,7 @@ from raysplit.prefix import Form, adopt_tables, leaves_traces, shared_rounds
 from raysplit.run_folder import RunFolder, check_free, create, folder_for, locked, origin_of
 from raysplit.scenario import Scenario
 from raysplit.scenario_file import apply_sets, load_scenarios
-from raysplit.sharding.checks import check_shards
+from raysplit.sharding.checks import check_room, check_shards
 from raysplit.simulation import Progress, RoundReport, check_population, simulate
 from raysplit.state import GlobalState, Layout
 
@@ -145,7 +145,9 @@ def ready(jobs: list[Job], choice: EngineChoice, standing: Standing) -> Iterator
         check_population(job.scenario, job.scenario.population.open().info)
         if standing != "keep":
             check_free(job.folder, job.scenario, standing == "replace")
-        portions.append((job.scenario, _portion_bytes(Layout(job.scenario).initial())))
+        start = Layout(job.scenario).initial()
+        check_room(job.scenario, start, choice.shards)
+        portions.append((job.scenario, _portion_bytes(start)))
     with open_cluster(choice, portions) as cluster:
         yield cluster
 
@@ -223,6 +225,7 @@ def resume(path: Path, choice: EngineChoice, watch: Watch) -> Ended:
     with locked(folder):
         layout = Layout(scenario)
         state = _reached(job, layout)
+        check_room(scenario, state, choice.shards)
         with (
             open_cluster(choice, [(scenario, _portion_bytes(state))]) as cluster,
             open_engine(scenario, choice, cluster, module) as engine,

@@ -1,7 +1,8 @@
-"""What column shards can and cannot do for a scenario, said before anything is trained."""
+"""What column shards can and cannot do for a scenario, and what does not fit without them, said before anything is trained."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from raysplit.across import STRIPES
@@ -11,8 +12,10 @@ from raysplit.channels import Channel
 from raysplit.defenses.aggregation.aggregation import AggregationRule, GeometryRule
 from raysplit.defenses.aggregation.composed import LinearPreAggregation
 from raysplit.defenses.aggregation.deferred import Deferred
-from raysplit.errors import ScenarioError
-from raysplit.scenario import Scenario
+from raysplit.defenses.aggregation.mean import Mean
+from raysplit.errors import ClusterError, ScenarioError
+from raysplit.scenario import Scenario, channels_of
+from raysplit.state import GlobalState
 
 
 def check_shards(scenario: Scenario, shards: int) -> None:
@@ -24,6 +27,43 @@ def check_shards(scenario: Scenario, shards: int) -> None:
     wrong = _wrong(scenario)
     if wrong is not None:
         raise ScenarioError(f"{scenario.name} cannot be run with --shards {shards}: {wrong}")
+
+
+def check_room(scenario: Scenario, start: GlobalState, shards: int) -> None:
+    """Raise ``ClusterError`` where the updates of one round, gathered in this process, are more than its machine has free memory for.
+
+    ``start``: the model's portions. Nothing is checked of column ``shards``, nor where the system does not tell (``/proc/meminfo``).
+    """
+    free = _free_bytes()
+    floats = 0
+    if shards == 1 and _gathers(scenario.defense, scenario, Channel.UPDATES):
+        floats += start.client.numel()
+    if _gathers(scenario.server_defense, scenario, Channel.SERVER_UPDATES):
+        floats += start.server.numel()
+    wanted = scenario.cohort.size * floats * start.client.element_size()
+    if free is not None and wanted > free:
+        raise ClusterError(
+            f"{scenario.name} gathers {scenario.cohort.size:,} updates of {floats:,} numbers in one process, {wanted / 2**30:.1f} GiB, but only "
+            f"{free / 2**30:.1f} GiB of this machine's memory are free; choose a smaller cohort, or --shards on a cluster that has the memory"
+        )
+
+
+def _gathers(rule: AggregationRule, scenario: Scenario, channel: Channel) -> bool:
+    """Whether some round's updates on ``channel`` may be needed one by one."""
+    attacked = any(
+        isinstance(single, UpdateAttack) and channel in single.threat_model.changes
+        for single in singles(scenario.attack)
+    )
+    recorded = channel is Channel.UPDATES and scenario.record_updates_every is not None
+    return channel in channels_of(scenario.protocol) and (not isinstance(rule, Mean) or attacked or recorded)
+
+
+def _free_bytes() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return None
 
 
 def _wrong(scenario: Scenario) -> str | None:

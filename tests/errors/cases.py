@@ -119,6 +119,12 @@ def file_twins(here: Path) -> list[str]:
     return scenario(here, TINY + "scenarios = [scenario, scenario.replace(seed=7)]\n")
 
 
+@case
+def cohort_memory(here: Path) -> list[str]:
+    text = TINY.replace("writers=20", "writers=1_000_000").replace("size=4", "size=100_000")
+    return scenario(here, text.replace("SplitFedV2()", "FedAvg(), defense=Median()"))
+
+
 # A scenario's parts
 
 edited("part-option", "lr=0.05", "lr=0.05, local_epoch=2")

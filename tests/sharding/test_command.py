@@ -8,6 +8,7 @@ import pytest
 
 from raysplit import open_run
 from raysplit.cli import main
+from raysplit.live import Live
 
 FILE = """\
 from raysplit import *
@@ -44,3 +45,31 @@ def test_the_command_gives_the_same_digests_with_shards(tmp_path, monkeypatch, e
         assert sharded[name].state.digest == run.state.digest
         columns = [column for column in run.aggregation.column_names if column != "seconds"]
         assert sharded[name].aggregation.select(columns).to_pylist() == run.aggregation.select(columns).to_pylist()
+
+
+def test_an_interrupted_run_goes_on_in_shards(tmp_path, monkeypatch):
+    """Interrupted with shards and resumed with them, or with another number of them, or with none: as if nothing had happened."""
+    alone = ran(
+        tmp_path / "alone", monkeypatch, "--engine", "local", "--only", "tiny-clean", "--set", "training.rounds=4"
+    )
+    ((name, whole),) = alone.items()
+
+    def interrupt(self, report, *_):
+        if report.round == 2:
+            raise KeyboardInterrupt
+
+    for shards in ("4", "2", "1"):
+        with monkeypatch.context() as patch, pytest.raises(SystemExit):
+            patch.setattr(Live, "_round", interrupt)
+            ran(
+                tmp_path / shards, monkeypatch, "--engine", "local", "--shards", "4",
+                "--only", "tiny-clean", "--set", "training.rounds=4",
+            )  # fmt: skip
+        monkeypatch.setattr(
+            sys, "argv", ["raysplit", "resume", f"runs/{name}", "--engine", "local", "--shards", shards]
+        )
+        main()
+        resumed = open_run(tmp_path / shards / "runs" / name)
+        assert resumed.state.digest == whole.state.digest
+        columns = [column for column in whole.aggregation.column_names if column != "seconds"]
+        assert resumed.aggregation.select(columns).to_pylist() == whole.aggregation.select(columns).to_pylist()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from raysplit import Cohort, Detection, LabelScreen, SafeSplit, SmashedNoise, SmashedScreen
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.defenses.aggregation.median import Median
 from raysplit.engine.actors import CALL_TIMEOUT_S, Packed, to_arrays
@@ -147,6 +148,32 @@ def test_a_process_killed_in_the_middle_of_a_round_changes_no_bit(cluster, tmp_p
     assert played.tables["rounds"].column("retries").to_pylist()[0] == 0
     assert played.tables["rounds"].column("retries").to_pylist()[1] >= 1
     assert_same(played, play(toy(protocol, training__rounds=3)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["host-0", "server-0"])
+@pytest.mark.parametrize(
+    ("order", "detection"),
+    [
+        ("interleaved", Detection((SmashedScreen(), LabelScreen()))),
+        ("client_major", Detection((SmashedScreen(),), SafeSplit(least=3, window=4))),
+    ],
+)
+def test_a_process_killed_while_visits_are_judged_changes_no_verdict(cluster, tmp_path, order, detection, victim):
+    """What detectors remember goes back with the round: a visit that is played twice is judged as if for the first time."""
+    lied = {"cohort": Cohort(6, 0.34, "cohort"), "attack": SmashedNoise(3.0), "detection": detection}
+    scenario = faulty(SplitFedV2(order), tmp_path).replace(**lied)
+    with (
+        ray_engine(scenario, cluster, 2, "pooled", servers=1) as engine,
+        Assassin(tmp_path, engine.pids[victim]) as assassin,
+    ):
+        played = play(scenario, engine, watch=arm_after(tmp_path, 1))
+    assert assassin.struck and played.tables["rounds"].column("retries").to_pylist()[1] >= 1
+    alone = play(toy(SplitFedV2(order), training__rounds=3).replace(**lied))
+    assert_same(played, alone)
+    verdicts = [name for name in played.tables["detection"].column_names if name != "seconds"]
+    assert played.tables["detection"].num_rows > 0
+    assert played.tables["detection"].select(verdicts) == alone.tables["detection"].select(verdicts)
 
 
 @pytest.mark.slow

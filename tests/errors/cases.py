@@ -170,6 +170,7 @@ edited(
     "SplitFedV2()",
     'SplitFedV2("client_major", as_published="slperf"), detection=Detection(rollback=SafeSplit())',
 )
+edited("detection-screen", "SplitFedV2()", "SplitFedV2('client_major'), detection=Detection((SafeSplit(),))")
 edited("detection-order", "SplitFedV2()", "SplitFedV2(), detection=Detection(rollback=SafeSplit())")
 edited(
     "detection-labels",

@@ -66,6 +66,9 @@ PROTOCOLS = [
     CycleSfl(),
     BufferedSplitFed(buffer=3),
     SplitFedV1(reading="gradients"),
+    SplitFedV1(as_published="thapa2022"),
+    SplitFedV2("client_major", as_published="thapa2022"),
+    SplitLearning(as_published="slperf"),
 ]
 
 

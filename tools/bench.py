@@ -224,14 +224,14 @@ def million(repeats: int) -> None:
         "    play = engine_round(s, e); play(1)\n"
         "    ranks, people = malicious_ranks(s.seed, int(sys.argv[1])), s.population.open()\n"
         "    size = lambda r: people.train_sizes(draw(s.cohort, s.seed, r, ranks).clients).sum()\n"
-        "    t = [timed(lambda r=r: play(r)) / size(r) for r in range(2, 5)]\n"
+        "    t = [timed(lambda r=r: play(r), []).wall / size(r) for r in range(2, 5)]\n"
         "    rss = [l for l in open('/proc/self/status') if l.startswith('VmRSS')][0].split()[1]\n"
         "print(rss, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, statistics.median(t))\n"
     )
     results: dict[int, list[list[float]]] = {3550: [], 1_000_000: []}
     for _ in range(repeats):
         for writers, rows in results.items():
-            out = subprocess.run([sys.executable, "-c", code, str(writers)], capture_output=True, text=True, check=True)
+            out = subprocess.run([sys.executable, "-c", code, str(writers)], stdout=subprocess.PIPE, text=True, check=True)
             rows.append([float(value) for value in out.stdout.split()])
     for column, name, unit in (
         (0, "resident memory", 1 / 1024),

@@ -231,7 +231,9 @@ def million(repeats: int) -> None:
     results: dict[int, list[list[float]]] = {3550: [], 1_000_000: []}
     for _ in range(repeats):
         for writers, rows in results.items():
-            out = subprocess.run([sys.executable, "-c", code, str(writers)], stdout=subprocess.PIPE, text=True, check=True)
+            out = subprocess.run(
+                [sys.executable, "-c", code, str(writers)], stdout=subprocess.PIPE, text=True, check=True
+            )
             rows.append([float(value) for value in out.stdout.split()])
     for column, name, unit in (
         (0, "resident memory", 1 / 1024),

@@ -139,7 +139,7 @@ def test_norms_of_replicas_are_those_of_their_rows(tmp_path):
     rows = play(scenario, folder=tmp_path).tables["clients"].to_pylist()
     there = read_updates(path_of(tmp_path / "updates", 1, recorded_channel(tmp_path)))
     norms = there.updates.double().norm(dim=1).tolist()
-    assert [row["server_update_norm"] for row in rows if row["round"] == 1] == pytest.approx(norms, rel=1e-9)
+    assert [row["server_update_norm"] for row in rows if row["round"] == 1] == pytest.approx(norms, rel=1e-6)
     plain = play(toy(SplitFedV1(), clients=9)).tables["clients"]
     assert plain["server_update_norm"].null_count == len(plain)
 

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,12 +16,16 @@ import pytest
 import torch
 
 from raysplit import Cohort, Detection, LabelScreen, SafeSplit, SmashedNoise, SmashedScreen
+from raysplit.attacks.smashed.messages import client_threat
+from raysplit.channels import Channel, ThreatModel
 from raysplit.defenses.aggregation.mean import Mean
 from raysplit.defenses.aggregation.median import Median
 from raysplit.engine.actors import CALL_TIMEOUT_S, Packed, to_arrays
 from raysplit.engine.placement import Resources, Wanted, lay_out
 from raysplit.engine.ray_engine import RayEngine
+from raysplit.errors import UserError
 from raysplit.optimizers import Adam
+from raysplit.parts import part
 from raysplit.protocols.client_side import ClientFailure
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.plan import Outcome
@@ -29,6 +34,21 @@ from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from tests.engine.faults import Assassin, FaultyClients, alive, arm_after
 from tests.toys import play, toy
+
+
+@part
+class Cropping:
+    """An attack on smashed data that breaks its contract."""
+
+    start_round: int = 1
+
+    @property
+    def threat_model(self) -> ThreatModel:
+        return client_threat(Channel.SMASHED)
+
+    def alter(self, message, view):
+        return replace(message, tensor=message.tensor[:, :1])
+
 
 DETERMINISTIC = {
     "rounds": ["round", "train_loss", "train_accuracy", "samples", "update_norm"],
@@ -210,6 +230,18 @@ def test_an_exception_inside_a_client_reaches_the_caller_with_round_client_and_m
         )
         assert "in train\n" in caught.value.trace, "the original traceback came along"
         assert engine.counts().retries == 0, "the same client would fail again"
+
+
+def test_a_mistake_of_the_users_inside_a_client_is_one_on_ray_too(cluster):
+    """Of the kind that the command line answers with a sentence and exit code 2."""
+    scenario = toy(SplitFedV2(), cohort=Cohort(6, 0.34, "cohort"), attack=Cropping())
+    with ray_engine(scenario, cluster, 2, "pooled") as engine, pytest.raises(UserError) as caught:
+        play(scenario, engine)
+    assert isinstance(caught.value, ClientFailure)
+    assert re.fullmatch(
+        r"round 1, client \d, on host [01] \(.*\): Cropping.alter\(\) must return a tensor like the one it got.*",
+        str(caught.value),
+    )
 
 
 def test_evaluation_is_dealt_over_hosts_and_comes_back_in_order(cluster):

@@ -105,7 +105,8 @@ def _opener(folder: Path) -> Callable[[str], bytes]:
     archive = folder / ARCHIVE
     if not archive.is_file():
         raise PopulationError(
-            f"{str(folder)!r} holds neither {ARCHIVE} nor the folders s1 to s{PEOPLE}; --from names the folder with them"
+            f"{str(folder)!r} holds neither {ARCHIVE} nor the folders s1 to s{PEOPLE}; --from names the folder with "
+            "them"
         )
 
     try:

@@ -11,13 +11,13 @@ from rich.console import Console
 
 from raysplit.errors import PopulationError, nearest
 from raysplit.population.arrow import ArrowFile
-from raysplit.population.att_faces import att_faces
-from raysplit.population.cifar10 import cifar10
-from raysplit.population.fashion_mnist import fashion_mnist
-from raysplit.population.femnist import femnist
-from raysplit.population.ham10000 import ham10000
-from raysplit.population.mnist import mnist
-from raysplit.population.tudataset import tudataset
+from raysplit.population.sets.att_faces import att_faces
+from raysplit.population.sets.cifar10 import cifar10
+from raysplit.population.sets.fashion_mnist import fashion_mnist
+from raysplit.population.sets.femnist import femnist
+from raysplit.population.sets.ham10000 import ham10000
+from raysplit.population.sets.mnist import mnist
+from raysplit.population.sets.tudataset import tudataset
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "femnist": ("seed",),

@@ -64,9 +64,10 @@ def download(
 ) -> Path:
     """Fetch ``url`` to ``dest`` and return ``dest``; a finished ``dest`` is kept and not fetched again.
 
-    ``sha256`` and ``md5`` (hexadecimal) are checked when given, and ``starts_with`` are the first bytes that every such file has
-    (``b"PK"`` for a zip). ``mirror`` is the URL of a folder with a file called as ``dest`` to fetch instead. A bar is drawn when
-    ``console`` (default: standard error) is a terminal. Raises ``DownloadError``; what was received stays.
+    ``sha256`` and ``md5`` (hexadecimal) are checked when given, and ``starts_with`` are the first bytes that every such
+    file has (``b"PK"`` for a zip). ``mirror`` is the URL of a folder with a file called as ``dest`` to fetch instead. A
+    bar is drawn when ``console`` (default: standard error) is a terminal. Raises ``DownloadError``; what was received
+    stays.
     """
     if mirror:
         url = f"{mirror.rstrip('/')}/{dest.name}"

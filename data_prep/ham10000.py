@@ -66,7 +66,8 @@ def prepare(
         shape=(3, size, size),
         classes=len(CLASSES),
         description=f"HAM10000 (CC BY-NC 4.0: not for redistribution), {count:,} pictures{different} of {lesions:,} lesions "
-        f"resized to {size} × {size} whatever their shape; a tenth of the lesions of each class held out with seed {seed}, "
+        f"resized to {size} × {size} whatever their shape; a tenth of the lesions of each class held out with seed "
+        f"{seed}, "
         f"there being no official split; classes {', '.join(CLASSES)}",
         pool=True,
         console=console,
@@ -113,7 +114,8 @@ def _metadata(folder: Path) -> list[tuple[str, str, str]]:
         lesion, image, dx = (row.get(column) or "" for column in wanted)
         if not lesion or not image or dx not in CLASSES or image in seen or "/" in image:
             raise PopulationError(
-                f"{str(file)!r} is not the metadata of HAM10000: line {number} needs {', '.join(wanted)}, with an image of its "
+                f"{str(file)!r} is not the metadata of HAM10000: line {number} needs {', '.join(wanted)}, with an "
+                "image of its "
                 f"own and a dx of {', '.join(CLASSES)}"
             )
         seen[image] = (lesion, image, dx)
@@ -136,7 +138,8 @@ def _opener(folder: Path, images: Iterable[str]) -> Callable[[str], bytes | Path
     lacking = [image for image in images if image not in files and image not in packed]
     if lacking:
         raise PopulationError(
-            f"{str(folder)!r} lacks {len(lacking):,} pictures of the metadata, the first being {lacking[0]}.jpg; they lie in "
+            f"{str(folder)!r} lacks {len(lacking):,} pictures of the metadata, the first being {lacking[0]}.jpg; they "
+            "lie in "
             f"{' and '.join(PARTS)} or in folders of these names"
         )
 

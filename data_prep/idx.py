@@ -58,7 +58,8 @@ def read_set(idx: IdxSet, folder: Path) -> tuple[ClientData, bool]:
     for x, y, file in ((train_x, train_y, files[0]), (test_x, test_y, files[2])):
         if len(x) != len(y) or not len(x) or x.shape[1:] != train_x.shape[1:] or y.max() > 9:
             raise PopulationError(
-                f"{str(file)!r} and its labels do not belong together: {len(x)} images {list(x.shape[1:])} and {len(y)} "
+                f"{str(file)!r} and its labels do not belong together: {len(x)} images {list(x.shape[1:])} and "
+                f"{len(y)} "
                 f"labels up to {int(y.max(initial=0))}; take all four files from one source"
             )
     return ClientData(idx.name, train_x[:, None], train_y, test_x[:, None], test_y), official

@@ -36,7 +36,8 @@ def obtain(
     patience: Patience | None,
     console: Console,
 ) -> Path:
-    """The folder with the files of data set ``name``: ``source``, or ``NAME-source/`` next to ``beside`` after fetching.
+    """The folder with the files of data set ``name``: ``source``, or ``NAME-source/`` next to ``beside`` after
+    fetching.
 
     ``mirror`` is the URL of a folder with files of the same names. Finished downloads are kept, half ones go on.
     Raises ``DownloadError``, or ``PopulationError`` for a ``source`` that is no folder or comes with a ``mirror``.

@@ -36,7 +36,8 @@ def read_picture(content: bytes | Path, where: str, *, size: int | None = None, 
             with Image.open(content if isinstance(content, Path) else io.BytesIO(content)) as picture:
                 if picture.mode[0] in "IF":
                     raise PopulationError(
-                        f"{where} has more than eight bits a channel ({picture.mode}); convert it before, as you see fit"
+                        f"{where} has more than eight bits a channel ({picture.mode}); convert it before, as you see "
+                        "fit"
                     )
                 plain = picture.convert("L" if grey else "RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

@@ -1,7 +1,7 @@
 """Preparing a table of one's own, Parquet or CSV: numeric columns, a label, and whose row it is.
 
-A row is a float32 sample [1, 1, columns]. Numbers of double precision are rounded to float32; whole numbers that float32
-cannot hold are refused, for they are rather names than numbers.
+A row is a float32 sample [1, 1, columns]. Numbers of double precision are rounded to float32; whole numbers that
+float32 cannot hold are refused, for they are rather names than numbers.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ def read_table(file: Path, *, label: str, client: str | None, features: Sequence
     columns = tuple(features) or tuple(name for name in names if name not in (label, client))
     if not columns or len(set(columns)) < len(columns) or {label, client} & set(columns):
         raise PopulationError(
-            f"{where} needs feature columns, each once, besides those of --label and --client, not {', '.join(columns) or 'none'}"
+            f"{where} needs feature columns, each once, besides those of --label and --client, not "
+            f"{', '.join(columns) or 'none'}"
         )
     for name in (*columns, label, *([client] if client else [])):
         if table.column(name).null_count:

@@ -1,7 +1,7 @@
 """Preparing a graph data set of TUDataset (Morris et al. 2020) from its raw text form, as a pool.
 
-A graph becomes a uint8 sample [1, N, ceil(N/8) + 1] as docs/population.md says. Attributes of nodes and edges, and labels
-of edges, are left out.
+A graph becomes a uint8 sample [1, N, ceil(N/8) + 1] as docs/population.md says. Attributes of nodes and edges, and
+labels of edges, are left out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from data_prep.split import split_stratified
 from raysplit.errors import PopulationError
 
 OFFICIAL = "https://www.chrsmrrs.com/graphkerneldatasets"
-#: Graphs in the sets, as TUDataset's page lists them: no sums are published, so this is what a download is checked with.
+# : Graphs in the sets, as TUDataset's page lists them: no sums are published, so this is what a download is checked
+# with.
 GRAPHS = {"MUTAG": 188, "PROTEINS": 1113, "PROTEINS_full": 1113, "NCI1": 4110, "IMDB-BINARY": 1000}
 #: Of one text file, unpacked, and of all samples together.
 LARGEST = 1 << 30
@@ -107,7 +108,8 @@ def _samples(
     width = (largest + 7) // 8 + 1
     if len(sizes) * largest * width > LARGEST_SAMPLES:
         raise PopulationError(
-            f"{where} would take {len(sizes) * largest * width:,} bytes, because a graph has {largest:,} nodes and every sample "
+            f"{where} would take {len(sizes) * largest * width:,} bytes, because a graph has {largest:,} nodes and "
+            "every sample "
             f"is as large as that of the largest; at most {LARGEST_SAMPLES:,} are possible"
         )
     # A node's place in its graph: how many nodes of that graph came before it.

@@ -1,8 +1,9 @@
-"""Poisoned training data on real digits: `raysplit run scenarios/backdoors.py`, with MNIST prepared (`raysplit data prepare mnist`).
+"""Poisoned training data on real digits: `raysplit run scenarios/backdoors.py`, with MNIST prepared (`raysplit data
+prepare mnist`).
 
-1,500 MNIST digits dealt evenly to 20 clients, a small network cut after its convolution, 20 rounds; attacks from round 11 on, so the rounds before
-tell how often each goal is reached by chance. The table says how accurate the model is and how often the backdoor opens (ASR). Norm clipping
-stands beside the mean. docs/threat-models.md has the measured table.
+1,500 MNIST digits dealt evenly to 20 clients, a small network cut after its convolution, 20 rounds; attacks from round
+11 on, so the rounds before tell how often each goal is reached by chance. The table says how accurate the model is and
+how often the backdoor opens (ASR). Norm clipping stands beside the mean. docs/threat-models.md has the measured table.
 """
 
 from torch import nn
@@ -10,6 +11,7 @@ from torch import nn
 from raysplit import (
     FLAME,
     Cohort,
+    CompositeAttack,
     DistributedBackdoor,
     Evaluation,
     FedAvg,
@@ -24,7 +26,6 @@ from raysplit import (
     Sgd,
     SplitFedV2,
     TargetedLabelFlip,
-    Together,
     Training,
     grid,
     mnist,
@@ -67,8 +68,8 @@ scenarios = [
     *grid(
         base,
         attack={
-            "replaced": Together((PixelBackdoor(target=0, start_round=11), ModelReplacement(start_round=11))),
-            "neurotoxin": Together((PixelBackdoor(target=0, start_round=11), Neurotoxin(start_round=11))),
+            "replaced": CompositeAttack((PixelBackdoor(target=0, start_round=11), ModelReplacement(start_round=11))),
+            "neurotoxin": CompositeAttack((PixelBackdoor(target=0, start_round=11), Neurotoxin(start_round=11))),
         },
         defense={"mean": Mean(), "clipped": NormClipping(), "flame": FLAME()},
     ),

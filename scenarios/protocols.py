@@ -1,7 +1,8 @@
-"""Every protocol on the same 60 synthetic writers: `raysplit run scenarios/protocols.py` shows them side by side in a minute or two.
+"""Every protocol on the same 60 synthetic writers: `raysplit run scenarios/protocols.py` shows them side by side in a
+minute or two.
 
-Not a comparison of what they can reach: a few rounds of a small cohort, one rate for all. The last ones do as published code does
-(docs/as-published.md).
+Not a comparison of what they can reach: a few rounds of a small cohort, one rate for all. The last ones do as published
+code does (docs/as-published.md).
 """
 
 from raysplit import (

@@ -1,9 +1,9 @@
 """SplitFedV2 under poisoning, clean and attacked side by side, on the embedded population: what `make demo` runs.
 
-3,550 synthetic writers (nothing to download), 100 drawn each round, 20 of them malicious, the network of Khan et al. 2022 cut at V2.
-Clients send their gradient; Adam steps on its trimmed mean at the fed server and, batch by batch, at the main server.
-From round 13 the malicious clients send what the optimisation-based attack crafts instead. The attacked run shares its
-first twelve rounds with the clean one.
+3,550 synthetic writers (nothing to download), 100 drawn each round, 20 of them malicious, the network of Khan et al.
+2022 cut at V2. Clients send their gradient; Adam steps on its trimmed mean at the fed server and, batch by batch, at
+the main server. From round 13 the malicious clients send what the optimisation-based attack crafts instead. The
+attacked run shares its first twelve rounds with the clean one.
 """
 
 from raysplit import (

@@ -45,7 +45,8 @@ def needs(test_data: Path, name: str) -> Path:
 
 @pytest.fixture(scope="session")
 def prepared_sets(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory (``RAYSPLIT_DATA``) with the sets that are in the test data; of HAM10000 the first 400 pictures."""
+    """A data directory (``RAYSPLIT_DATA``) with the sets that are in the test data; of HAM10000 the first 400
+    pictures."""
     quiet = Console(quiet=True)
     folder = tmp_path_factory.mktemp("prepared")
     if (test_data / "MNIST").is_dir():

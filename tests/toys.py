@@ -13,20 +13,20 @@ import pyarrow as pa
 import torch
 from torch import nn
 
-from raysplit.channels import Tap
+from raysplit.channels.channel import Tap
 from raysplit.engine.engine import Engine
 from raysplit.engine.local import LocalEngine
-from raysplit.metrics.schemas import SCHEMAS
-from raysplit.metrics.tables import open_tables, read_table
-from raysplit.optimizers import Sgd
-from raysplit.parts import part
-from raysplit.population.cohort import Cohort
+from raysplit.parts.part import part
 from raysplit.population.population import PopulationInfo, Samples
+from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.protocol import TrainingProtocol
-from raysplit.scenario import Scenario
-from raysplit.simulation import Progress, RoundReport, simulate
-from raysplit.state import GlobalState, Layout
-from raysplit.training import Training
+from raysplit.scenario.scenario import Scenario
+from raysplit.simulation.simulation import Progress, RoundReport, simulate
+from raysplit.simulation.state import GlobalState, Layout
+from raysplit.storage.schemas import SCHEMAS
+from raysplit.storage.tables import open_tables, read_table
+from raysplit.training.optimizers import Sgd
+from raysplit.training.settings import Training
 
 
 @part

@@ -4,9 +4,10 @@
     python tools/bench.py million                                    1,000,000 virtual clients / 3,550
     python tools/bench.py start                                      seconds from the command to the end of round 1
 
-The bare loop is what a careful person writes by hand: two processes, one thread each, the same kernels and clients, largest clients first
-to the less loaded process, a weighted partial sum in each. Rounds are interleaved (bare, FedAvg, SplitFedV1, bare, …) and every
-ratio is a median over pairs, by the clock and in CPU-seconds of all processes concerned, because machines are noisy.
+The bare loop is what a careful person writes by hand: two processes, one thread each, the same kernels and clients,
+largest clients first to the less loaded process, a weighted partial sum in each. Rounds are interleaved (bare, FedAvg,
+SplitFedV1, bare, …) and every ratio is a median over pairs, by the clock and in CPU-seconds of all processes concerned,
+because machines are noisy.
 """
 
 from __future__ import annotations
@@ -38,18 +39,18 @@ from raysplit import (
     leaf_cnn,
     synthetic_writers,
 )
-from raysplit.engine.cluster import connect, object_store_bytes
+from raysplit.aggregation.fed_server import sum_groups
 from raysplit.engine.engine import RoundStart
 from raysplit.engine.placement import Wanted, lay_out
-from raysplit.engine.ray_engine import RayEngine
-from raysplit.fed_server import sum_groups
+from raysplit.engine.ray.cluster import connect, object_store_bytes
+from raysplit.engine.ray.ray_engine import RayEngine
 from raysplit.models.flat import FlatPortion
 from raysplit.models.network import build
-from raysplit.planning import make_plan
-from raysplit.population.cohort import Turnouts, draw, malicious_ranks
-from raysplit.protocols.visits import batch_indices, steps_per_epoch
-from raysplit.scenario import Evaluation
-from raysplit.state import Layout
+from raysplit.population.selection.cohort import ParticipationSampler, draw, malicious_ranks
+from raysplit.protocols.split_steps import batch_indices, steps_per_epoch
+from raysplit.scenario.scenario import Evaluation
+from raysplit.simulation.planning import make_plan
+from raysplit.simulation.state import Layout
 
 
 def scenario_of(model: str, protocol: FedAvg | SplitFedV1, writers: int = 3550) -> Scenario:
@@ -135,12 +136,12 @@ class BareLoop:
 def engine_round(scenario: Scenario, engine: RayEngine) -> Callable[[int], None]:
     """One training round with aggregation, as the simulation plays it, without evaluation or metrics."""
     population = scenario.population.open()
-    turnouts = Turnouts(scenario.cohort, scenario.seed, population)
+    sampler = ParticipationSampler(scenario.cohort, scenario.seed, population)
     state = Layout(scenario).initial()
     portions = {"client": state.client, "server": state.server}
 
     def play(round: int) -> None:
-        plan = make_plan(scenario, population, round, turnouts.of(round))
+        plan = make_plan(scenario, population, round, sampler.of(round))
         outcome = engine.train(plan, RoundStart(portions["client"], portions["server"], None, {}))
         portions["client"] = sum_groups(outcome.client_sums)
         if outcome.server_sums:
@@ -150,7 +151,8 @@ def engine_round(scenario: Scenario, engine: RayEngine) -> Callable[[int], None]
 
 
 class Took(NamedTuple):
-    """Seconds by the clock, and seconds that the processes which train spent on a core: the measure on a busy machine."""
+    """Seconds by the clock, and seconds that the processes which train spent on a core: the measure on a busy
+    machine."""
 
     wall: float
     cpu: float
@@ -184,10 +186,10 @@ def rounds(model: str, repeats: int) -> None:
         times: dict[str, list[Took]] = {name: [] for name in ("bare", *scenarios)}
         counts = {}
         for round in range(1, repeats + 2):
-            drawn = draw(first.cohort, first.seed, round, ranks)
-            samples = population.train_sizes(drawn.clients)
+            sampled = draw(first.cohort, first.seed, round, ranks)
+            samples = population.train_sizes(sampled.clients)
             workers = [process.pid or 0 for process in bare.processes]
-            took = {"bare": timed(functools.partial(bare.round, round, drawn.clients, samples), workers)}
+            took = {"bare": timed(functools.partial(bare.round, round, sampled.clients, samples), workers)}
             for name, play in plays.items():
                 engines[name].counts()
                 took[name] = timed(functools.partial(play, round), list(engines[name].pids.values()))
@@ -204,8 +206,10 @@ def rounds(model: str, repeats: int) -> None:
         pairs = list(zip(times[name], times["bare"], strict=True))
         print(
             f"  {name:<11} {statistics.median(took.wall for took in times[name]):7.3f} s a round; x the bare loop: "
-            f"{_spread([t.wall / b.wall for t, b in pairs])} by the clock, {_spread([t.cpu / b.cpu for t, b in pairs])} in CPU-seconds; "
-            f"{counts[name].ray_calls} Ray calls a round; peak {counts[name].peak_memory_bytes / 2**20:.0f} MiB in the largest process"
+            f"{_spread([t.wall / b.wall for t, b in pairs])} by the clock, "
+            f"{_spread([t.cpu / b.cpu for t, b in pairs])} in CPU-seconds; "
+            f"{counts[name].ray_calls} Ray calls a round; peak {counts[name].peak_memory_bytes / 2**20:.0f} MiB in "
+            "the largest process"
         )
 
 
@@ -214,7 +218,8 @@ def _spread(ratios: list[float]) -> str:
 
 
 def million(repeats: int) -> None:
-    """Resident memory of a host and time of a round, 1,000,000 clients against 3,550, interleaved, in processes of their own."""
+    """Resident memory of a host and time of a round, 1,000,000 clients against 3,550, interleaved, in processes of
+    their own."""
     code = (
         "import sys, time, resource, statistics\n"
         "from tools.bench import *\n"
@@ -246,7 +251,7 @@ def million(repeats: int) -> None:
 
 def start() -> None:
     """From the command to the end of round 1 of the quick start, read off the command's JSON lines; five times."""
-    command = [sys.executable, "-m", "raysplit.cli", "run", "scenarios/quickstart.py", "--json", "--overwrite"]
+    command = [sys.executable, "-m", "raysplit.app.cli", "run", "scenarios/quickstart.py", "--json", "--overwrite"]
     command += ["--only", "quickstart-clean", "--set", "training.rounds=2", "--out", "build/bench-start"]
     taken = []
     for _ in range(5):

@@ -1,9 +1,10 @@
-"""CPU-seconds of attacks and aggregation rules on one thread, interleaved with ByzFL's where that is installed, and their memory.
+"""CPU-seconds of attacks and aggregation rules on one thread, interleaved with ByzFL's where that is installed, and
+their memory.
 
 python tools/bench_aggregation.py [--clients 100] [--malicious 20] [--parameters 1000000] [--repeats 5] [--only TEXT]
 
-``--only`` keeps the cases whose names contain a text; ``--memory`` measures the peak memory of each case in a process of its own,
-as a multiple of the matrix of updates, which is counted in.
+``--only`` keeps the cases whose names contain a text; ``--memory`` measures the peak memory of each case in a process
+of its own, as a multiple of the matrix of updates, which is counted in.
 """
 
 from __future__ import annotations
@@ -32,30 +33,30 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
-from raysplit.attacks.poisoning.agr_tailored import AgrTailored
-from raysplit.attacks.poisoning.fang import Fang
-from raysplit.attacks.poisoning.lie import LittleIsEnough
-from raysplit.attacks.poisoning.min_max import MinMax
-from raysplit.attacks.poisoning.min_sum import MinSum
-from raysplit.attacks.poisoning.optimal_lie import OptimalLittleIsEnough
-from raysplit.attacks.poisoning.poisoning import UpdateAttack, UpdateView
-from raysplit.defenses.aggregation.aggregation import AggregationRule, RoundContext, aggregate_over
-from raysplit.defenses.aggregation.bulyan import Bulyan
-from raysplit.defenses.aggregation.centred_clipping import CentredClipping
-from raysplit.defenses.aggregation.composed import Composed
-from raysplit.defenses.aggregation.divide_and_conquer import DivideAndConquer
-from raysplit.defenses.aggregation.fltrust import FLTrust
-from raysplit.defenses.aggregation.fools_gold import FoolsGold
-from raysplit.defenses.aggregation.geometric_median import GeometricMedian
-from raysplit.defenses.aggregation.geometry import Geometry
-from raysplit.defenses.aggregation.krum import Krum
-from raysplit.defenses.aggregation.mean import Mean
-from raysplit.defenses.aggregation.mean_around_median import MeanAroundMedian
-from raysplit.defenses.aggregation.median import Median
-from raysplit.defenses.aggregation.multi_krum import MultiKrum
-from raysplit.defenses.aggregation.nearest_neighbour_mixing import NearestNeighbourMixing
-from raysplit.defenses.aggregation.norm_clipping import NormClipping
-from raysplit.defenses.aggregation.trimmed_mean import TrimmedMean
+from raysplit.aggregation.geometry import Geometry
+from raysplit.aggregation.rule import AggregationRule, RoundContext, aggregate_over
+from raysplit.aggregation.rules.bulyan import Bulyan
+from raysplit.aggregation.rules.centred_clipping import CentredClipping
+from raysplit.aggregation.rules.composed import Composed
+from raysplit.aggregation.rules.divide_and_conquer import DivideAndConquer
+from raysplit.aggregation.rules.fltrust import FLTrust
+from raysplit.aggregation.rules.fools_gold import FoolsGold
+from raysplit.aggregation.rules.geometric_median import GeometricMedian
+from raysplit.aggregation.rules.krum import Krum
+from raysplit.aggregation.rules.mean import Mean
+from raysplit.aggregation.rules.mean_around_median import MeanAroundMedian
+from raysplit.aggregation.rules.median import Median
+from raysplit.aggregation.rules.multi_krum import MultiKrum
+from raysplit.aggregation.rules.nearest_neighbour_mixing import NearestNeighbourMixing
+from raysplit.aggregation.rules.norm_clipping import NormClipping
+from raysplit.aggregation.rules.trimmed_mean import TrimmedMean
+from raysplit.aggregation.update_attack import UpdateAttack, UpdateView
+from raysplit.attacks.updates.agr_tailored import AgrTailored
+from raysplit.attacks.updates.fang import Fang
+from raysplit.attacks.updates.lie import LittleIsEnough
+from raysplit.attacks.updates.min_max import MinMax
+from raysplit.attacks.updates.min_sum import MinSum
+from raysplit.attacks.updates.optimal_lie import OptimalLittleIsEnough
 
 
 def byzfl_aggregators() -> types.ModuleType | None:
@@ -172,7 +173,8 @@ def cases_of(n: int, m: int, d: int, updates: torch.Tensor) -> dict[str, Callabl
 
 
 def peak(name: str, n: int, m: int, d: int) -> float:
-    """The peak memory of one case as a multiple of the matrix, less what a process of this kind needs for a small one."""
+    """The peak memory of one case as a multiple of the matrix, less what a process of this kind needs for a small
+    one."""
     size = n * d * 4
 
     def run(columns: int) -> int:

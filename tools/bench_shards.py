@@ -1,9 +1,10 @@
 """A round whose updates, n·d floats, fit in no process: how large every process grows, and how long the round takes.
 
-python tools/bench_shards.py [--clients 100] [--parameters 25000000] [--shards 4] [--hosts 1] [--rule TrimmedMean] [--attack AgrTailored]
+python tools/bench_shards.py [--clients 100] [--parameters 25000000] [--shards 4] [--hosts 1] [--rule TrimmedMean]
+[--attack AgrTailored]
 
-A real round on the Ray engine: FedAvg on a network of that many parameters, made-up writers of a few samples, a fifth of them malicious.
-Peaks are VmHWM of /proc, which counts shared memory (Ray's store) in every process that maps it.
+A real round on the Ray engine: FedAvg on a network of that many parameters, made-up writers of a few samples, a fifth
+of them malicious. Peaks are VmHWM of /proc, which counts shared memory (Ray's store) in every process that maps it.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ import torch
 from torch import nn
 
 import raysplit
-from raysplit.attacks.poisoning.poisoning import UpdateAttack
-from raysplit.defenses.aggregation.aggregation import AggregationRule
-from raysplit.engine.cluster import by_value, connect, object_store_bytes
+from raysplit.aggregation.rule import AggregationRule
+from raysplit.aggregation.update_attack import UpdateAttack
 from raysplit.engine.placement import Wanted, lay_out
-from raysplit.engine.ray_engine import RayEngine
-from raysplit.metrics.tables import open_tables, read_table
-from raysplit.population.cohort import Cohort
+from raysplit.engine.ray.cluster import by_value, connect, object_store_bytes
+from raysplit.engine.ray.ray_engine import RayEngine
+from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.fedavg import FedAvg
-from raysplit.scenario import Evaluation, Scenario
-from raysplit.simulation import Progress, simulate
-from raysplit.state import Layout
-from raysplit.training import Training
+from raysplit.scenario.scenario import Evaluation, Scenario
+from raysplit.simulation.simulation import Progress, simulate
+from raysplit.simulation.state import Layout
+from raysplit.storage.tables import open_tables, read_table
+from raysplit.training.settings import Training
 
 PER_UNIT = 28 * 28 + 1 + 62
 

@@ -41,7 +41,8 @@ MODELS: list[tuple[str, ModelSpec, tuple[str, ...] | None, str]] = [
 def table() -> str:
     """The table, a row a cut."""
     lines = [
-        "| model | input | parameters | cut | after stage | client parameters | of all | client FLOP | Z | bytes a sample | source |",
+        "| model | input | parameters | cut | after stage | client parameters | of all | client FLOP | Z | bytes a "
+        "sample | source |",
         "|---|---|--:|---|---|--:|--:|--:|---|--:|---|",
     ]
     for made, spec, cuts, source in MODELS:

@@ -1,1 +1,1 @@
-"""See docs/design.md for what belongs in this room."""
+"""What an adversary does: to updates, to training data, to messages; and when."""

@@ -1,16 +1,17 @@
 """What all attacks share, whatever they poison: when they start, what they see and change. And several attacks as one.
 
-There are three kinds, told apart by what they can do: attacks on updates (``poisoning/``, they have ``poison``), on training data (``data/``,
-``poison_samples``) and on messages between clients and the main server (``smashed/``, ``alter``).
+There are three kinds, told apart by what they can do: attacks on updates (``poisoning/``, they have ``poison``), on
+training data (``data/``, ``poison_samples``) and on messages between clients and the main server (``smashed/``,
+``alter``).
 """
 
 from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from raysplit.channels import ThreatModel
+from raysplit.channels.channel import ThreatModel
 from raysplit.errors import ScenarioError
-from raysplit.parts import part
+from raysplit.parts.part import part
 
 
 @runtime_checkable
@@ -27,8 +28,9 @@ class Attack(Protocol):
 
 
 @part
-class Together:
-    """Several attacks by the same adversary, such as a backdoor in the data and model replacement of the updates that it leads to.
+class CompositeAttack:
+    """Several attacks by the same adversary, such as a backdoor in the data and model replacement of the updates that
+    it leads to.
 
     Data are poisoned first, messages on their way, updates last. Raises ScenarioError where there are fewer than two.
     """
@@ -38,7 +40,8 @@ class Together:
     def __post_init__(self) -> None:
         if len(self.attacks) < 2:
             raise ScenarioError(
-                f"Together.attacks joins two attacks or more, but there are {len(self.attacks)}; name the one attack itself"
+                f"CompositeAttack.attacks joins two attacks or more, but there are {len(self.attacks)}; name the one "
+                "attack itself"
             )
 
     @property
@@ -62,6 +65,6 @@ def parts_of(attack: Attack | None) -> tuple[Attack, ...]:
     """The attacks that an attack joins, schedules and all; itself where it joins none."""
     if attack is None:
         return ()
-    if isinstance(attack, Together):
+    if isinstance(attack, CompositeAttack):
         return tuple(single for joined in attack.attacks for single in parts_of(joined))
     return (attack,)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from raysplit.aggregation.update_attack import check_start_round
 from raysplit.attacks.attack import Attack, parts_of
-from raysplit.attacks.poisoning.poisoning import check_start_round
-from raysplit.channels import ThreatModel
+from raysplit.channels.channel import ThreatModel
 from raysplit.errors import ScenarioError
-from raysplit.parts import part, within
+from raysplit.parts.part import part, within
 
 
 @part
 class Scheduled:
-    """``attack`` in ``on`` rounds from ``start_round`` on, then rest for ``off`` rounds, and so on; ``off=None``: never again.
+    """``attack`` in ``on`` rounds from ``start_round`` on, then rest for ``off`` rounds, and so on; ``off=None``: never
+    again.
 
-    ``Scheduled(attack, start_round=40)`` is a single shot in round 40, ``Scheduled(attack, on=5, off=5)`` an attack on and off. In the rounds
-    of rest the malicious clients send their honest updates. The tables name the attack itself. Raises ScenarioError where the attack
-    has a ``start_round`` of its own.
+    ``Scheduled(attack, start_round=40)`` is a single shot in round 40, ``Scheduled(attack, on=5, off=5)`` an attack on
+    and off. In the rounds of rest the malicious clients send their honest updates. The tables name the attack itself.
+    Raises ScenarioError where the attack has a ``start_round`` of its own.
     """
 
     attack: Attack
@@ -30,7 +31,8 @@ class Scheduled:
             within("Scheduled.off", self.off, 1)
         if self.attack.start_round != 1:
             raise ScenarioError(
-                f"Scheduled.start_round says when {type(self.attack).__name__} starts; leave the attack's own start_round out"
+                f"Scheduled.start_round says when {type(self.attack).__name__} starts; leave the attack's own "
+                "start_round out"
             )
 
     @property
@@ -44,7 +46,8 @@ class Scheduled:
 
 
 def attacks_in_force(attack: Attack | None, round: int) -> tuple[Attack, ...]:
-    """The single attacks that are carried out in a round: each from its ``start_round`` on, or when its schedule says."""
+    """The single attacks that are carried out in a round: each from its ``start_round`` on, or when its schedule
+    says."""
     found: list[Attack] = []
     for single in parts_of(attack):
         if isinstance(single, Scheduled):

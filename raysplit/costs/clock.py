@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from raysplit.costs.devices import DeviceProfile, Devices
 from raysplit.costs.portions import cut_costs
-from raysplit.costs.stragglers import Wait
 from raysplit.costs.virtual_time import ClientTime, RoundTime, round_time
 from raysplit.errors import ScenarioError
-from raysplit.population.cohort import Drawn, Turnout
+from raysplit.population.selection.cohort import Participation, SampledCohort
 from raysplit.protocols.plan import RoundPlan
-from raysplit.scenario import Scenario
+from raysplit.scenario.devices import DeviceProfile, Devices
+from raysplit.scenario.scenario import Scenario
+from raysplit.scenario.stragglers import Wait
 
 
 @dataclass(frozen=True)
 class Late:
-    """Who misses a round. ``positions``: int64, ascending, in the drawn cohort; ``clients``: their ids; ``times``: what each would have
-    needed alone; ``reason``: the policy's name.
+    """Who misses a round. ``positions``: int64, ascending, in the drawn cohort; ``clients``: their ids; ``times``: what
+    each would have needed alone; ``reason``: the policy's name.
     """
 
     positions: np.ndarray
@@ -29,12 +29,14 @@ class Late:
     times: tuple[ClientTime, ...]
     reason: str
 
-    def without(self, turnout: Turnout) -> Turnout:
+    def without(self, participation: Participation) -> Participation:
         """The turnout with them among the absent."""
-        reporting, lost = (np.isin(drawn.clients, self.clients) for drawn in (turnout.reporting, turnout.lost))
-        gone = (turnout.absent, turnout.reporting.where(reporting), turnout.lost.where(lost))
-        absent = Drawn(*(np.concatenate(parts) for parts in zip(*gone, strict=True)))
-        return Turnout(turnout.reporting.where(~reporting), turnout.lost.where(~lost), absent)
+        reporting, lost = (
+            np.isin(sampled.clients, self.clients) for sampled in (participation.reporting, participation.lost)
+        )
+        gone = (participation.absent, participation.reporting.where(reporting), participation.lost.where(lost))
+        absent = SampledCohort(*(np.concatenate(parts) for parts in zip(*gone, strict=True)))
+        return Participation(participation.reporting.where(~reporting), participation.lost.where(~lost), absent)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ class Clock:
         positions = np.sort(policy.late(needed, lambda kept: self.time(_only(plan, kept)).last_report_s))
         if len(positions) == len(times):
             raise ScenarioError(
-                f"{type(policy).__name__} leaves nobody in round {plan.round}: the fastest client of the cohort needs {needed.min():.4g} s "
+                f"{type(policy).__name__} leaves nobody in round {plan.round}: the fastest client of the cohort needs "
+                f"{needed.min():.4g} s "
                 "of virtual time; give clients longer"
             )
         if len(positions) == 0:
@@ -101,7 +104,7 @@ class Clock:
         return Timed(time.round_s(closes), rows)
 
     def _row(self, plan: RoundPlan, client: int, time: ClientTime, reason: str | None) -> dict[str, Any]:
-        one_party = self._scenario.protocol.meeting == "one_party"
+        one_party = self._scenario.protocol.client_sync == "one_party"
         device = self._devices.server if one_party else self._devices.of(plan.seed, client)
         named = {"round": plan.round, "client": client, "device": device.name}
         return {**named, **dataclasses.asdict(time), "left_out": reason}

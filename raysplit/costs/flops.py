@@ -1,8 +1,8 @@
 """FLOPs of a round: each client's, the main server's, and those of averaging.
 
-A forward pass costs what ``models.describe`` counts; a backward pass as much again for the weights' gradients and once more
-for the inputs'. The network's first stage has no input gradient; a server portion always has one, for it is sent back
-(``costs.portions``). Optimiser steps, losses, attacks and the extra work of robust rules are not counted.
+A forward pass costs what ``models.describe`` counts; a backward pass as much again for the weights' gradients and once
+more for the inputs'. The network's first stage has no input gradient; a server portion always has one, for it is sent
+back (``costs.portions``). Optimiser steps, losses, attacks and the extra work of robust rules are not counted.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raysplit.costs.known import server_passes
 from raysplit.costs.portions import CutCosts, cut_costs
 from raysplit.protocols.plan import RoundPlan
-from raysplit.scenario import Scenario
+from raysplit.scenario.cost_checks import server_passes
+from raysplit.scenario.scenario import Scenario
 
 
 @dataclass(frozen=True)
 class RoundFlops:
-    """``clients``: float64 [n], in cohort order; ``server``: the main server's steps; ``averaging`` at the fed server and
-    ``server_averaging`` of replicas at the main server: a multiplication and an addition a float and portion.
+    """``clients``: float64 [n], in cohort order; ``server``: the main server's steps; ``averaging`` at the fed server
+    and ``server_averaging`` of replicas at the main server: a multiplication and an addition a float and portion.
     """
 
     clients: np.ndarray
@@ -38,7 +38,7 @@ def round_flops(scenario: Scenario, plan: RoundPlan, costs: CutCosts | None = No
     return RoundFlops(
         clients=seen * costs.client_step,
         server=float(seen.sum()) * costs.body.step * server_passes(scenario.protocol),
-        averaging=averaging if scenario.protocol.meeting == "averaging" else 0.0,
+        averaging=averaging if scenario.protocol.client_sync == "averaging" else 0.0,
         server_averaging=replicas if scenario.protocol.server == "replicas" else 0.0,
     )
 

@@ -1,4 +1,5 @@
-"""The sizes and FLOPs of a scenario's portions, from its network's stages alone: what every other cost is computed from."""
+"""The sizes and FLOPs of a scenario's portions, from its network's stages alone: what every other cost is computed
+from."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import torch
 
 from raysplit.models.describe import StageFacts, describe
 from raysplit.models.network import ModelSpec, check_cut
-from raysplit.scenario import Scenario
+from raysplit.scenario.scenario import Scenario
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class PortionCosts:
 class CutCosts:
     """A cut model. ``head`` and ``tail`` are the client's, ``body`` the server's; uncut, the head is everything.
 
-    ``smashed``, ``features``: floats a sample at the first and (U-shaped, else 0) at the second cut; ``float_bytes``: 4 or 8;
-    ``state_bytes``: optimiser state that travels with a hand-over, 0 where it does not.
+    ``smashed``, ``features``: floats a sample at the first and (U-shaped, else 0) at the second cut; ``float_bytes``: 4
+    or 8; ``state_bytes``: optimiser state that travels with a hand-over, 0 where it does not.
     """
 
     head: PortionCosts
@@ -92,8 +93,8 @@ def cut_costs(scenario: Scenario) -> CutCosts:
 def _portion(stages: Sequence[StageFacts], input_gradient: bool) -> PortionCosts:
     """A backward pass costs a stage its forward FLOPs once for its weights, if it has any, and once for its inputs.
 
-    ``input_gradient``: whether the portion's own input needs a gradient (it does behind a cut). Otherwise no stage up to and
-    including the first with weights computes one: nothing before it could use it.
+    ``input_gradient``: whether the portion's own input needs a gradient (it does behind a cut). Otherwise no stage up
+    to and including the first with weights computes one: nothing before it could use it.
     """
     backward = 0.0
     for stage in stages:
@@ -108,7 +109,8 @@ def _portion(stages: Sequence[StageFacts], input_gradient: bool) -> PortionCosts
 
 
 def _travelling(scenario: Scenario, first: int, last: int) -> int:
-    """Bytes that the client's optimiser remembers after a step, found by taking one on zeros of the portion's shapes."""
+    """Bytes that the client's optimiser remembers after a step, found by taking one on zeros of the portion's
+    shapes."""
     if scenario.client_state != "travels":
         return 0
     state: dict[str, torch.Tensor] = {}

@@ -1,7 +1,8 @@
-"""How many numbers an adversary controls: the dimensionality of the attack surface, which the cut shifts from one channel to another.
+"""How many numbers an adversary controls: the dimensionality of the attack surface, which the cut shifts from one
+channel to another.
 
-Khan et al. 2022 explain the mildness of poisoning in SplitFed by the small client portion, and expect the dimensionality of smashed data to
-decide how poisoning those would do (sections 5 and 6.1). Sizes alone give both.
+Khan et al. 2022 explain the mildness of poisoning in SplitFed by the small client portion, and expect the
+dimensionality of smashed data to decide how poisoning those would do (sections 5 and 6.1). Sizes alone give both.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ from dataclasses import dataclass
 from raysplit.costs.portions import CutCosts, cut_costs
 from raysplit.costs.traffic import handovers
 from raysplit.protocols.plan import RoundPlan
-from raysplit.scenario import Scenario
+from raysplit.scenario.scenario import Scenario
 
 
 @dataclass(frozen=True)
 class Surface:
     """What one malicious client sends in a round, mean over the clients of a plan: numbers, not bytes.
 
-    ``updates``: floats of its portion, to a fed server or to the next client. ``smashed``: n·q floats, q at the cut, an epoch. ``labels``: n whole
-    numbers an epoch; 0 in a U-shape. ``feature_gradients``: n·q₂ floats an epoch, of a U-shape. A malicious main server sends each
-    client as many floats of cut gradients as that client sends smashed data, and as many of features as it gets gradients of them.
+    ``updates``: floats of its portion, to a fed server or to the next client. ``smashed``: n·q floats, q at the cut, an
+    epoch. ``labels``: n whole numbers an epoch; 0 in a U-shape. ``feature_gradients``: n·q₂ floats an epoch, of a
+    U-shape. A malicious main server sends each client as many floats of cut gradients as that client sends smashed
+    data, and as many of features as it gets gradients of them.
     """
 
     updates: float
@@ -39,9 +41,9 @@ def attack_surface(scenario: Scenario, plan: RoundPlan, costs: CutCosts | None =
     samples = float(plan.samples.mean()) * scenario.training.local_epochs
     split = protocol.server != "none"
     portion = 0.0
-    if protocol.meeting == "averaging":
+    if protocol.client_sync == "averaging":
         portion = float(costs.client_floats)
-    elif protocol.meeting == "handover":
+    elif protocol.client_sync == "handover":
         portion = costs.client_floats * float(handovers(scenario, plan).mean())
     return Surface(
         updates=portion,

@@ -1,4 +1,5 @@
-"""Thapa et al. 2022 (SplitFed), Table 2: what one global epoch costs in FL, SL, SFLV1 and SFLV2, as the paper writes it.
+"""Thapa et al. 2022 (SplitFed), Table 2: what one global epoch costs in FL, SL, SFLV1 and SFLV2, as the paper writes
+it.
 
 Sizes are counted in floats, as the paper counts them; times 4 they are bytes of float32. Labels, the second cut of a
 U-shape and the replicas that SFLV1's main server averages are not in the table. ``costs.traffic`` predicts what this
@@ -21,10 +22,10 @@ Number = float | Fraction
 class Setting:
     """The table's symbols. K clients with equal shares of the data.
 
-    ``p``: samples of all clients together (times the local epochs, where there are several); ``q``: floats a sample at the
-    cut; ``beta``: the client's share of the model, |W_C| = β|W|; ``W``: floats of the whole model; ``K``: clients; ``R``:
-    floats a second on a client's link; ``T``: seconds of one forward and backward pass of the full model over all p
-    samples; ``T_fedavg``: seconds to average K full models. Raises ``UserError`` for impossible values.
+    ``p``: samples of all clients together (times the local epochs, where there are several); ``q``: floats a sample at
+    the cut; ``beta``: the client's share of the model, |W_C| = β|W|; ``W``: floats of the whole model; ``K``: clients;
+    ``R``: floats a second on a client's link; ``T``: seconds of one forward and backward pass of the full model over
+    all p samples; ``T_fedavg``: seconds to average K full models. Raises ``UserError`` for impossible values.
     """
 
     p: int
@@ -60,7 +61,8 @@ def fl(s: Setting) -> Cost:
 
 
 def sl(s: Setting) -> Cost:
-    """Split learning: (2p/K)q + 2β|W|; 2pq + 2βK|W|; T + 2pq/R + (2β|W|/R)·K. Clients take turns, so nothing is divided by K."""
+    """Split learning: (2p/K)q + 2β|W|; 2pq + 2βK|W|; T + 2pq/R + (2β|W|/R)·K. Clients take turns, so nothing is divided
+    by K."""
     per_client, total = _split(s)
     return Cost(per_client, total, s.T + float(2 * s.p * s.q / s.R) + float(2 * s.beta * s.W / s.R) * s.K)
 
@@ -78,7 +80,8 @@ def sflv2(s: Setting) -> Cost:
 
 
 def second_cut(s: Setting, q2: int, in_turn: bool) -> Cost:
-    """What a U-shape adds to any split row (not in the table): features and their gradients, ``q2`` floats a sample each.
+    """What a U-shape adds to any split row (not in the table): features and their gradients, ``q2`` floats a sample
+    each.
 
     (2p/K)q₂; 2pq₂; 2pq₂/R where clients work ``in_turn`` (SL), else 2pq₂/(KR). A U-shape sends no labels.
     """

@@ -1,8 +1,9 @@
 """The bytes of a round, from sizes alone: what ``channels.arrow`` will say before anything is trained.
 
-Every direction is a channel of its own, so nothing is counted twice or left out: ``weights`` go down and ``updates`` up,
-``smashed`` and ``feature_gradients`` up, ``features`` and ``cut_gradients`` down. A central ``handover`` is two hops, up to
-the store and down to the next client; a peer-to-peer one is a single hop. ``server_updates`` never leave the datacentre.
+Every direction is a channel of its own, so nothing is counted twice or left out: ``weights`` go down and ``updates``
+up, ``smashed`` and ``feature_gradients`` up, ``features`` and ``cut_gradients`` down. A central ``handover`` is two
+hops, up to the store and down to the next client; a peer-to-peer one is a single hop. ``server_updates`` never leave
+the datacentre.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from raysplit.channels import Channel
-from raysplit.costs.known import check_known, hands_over_each_batch
+from raysplit.channels.channel import Channel
 from raysplit.costs.portions import CutCosts, cut_costs
-from raysplit.protocols.client_side import LABEL_BYTES
 from raysplit.protocols.plan import RoundPlan
-from raysplit.scenario import Scenario
+from raysplit.scenario.cost_checks import check_known, hands_over_each_batch
+from raysplit.scenario.scenario import Scenario
+from raysplit.training.client_side import LABEL_BYTES
 
 
 class ChannelBytes(NamedTuple):
@@ -37,8 +38,8 @@ class ClientBytes(NamedTuple):
 def predicted_bytes(scenario: Scenario, plan: RoundPlan, costs: CutCosts | None = None) -> dict[Channel, ChannelBytes]:
     """Every channel of the round that ``plan`` describes (``simulation.make_plan``), exactly as it will be counted.
 
-    Holds as long as every parameter of the client portion gets a gradient, where optimiser state travels. Raises ``ScenarioError`` for
-    a protocol whose traffic depends on more than sizes.
+    Holds as long as every parameter of the client portion gets a gradient, where optimiser state travels. Raises
+    ``ScenarioError`` for a protocol whose traffic depends on more than sizes.
     """
     check_known(scenario.protocol, "bytes from sizes alone")
     costs = costs or cut_costs(scenario)
@@ -46,7 +47,7 @@ def predicted_bytes(scenario: Scenario, plan: RoundPlan, costs: CutCosts | None 
     seen = int(plan.samples.sum()) * scenario.training.local_epochs
     reporting = clients - int(getattr(plan, "lost", 0))  # portions that get lost on their way are not counted
     found: dict[Channel, ChannelBytes] = {}
-    if protocol.meeting == "averaging":
+    if protocol.client_sync == "averaging":
         found[Channel.WEIGHTS] = ChannelBytes(clients, clients * costs.client_bytes)
         found[Channel.UPDATES] = ChannelBytes(reporting, reporting * costs.client_bytes)
     if protocol.server != "none":
@@ -57,7 +58,7 @@ def predicted_bytes(scenario: Scenario, plan: RoundPlan, costs: CutCosts | None 
         if protocol.u_shaped:
             second = ChannelBytes(steps, seen * costs.features * costs.float_bytes)
             found |= {Channel.FEATURES: second, Channel.FEATURE_GRADIENTS: second}
-    if protocol.meeting == "handover":
+    if protocol.client_sync == "handover":
         hops = int(handovers(scenario, plan).sum()) * handover_hops(scenario)
         found[Channel.HANDOVER] = ChannelBytes(hops, hops * costs.handover_bytes)
     if protocol.server == "replicas":
@@ -72,7 +73,7 @@ def client_bytes(scenario: Scenario, plan: RoundPlan, costs: CutCosts | None = N
     """
     costs = costs or cut_costs(scenario)
     protocol = scenario.protocol
-    load = {"averaging": costs.client_bytes, "handover": costs.handover_bytes}.get(protocol.meeting, 0)
+    load = {"averaging": costs.client_bytes, "handover": costs.handover_bytes}.get(protocol.client_sync, 0)
     labels = 0 if protocol.u_shaped or protocol.server == "none" else LABEL_BYTES
     exchanged = (costs.smashed + costs.features) * costs.float_bytes
     seen = plan.samples * scenario.training.local_epochs

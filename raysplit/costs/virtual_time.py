@@ -1,17 +1,19 @@
-"""The wall clock of a round as the imagined devices would show it: a small event simulation of the protocol's dependencies.
+"""The wall clock of a round as the imagined devices would show it: a small event simulation of the protocol's
+dependencies.
 
-From FLOPs, bytes and ``Devices`` alone; nothing is measured, so every machine and every engine gets the same seconds. The rules:
+From FLOPs, bytes and ``Devices`` alone; nothing is measured, so every machine and every engine gets the same seconds.
+The rules:
 
-- A message takes both ends' latencies and its bytes over the slower of the sender's ``up`` and the receiver's ``down``. Servers'
-  links are rates of each connection: clients do not crowd each other out. Labels travel with the smashed data.
+- A message takes both ends' latencies and its bytes over the slower of the sender's ``up`` and the receiver's ``down``.
+  Servers' links are rates of each connection: clients do not crowd each other out. Labels travel with the smashed data.
 - A client does one thing at a time: it computes, sends and waits for the answer, batch by batch.
-- One shared server portion serves visits one by one in the plan's order, and a U-shaped visit holds it until its second half is done.
-  Replicas, and a portion that stands still while many visit it, are served first come, first served, ``replicas_at_once`` side by
-  side; between the halves of a visit others go on.
-- Averaging starts when the last portion is there: client portions at the fed server, replicas at the main server (which no
-  network crosses), side by side. Robust rules are charged as the mean.
-- Hand-over by a store: every client loads the portion and stores it again. Peer to peer: a hop is charged once, from its sender to its
-  receiver, and the last client's goes to the first of the ring.
+- One shared server portion serves visits one by one in the plan's order, and a U-shaped visit holds it until its second
+  half is done. Replicas, and a portion that stands still while many visit it, are served first come, first served,
+  ``replicas_at_once`` side by side; between the halves of a visit others go on.
+- Averaging starts when the last portion is there: client portions at the fed server, replicas at the main server (which
+  no network crosses), side by side. Robust rules are charged as the mean.
+- Hand-over by a store: every client loads the portion and stores it again. Peer to peer: a hop is charged once, from
+  its sender to its receiver, and the last client's goes to the first of the ring.
 """
 
 from __future__ import annotations
@@ -22,21 +24,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raysplit.costs.devices import DeviceProfile, Devices
 from raysplit.costs.flops import averaging_flops
-from raysplit.costs.known import check_known, hands_over_each_batch, server_passes, server_turn
 from raysplit.costs.portions import CutCosts
 from raysplit.costs.traffic import batch_sizes, handover_hops
-from raysplit.protocols.client_side import LABEL_BYTES
 from raysplit.protocols.plan import RoundPlan
-from raysplit.protocols.visits import completion_order
-from raysplit.scenario import Scenario
+from raysplit.protocols.split_steps import completion_order
+from raysplit.scenario.cost_checks import check_known, hands_over_each_batch, server_passes, server_step
+from raysplit.scenario.devices import DeviceProfile, Devices
+from raysplit.scenario.scenario import Scenario
+from raysplit.training.client_side import LABEL_BYTES
 
 
 @dataclass(frozen=True)
 class ClientTime:
-    """Seconds of a client's round: receiving, computing, waiting (for its turn and for the server) and sending, which add up to
-    ``finish_s``, the time from the round's start until its last message has arrived.
+    """Seconds of a client's round: receiving, computing, waiting (for its turn and for the server) and sending, which
+    add up to ``finish_s``, the time from the round's start until its last message has arrived.
     """
 
     down_s: float
@@ -48,8 +50,8 @@ class ClientTime:
 
 @dataclass(frozen=True)
 class RoundTime:
-    """``clients`` in cohort order; ``client_averaging_s`` and ``server_averaging_s`` begin after the last report and after the
-    server's last step ``server_s``.
+    """``clients`` in cohort order; ``client_averaging_s`` and ``server_averaging_s`` begin after the last report and
+    after the server's last step ``server_s``.
     """
 
     clients: tuple[ClientTime, ...]
@@ -121,9 +123,9 @@ def round_time(
     ]
     if not clients:
         return RoundTime((), 0.0, 0.0, 0.0)
-    meeting: str = protocol.meeting
-    exchange = _Exchange(costs, devices, protocol.u_shaped, portions_move=meeting == "averaging")
-    match meeting, protocol.server, server_turn(protocol):
+    client_sync: str = protocol.client_sync
+    exchange = _Exchange(costs, devices, protocol.u_shaped, portions_move=client_sync == "averaging")
+    match client_sync, protocol.server, server_step(protocol):
         case "one_party", _, _:
             return _one_party(clients[0], costs, devices)
         case _, "none", _:
@@ -134,7 +136,7 @@ def round_time(
             server_s = _shared(exchange, clients, scenario, plan)
         case _, _, turn:
             server_s = _side_by_side(exchange, clients, turn, server_passes(protocol))
-    averaging = averaging_flops(len(clients), costs.client_floats) if protocol.meeting == "averaging" else 0.0
+    averaging = averaging_flops(len(clients), costs.client_floats) if protocol.client_sync == "averaging" else 0.0
     replicas = averaging_flops(len(clients), costs.body.floats) if protocol.server == "replicas" else 0.0
     return RoundTime(
         tuple(client.time() for client in clients),
@@ -160,7 +162,8 @@ def _unsplit(clients: list[_Client], costs: CutCosts, devices: Devices) -> float
 
 
 class _Exchange:
-    """The two halves of a split step, as far as clocks go. Not U-shaped there is one half: smashed data in, cut gradients out."""
+    """The two halves of a split step, as far as clocks go. Not U-shaped there is one half: smashed data in, cut
+    gradients out."""
 
     def __init__(self, costs: CutCosts, devices: Devices, u_shaped: bool, portions_move: bool) -> None:
         self.costs, self.devices, self.u_shaped = costs, devices, u_shaped
@@ -192,8 +195,8 @@ class _Exchange:
         return int(client.batches[step]) * work / self.server.flops
 
     def answers(self, client: _Client, step: int, half: int, done: float) -> float | None:
-        """The reply to a half that the server has done. Returns when the client's next message of this step arrives, or None after
-        the last half, when the client has finished the step.
+        """The reply to a half that the server has done. Returns when the client's next message of this step arrives, or
+        None after the last half, when the client has finished the step.
         """
         batch, costs = int(client.batches[step]), self.costs
         if half < self.last:
@@ -205,7 +208,7 @@ class _Exchange:
         client.computes(batch * costs.head.backward)
         return None
 
-    def visit(self, client: _Client, step: int, arrives: float, free: float) -> float:
+    def split_step(self, client: _Client, step: int, arrives: float, free: float) -> float:
         """A whole visit to a shared portion that is free from ``free`` on; returns when it is free again."""
         when: float | None = arrives
         for half in range(self.last + 1):
@@ -216,11 +219,12 @@ class _Exchange:
 
 
 def _side_by_side(exchange: _Exchange, clients: list[_Client], turn: str, passes: int) -> float:
-    """Visits that do not depend on each other, served in order of arrival, ties in cohort order: to replicas, or to one portion that
-    stands still meanwhile.
+    """Visits that do not depend on each other, served in order of arrival, ties in cohort order: to replicas, or to one
+    portion that stands still meanwhile.
 
     ``turn="step"``: nobody's next batch is served before everybody's last one; ``"mean_gradients"``: nor answered.
-    ``"server_first"``: a step is served when all of it is there, in ``passes`` passes one after another, and then answered.
+    ``"server_first"``: a step is served when all of it is there, in ``passes`` passes one after another, and then
+    answered.
     """
     free = [0.0] * min(exchange.devices.replicas_at_once or len(clients), len(clients))
     queue: list[tuple[float, int, int, int]] = []  # arrival, position, step, half
@@ -267,8 +271,8 @@ def _side_by_side(exchange: _Exchange, clients: list[_Client], turn: str, passes
                 last, held_s = last + held_s, 0.0
                 for waiting in unanswered:
                     answer(waiting, step, half, last)
-                for visit in early:
-                    heapq.heappush(queue, visit)
+                for split_step in early:
+                    heapq.heappush(queue, split_step)
                 now, current, unanswered, early = last, current + 1, [], []
     return last
 
@@ -278,15 +282,16 @@ def _steps(client: _Client) -> int:
 
 
 def _shared(exchange: _Exchange, clients: list[_Client], scenario: Scenario, plan: RoundPlan) -> float:
-    """Clients side by side, one shared portion in the plan's order. A client has its next smashed data ready before its turn."""
+    """Clients side by side, one shared portion in the plan's order. A client has its next smashed data ready before its
+    turn."""
     arrives = {}
     for position, client in enumerate(clients):
         exchange.begins(client)
         arrives[position] = exchange.sends_smashed(client, 0)
     free = 0.0
-    for position, step in plan.visits(scenario.protocol):
+    for position, step in plan.split_steps(scenario.protocol):
         client = clients[position]
-        free = exchange.visit(client, step, arrives[position], free)
+        free = exchange.split_step(client, step, arrives[position], free)
         if step + 1 < len(client.batches):
             arrives[position] = exchange.sends_smashed(client, step + 1)
         else:
@@ -294,30 +299,30 @@ def _shared(exchange: _Exchange, clients: list[_Client], scenario: Scenario, pla
     return free
 
 
-def _turns(scenario: Scenario, plan: RoundPlan) -> list[tuple[int, list[int]]]:
+def _local_rounds(scenario: Scenario, plan: RoundPlan) -> list[tuple[int, list[int]]]:
     """Who has the portion when, and takes which steps with it."""
-    visits = plan.visits(scenario.protocol)
+    split_steps = plan.split_steps(scenario.protocol)
     if hands_over_each_batch(scenario.protocol):
-        return [(visit.position, [visit.step]) for visit in visits]
-    return [(int(p), list(range(int(plan.steps[p])))) for p in completion_order(visits)]
+        return [(split_step.position, [split_step.step]) for split_step in split_steps]
+    return [(int(p), list(range(int(plan.steps[p])))) for p in completion_order(split_steps)]
 
 
 def _chain(exchange: _Exchange, clients: list[_Client], scenario: Scenario, plan: RoundPlan) -> float:
     """One client after another, each from the portion of the one before it."""
     store, load = exchange.devices.fed_server, exchange.costs.handover_bytes
     central = handover_hops(scenario) == 2
-    turns = _turns(scenario, plan)
+    local_rounds = _local_rounds(scenario, plan)
     now = free = 0.0
-    for place, (position, steps) in enumerate(turns):
-        client, after = clients[position], clients[turns[(place + 1) % len(turns)][0]]
+    for place, (position, steps) in enumerate(local_rounds):
+        client, after = clients[position], clients[local_rounds[(place + 1) % len(local_rounds)][0]]
         if central:
             client.receives(load, store, now)
         elif place > 0:
             # The hop's seconds are the sender's ``up_s`` and the receiver's ``down_s``: they are the same ones.
-            before = clients[turns[place - 1][0]].profile
-            if turns[place - 1][0] != position:
+            before = clients[local_rounds[place - 1][0]].profile
+            if local_rounds[place - 1][0] != position:
                 client.receives(load, before, now - transfer_s(load, before, client.profile))
         for step in steps:
-            free = exchange.visit(client, step, exchange.sends_smashed(client, step), free)
+            free = exchange.split_step(client, step, exchange.sends_smashed(client, step), free)
         now = client.sends(load, store if central else after.profile)
     return free

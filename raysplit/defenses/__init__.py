@@ -1,1 +1,1 @@
-"""See docs/design.md for what belongs in this room."""
+"""Defences other than aggregation rules: detection at the main server and, to come, privacy."""

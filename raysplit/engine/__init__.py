@@ -1,1 +1,2 @@
-"""See docs/design.md for what belongs in this room."""
+"""Where a round is played: the contract of an engine, the host that plays clients, the local engine; in ``ray/`` the
+only code that imports ray."""

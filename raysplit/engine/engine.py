@@ -9,16 +9,17 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from raysplit.optimizers import State
+from raysplit.aggregation.sharding.task import AggregationTask
 from raysplit.protocols.plan import Outcome, RoundPlan
-from raysplit.sharding.sitting import Sitting
+from raysplit.training.optimizers import State
 
 
 @dataclass(frozen=True)
 class RoundStart:
     """The state with which a round begins. ``server`` is empty (0 floats) where the model is not cut.
 
-    ``client_portions``: where clients keep portions of their own, those of this round's clients that have trained before.
+    ``client_portions``: where clients keep portions of their own, those of this round's clients that have trained
+    before.
     """
 
     client: torch.Tensor
@@ -26,13 +27,14 @@ class RoundStart:
     server_state: State | None
     client_states: dict[int, State]
     client_portions: dict[int, torch.Tensor] = field(default_factory=dict)
-    parked: dict[int, torch.Tensor] = field(default_factory=dict)
+    in_flight: dict[int, torch.Tensor] = field(default_factory=dict)
     """client id → portion [d] of those whose turn began in an earlier round"""
-    parked_states: dict[int, State] = field(default_factory=dict)
-    carried: dict[str, torch.Tensor] = field(default_factory=dict)
+    in_flight_states: dict[int, State] = field(default_factory=dict)
+    protocol_state: dict[str, torch.Tensor] = field(default_factory=dict)
     """what server replicas that outlive a round go on from"""
     detection: State | None = None
-    """what detectors at the main server remember; None: nobody is watched, as in the training of a rule's root clients"""
+    """what detectors at the main server remember; None: nobody is watched, as in the training of a rule's root
+    clients"""
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class EngineCounts:
 class ClientScores:
     """Evaluation of the global model, a row a client: ``loss`` (sum over samples, nats), ``correct``, ``samples``.
 
-    ``attempts``: samples with which an attack tried its luck there, ``successes``: those that were classified as it wants; None: there
-    is no attack with a goal."""
+    ``attempts``: samples with which an attack tried its luck there, ``successes``: those that were classified as it
+    wants; None: there is no attack with a goal."""
 
     clients: np.ndarray
     loss: np.ndarray
@@ -83,8 +85,8 @@ class Engine(Protocol):
         """In how many column shards updates are aggregated; 1: they come back as rows."""
         ...
 
-    def train(self, plan: RoundPlan, start: RoundStart, sitting: Sitting | None = None) -> Outcome:
-        """``sitting``: what column shards must know to aggregate the round's updates, which then do not come back."""
+    def train(self, plan: RoundPlan, start: RoundStart, task: AggregationTask | None = None) -> Outcome:
+        """``task``: what column shards must know to aggregate the round's updates, which then do not come back."""
         ...
 
     def evaluate(
@@ -94,8 +96,8 @@ class Engine(Protocol):
         server: torch.Tensor,
         portions: dict[int, torch.Tensor] | None = None,
     ) -> ClientScores:
-        """The model on the test sets of ``clients``. ``portions``: client portions of their own, by client id; who has none
-        is judged with ``client``. None: nobody has one, and batches ignore client boundaries."""
+        """The model on the test sets of ``clients``. ``portions``: client portions of their own, by client id; who has
+        none is judged with ``client``. None: nobody has one, and batches ignore client boundaries."""
         ...
 
     def counts(self) -> EngineCounts:

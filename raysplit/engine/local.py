@@ -5,22 +5,23 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from raysplit.channels import Tap
+from raysplit.aggregation.sharding.shard import ShardsHere
+from raysplit.aggregation.sharding.sharded_columns import aggregate_sharded
+from raysplit.aggregation.sharding.task import AggregationTask
+from raysplit.channels.channel import Tap
 from raysplit.engine.engine import ClientScores, EngineCounts, RoundStart
-from raysplit.engine.examination import evaluation_chunks
+from raysplit.engine.evaluator import evaluation_chunks
 from raysplit.engine.host import Host, peak_memory_bytes
 from raysplit.protocols.plan import Outcome, RoundPlan
-from raysplit.scenario import Scenario
-from raysplit.sharding.meeting import hold
-from raysplit.sharding.shard import ShardsHere
-from raysplit.sharding.sitting import Sitting
+from raysplit.scenario.scenario import Scenario
 
 
 class LocalEngine:
     """All client groups on one host in this process; errors surface where they happen, under a debugger if you like."""
 
     def __init__(self, scenario: Scenario, device: str = "cpu", taps: tuple[Tap, ...] = (), shards: int = 1) -> None:
-        """``shards``: aggregate in so many column shards, one after another; it saves nothing here, and shows that it changes nothing."""
+        """``shards``: aggregate in so many column shards, one after another; it saves nothing here, and shows that it
+        changes nothing."""
         self.shards = shards
         self._shards = ShardsHere(shards)
         self._threads = torch.get_num_threads()
@@ -35,12 +36,12 @@ class LocalEngine:
             "shards": self.shards,
         }
 
-    def train(self, plan: RoundPlan, start: RoundStart, sitting: Sitting | None = None) -> Outcome:
-        if sitting is None:
+    def train(self, plan: RoundPlan, start: RoundStart, task: AggregationTask | None = None) -> Outcome:
+        if task is None:
             return self._host.train(plan, range(len(plan.groups)), start)
-        self._shards.gather(sitting)
+        self._shards.gather(task)
         outcome = self._host.train(plan, range(len(plan.groups)), start, self._shards.put)
-        outcome.met = hold(sitting, self._shards, self.shards)
+        outcome.sharded = aggregate_sharded(task, self._shards, self.shards)
         return outcome
 
     def evaluate(

@@ -7,8 +7,8 @@ from typing import Literal
 
 from raysplit.errors import ClusterError
 from raysplit.protocols.as_published import published
-from raysplit.protocols.topologies.topology import topology_of
-from raysplit.scenario import Scenario
+from raysplit.protocols.topology import topology_of
+from raysplit.scenario.scenario import Scenario
 
 Placement = Literal["auto", "pooled", "colocated"]
 
@@ -35,8 +35,8 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Layout:
-    """The actors of a run. ``servers`` is 0 where the server portion runs beside the clients or does not exist. ``shards``: in how many
-    column shards updates are aggregated; 1 is the driver itself."""
+    """The actors of a run. ``servers`` is 0 where the server portion runs beside the clients or does not exist.
+    ``shards``: in how many column shards updates are aggregated; 1 is the driver itself."""
 
     hosts: int
     servers: int
@@ -63,7 +63,7 @@ def lay_out(scenario: Scenario, have: Resources, want: Wanted) -> Layout:
     servers = 0
     if placement == "pooled":
         servers = 1 if protocol.server == "shared" else (want.servers or max(1, have.cpus // 4))
-    if protocol.meeting == "one_party" or protocol.meeting == "handover":
+    if protocol.client_sync == "one_party" or protocol.client_sync == "handover":
         most, reason = 1, "clients of this protocol train one after another"
     elif published(protocol).replicas_meet == "all_collected" and protocol.server == "replicas":
         most, reason = 1, "its replicas meet in the middle of a round"
@@ -71,7 +71,8 @@ def lay_out(scenario: Scenario, have: Resources, want: Wanted) -> Layout:
         most, reason = 1, "a shared server portion lives in one process"
     else:
         most, reason = scenario.group_count, f"a cohort has {scenario.group_count} client groups"
-    # On a few cores a server that reserved one would idle while clients wait, or the reverse: let the system share them.
+    # On a few cores a server that reserved one would idle while clients wait, or the reverse: let the system share
+    # them.
     reserved = servers if have.cpus >= 8 else 0
     room = int(have.gpus / gpus + 1e-9) - servers if gpus > 0 else have.cpus - reserved
     hosts = want.hosts if want.hosts is not None else max(1, min(room, most))
@@ -91,17 +92,19 @@ def _placement(scenario: Scenario, want: Wanted) -> tuple[Literal["pooled", "col
     if topology_of(protocol).kind != "pair":
         if want.placement == "pooled":
             raise ClusterError(
-                f"the parties of {type(protocol).__name__} are played by one host, beside their servers; use --placement colocated"
+                f"the parties of {type(protocol).__name__} are played by one host, beside their servers; use "
+                "--placement colocated"
             )
         return "colocated", "one host plays all parties"
     if published(protocol).tested == "in_training":
         if want.placement == "pooled":
             raise ClusterError(
-                f"{type(protocol).__name__} as published tests clients while it trains, beside the server portion; use --placement colocated"
+                f"{type(protocol).__name__} as published tests clients while it trains, beside the server portion; "
+                "use --placement colocated"
             )
         return "colocated", "clients are tested while they train"
     if want.placement != "auto":
         return want.placement, "as asked"
-    if protocol.server == "shared" and protocol.meeting in ("averaging", "personal"):
+    if protocol.server == "shared" and protocol.client_sync in ("averaging", "personal"):
         return "pooled", "one shared server portion; clients compute ahead of it"
     return "colocated", "no party looks at the wire, so the server portion runs beside its clients"

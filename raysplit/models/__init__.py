@@ -1,1 +1,1 @@
-"""See docs/design.md for what belongs in this room."""
+"""Networks as chains of stages that can be cut, and a portion as one flat vector."""

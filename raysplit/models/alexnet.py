@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from torch import nn
 
 from raysplit.models.images import check_images
-from raysplit.parts import part, within
+from raysplit.parts.part import part, within
 
 
 @part
 class AlexNet:
     """For CIFAR-10, five convolutions "followed by a fully connected layer": 2,472,266 parameters.
 
-    Khan et al. 2022 give no widths; these are those of Shejwalkar and Houmansadr's code (NDSS'21), an inference. Cuts V1, V2, V3 = after
-    the 1st, 2nd, 3rd max-pooling: client portions of 23,296, 330,688 and 2,469,696 parameters. Pooling comes before ReLU, which is equal.
+    Khan et al. 2022 give no widths; these are those of Shejwalkar and Houmansadr's code (NDSS'21), an inference. Cuts
+    V1, V2, V3 = after the 1st, 2nd, 3rd max-pooling: client portions of 23,296, 330,688 and 2,469,696 parameters.
+    Pooling comes before ReLU, which is equal.
     """
 
     input_shape: tuple[int, int, int] = (3, 32, 32)
@@ -45,11 +46,13 @@ class AlexNet:
 
 @part
 class AlexNetImageNet:
-    """AlexNet with its three fully connected layers and dropout, as torchvision has it: 61,100,840 parameters for 1,000 classes.
+    """AlexNet with its three fully connected layers and dropout, as torchvision has it: 61,100,840 parameters for 1,000
+    classes.
 
-    Thapa et al. 2022 give "60 million" parameters, 8 layers and the kernel sizes (Table 4), and cut after layer 2, "after 2D MaxPool layer":
-    ``"layer2"``. How they brought 28×28, 32×32 and 600×450 pixels to a network that needs 63×63 they do not say. Guesses here: smaller images
-    are enlarged to 64×64 (bilinear, in the first stage), and an adaptive pooling to 6×6, as torchvision's, takes up any other size.
+    Thapa et al. 2022 give "60 million" parameters, 8 layers and the kernel sizes (Table 4), and cut after layer 2,
+    "after 2D MaxPool layer": ``"layer2"``. How they brought 28×28, 32×32 and 600×450 pixels to a network that needs
+    63×63 they do not say. Guesses here: smaller images are enlarged to 64×64 (bilinear, in the first stage), and an
+    adaptive pooling to 6×6, as torchvision's, takes up any other size.
 
     ``units`` is the width of the first two fully connected layers.
     """

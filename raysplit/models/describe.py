@@ -1,7 +1,7 @@
 """What a model is made of, stage by stage: shapes, sizes and forward FLOPs, found by passing one sample through.
 
-A FLOP is one multiplication or one addition, so a multiply-add is two. Counted are convolutions and matrix products, as in the
-literature; biases, activations, pooling and normalisation are not.
+A FLOP is one multiplication or one addition, so a multiply-add is two. Counted are convolutions and matrix products, as
+in the literature; biases, activations, pooling and normalisation are not.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class StageFacts:
 
 
 def describe(spec: ModelSpec) -> list[StageFacts]:
-    """The stages of a model in order; raises ``ScenarioError`` where a stage does not take what the one before it gives."""
+    """The stages of a model in order; raises ``ScenarioError`` where a stage does not take what the one before it
+    gives."""
     with torch.random.fork_rng(
         devices=[]
     ):  # not torch's "meta" device, which imports its compiler to know a ReLU's shape
@@ -53,7 +54,8 @@ def describe(spec: ModelSpec) -> list[StageFacts]:
                 y = stage(x)
             except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
                 raise ScenarioError(
-                    f"{type(spec).__name__}'s stage {name!r} cannot take samples of shape {tuple(x.shape[1:])}: {first_line(error)}"
+                    f"{type(spec).__name__}'s stage {name!r} cannot take samples of shape {tuple(x.shape[1:])}: "
+                    f"{first_line(error)}"
                 ) from error
         if not torch.is_tensor(y):
             raise ScenarioError(

@@ -1,8 +1,9 @@
 """Dropout whose masks are named, not drawn: a client's step drops the same units wherever and however it is played.
 
-torch's own layers draw from the process's global generator, so a mask would depend on who trained before in the same process, and a split
-network would drop other units than the unsplit one. Here a mask is a function of the scenario's seed, the round, the client, its step and the
-layer's number in the whole network. It is drawn on the CPU, so all devices agree.
+torch's own layers draw from the process's global generator, so a mask would depend on who trained before in the same
+process, and a split network would drop other units than the unsplit one. Here a mask is a function of the scenario's
+seed, the round, the client, its step and the layer's number in the whole network. It is drawn on the CPU, so all
+devices agree.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from raysplit import rng
 
 
 class DropoutKey(NamedTuple):
-    """Whose step is being taken: with the layer's number it names the stream (seed, "dropout", round, client, step, …)."""
+    """Whose step is being taken: with the layer's number it names the stream (seed, "dropout", round, client, step,
+    …)."""
 
     seed: int
     round: int
@@ -26,9 +28,11 @@ class DropoutKey(NamedTuple):
 
 
 class SeededDropout(nn.Module):
-    """``nn.Dropout`` (or, with ``channels``, ``nn.Dropout1d`` to ``3d``, which drop whole channels) with a stream of its own.
+    """``nn.Dropout`` (or, with ``channels``, ``nn.Dropout1d`` to ``3d``, which drop whole channels) with a stream of
+    its own.
 
-    A layer that is used several times in one step draws anew each time. Raises ``RuntimeError`` in training before ``set_key``.
+    A layer that is used several times in one step draws anew each time. Raises ``RuntimeError`` in training before
+    ``set_key``.
     """
 
     def __init__(self, p: float, number: int, channels: bool = False) -> None:

@@ -6,17 +6,18 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from raysplit.parts import part
+from raysplit.parts.part import part
 
 
 @part
 class FemnistCnn:
-    """Khan et al. 2022's custom CNN, "two convolutional layers followed by two fully connected layers": 848,382 parameters.
+    """Khan et al. 2022's custom CNN, "two convolutional layers followed by two fully connected layers": 848,382
+    parameters.
 
     The paper gives no widths; these (16 and 32 kernels of 5×5, 512 units) are the FEMNIST network of Shejwalkar and
-    Houmansadr's code (NDSS'21), whose size matches. Cuts V1, V2, V3 = after layers 1, 2, 3: client portions of 416, 13,248 and
-    816,576 parameters. Each convolution is followed by max-pooling and then ReLU, which equals ReLU then pooling
-    (both are monotone), with a quarter of the elements for the ReLU.
+    Houmansadr's code (NDSS'21), whose size matches. Cuts V1, V2, V3 = after layers 1, 2, 3: client portions of 416,
+    13,248 and 816,576 parameters. Each convolution is followed by max-pooling and then ReLU, which equals ReLU then
+    pooling (both are monotone), with a quarter of the elements for the ReLU.
     """
 
     cut: str | None = "V2"

@@ -4,8 +4,8 @@
 portion, averaging portions and storing an update are each one operation on one tensor.
 
 Layout: all parameters in module order, each in its memory order (channels_last for convolutions), then all floating
-buffers (BatchNorm statistics). ``parameters`` is the boundary: rules that measure distance see only ``vector[:parameters]``.
-Integer buffers (``num_batches_tracked``) stay with the module: averaging them means nothing.
+buffers (BatchNorm statistics). ``parameters`` is the boundary: rules that measure distance see only
+``vector[:parameters]``. Integer buffers (``num_batches_tracked``) stay with the module: averaging them means nothing.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class FlatPortion:
 def _like(flat: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
     """``flat`` seen with the shape of ``tensor``, in its memory order.
 
-    By strides, not ``is_contiguous``: a kernel of one input channel is contiguous in both orders, yet decides by its strides
-    which one its convolution runs in.
+    By strides, not ``is_contiguous``: a kernel of one input channel is contiguous in both orders, yet decides by its
+    strides which one its convolution runs in.
     """
     if tensor.dim() == 4:
         out, channels, height, width = tensor.shape

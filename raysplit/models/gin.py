@@ -1,16 +1,18 @@
 """The graph isomorphism network (Xu et al. 2019), dense, on packed graphs.
 
-A graph is a sample of bytes [1, N, ⌈N/8⌉ + 1], N the largest number of nodes in the data set: row i has the adjacency bits of node i, the most
-significant first (``numpy.packbits``), and in its last column 0 where there is no such node, else 1 + the node's label. Scenarios that train
-on graphs say ``pixels="bytes"``.
+A graph is a sample of bytes [1, N, ⌈N/8⌉ + 1], N the largest number of nodes in the data set: row i has the adjacency
+bits of node i, the most significant first (``numpy.packbits``), and in its last column 0 where there is no such node,
+else 1 + the node's label. Scenarios that train on graphs say ``pixels="bytes"``.
 
 Stages pass one tensor [B, n + 1, F + ⌈n/8⌉], n the largest graph of the batch:
 
-- rows 0 to n − 1: the F features of a node, then its adjacency as bytes, with its own bit set to say that the node exists;
+- rows 0 to n − 1: the F features of a node, then its adjacency as bytes, with its own bit set to say that the node
+  exists;
 - row n: the graph's class scores so far, because the readout sums over all layers; the rest is 0.
 
-So what crosses the wire at a cut is features, **the structure of every graph** and partial scores. Structure has no gradient: those columns of the
-cut gradient are zero, as is what fills up. An attack or a defence on smashed data that adds noise to the structure destroys it.
+So what crosses the wire at a cut is features, **the structure of every graph** and partial scores. Structure has no
+gradient: those columns of the cut gradient are zero, as is what fills up. An attack or a defence on smashed data that
+adds noise to the structure destroys it.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import torch
 from torch import nn
 
 from raysplit.errors import ScenarioError
-from raysplit.parts import part, within
+from raysplit.parts.part import part, within
 
 GRAPHS_AT_ONCE = 64
 """Adjacency matrices that are unpacked together: n² numbers each."""
@@ -30,13 +32,14 @@ GRAPHS_AT_ONCE = 64
 
 @part
 class Gin:
-    """GIN-0: ``layers`` counts the input as Xu et al. do, so 5 are four rounds of summing neighbours, each with an MLP of two layers.
+    """GIN-0: ``layers`` counts the input as Xu et al. do, so 5 are four rounds of summing neighbours, each with an MLP
+    of two layers.
 
-    BatchNorm within and after every MLP, over the nodes that exist; the readout sums the nodes of every layer, the input's too, each sum through a
-    linear layer with dropout. ``labels``: node labels in the data; 0: it has none, and the features are degrees, one-hot, capped at
-    ``degree_cap``. ``padded`` keeps all tensors at the data set's N, which protocols need that put clients' smashed data together; without
-    it they are as large as the largest graph of their batch. Widths and dropout are those of the authors' experiments. Cuts ``"layer1"`` … =
-    after that many layers.
+    BatchNorm within and after every MLP, over the nodes that exist; the readout sums the nodes of every layer, the
+    input's too, each sum through a linear layer with dropout. ``labels``: node labels in the data; 0: it has none, and
+    the features are degrees, one-hot, capped at ``degree_cap``. ``padded`` keeps all tensors at the data set's N, which
+    protocols need that put clients' smashed data together; without it they are as large as the largest graph of their
+    batch. Widths and dropout are those of the authors' experiments. Cuts ``"layer1"`` … = after that many layers.
     """
 
     nodes: int
@@ -100,7 +103,8 @@ class Readout(nn.Module):
 
 
 class GraphInput(nn.Module):
-    """Bytes [B, 1, N, ⌈N/8⌉ + 1] → the tensor that stages pass, with one-hot node features and the input's own scores."""
+    """Bytes [B, 1, N, ⌈N/8⌉ + 1] → the tensor that stages pass, with one-hot node features and the input's own
+    scores."""
 
     def __init__(self, labels: int, degree_cap: int, classes: int, dropout: float, padded: bool) -> None:
         super().__init__()
@@ -127,7 +131,8 @@ class GraphInput(nn.Module):
             kind, kinds = node - 1, self.labels
             if int(kind.max()) >= kinds:
                 raise ScenarioError(
-                    f"a node has the label {int(kind.max())}, but the model was told of {kinds} labels, 0 to {kinds - 1}; set Gin.labels"
+                    f"a node has the label {int(kind.max())}, but the model was told of {kinds} labels, 0 to "
+                    f"{kinds - 1}; set Gin.labels"
                 )
         else:
             kind, kinds = _bits(structure).sum((2, 3)).clamp(max=self.degree_cap), self.degree_cap + 1
@@ -138,7 +143,8 @@ class GraphInput(nn.Module):
 
 
 class GinLayer(nn.Module):
-    """h ← ReLU(BN(MLP(Σ over a node and its neighbours of h))), and this layer's scores added; the last gives the scores, [B, classes]."""
+    """h ← ReLU(BN(MLP(Σ over a node and its neighbours of h))), and this layer's scores added; the last gives the
+    scores, [B, classes]."""
 
     def __init__(self, before: int, hidden: int, classes: int, dropout: float, last: bool) -> None:
         super().__init__()
@@ -182,7 +188,8 @@ def _bits(structure: torch.Tensor) -> torch.Tensor:
 
 
 def _pack(h: torch.Tensor, structure: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-    """Features, structure and scores in the one tensor that stages pass; wide enough for the scores, filled up with 0."""
+    """Features, structure and scores in the one tensor that stages pass; wide enough for the scores, filled up with
+    0."""
     used = h.shape[2] + structure.shape[2]
     width = max(used, scores.shape[1])
     nodes = nn.functional.pad(torch.cat([h, structure], 2), (0, width - used))
@@ -202,5 +209,6 @@ def gin(
     degree_cap: int = 64,
     padded: bool = False,
 ) -> Gin:
-    """GIN for graphs of at most ``nodes`` nodes with ``labels`` node labels (0: degrees), cut after ``"layer1"`` … or any stage."""
+    """GIN for graphs of at most ``nodes`` nodes with ``labels`` node labels (0: degrees), cut after ``"layer1"`` … or
+    any stage."""
     return Gin(nodes, labels, classes, layers, hidden, dropout, degree_cap, padded, cut, tail)

@@ -7,11 +7,12 @@ import math
 from torch import nn
 
 from raysplit.errors import ScenarioError
-from raysplit.parts import within
+from raysplit.parts.part import within
 
 
 def check_images(kind: str, input_shape: tuple[int, int, int], classes: int, smallest: int) -> None:
-    """Raise ``ScenarioError`` unless ``input_shape`` is (channels, height, width) with sides of at least ``smallest`` pixels."""
+    """Raise ``ScenarioError`` unless ``input_shape`` is (channels, height, width) with sides of at least ``smallest``
+    pixels."""
     channels, height, width = input_shape
     within(f"{kind}.classes", classes, 2)
     if channels < 1 or min(height, width) < smallest:
@@ -24,7 +25,8 @@ def check_images(kind: str, input_shape: tuple[int, int, int], classes: int, sma
 def initialise_by_fan_out(network: nn.Module, linear_std: float | None = None) -> None:
     """He et al.'s normal initialisation, σ = √(2 / (k² · channels out)), with biases 0.
 
-    ``linear_std``: σ of fully connected weights, with biases 0; None leaves them and the biases of convolutions as torch makes them.
+    ``linear_std``: σ of fully connected weights, with biases 0; None leaves them and the biases of convolutions as
+    torch makes them.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

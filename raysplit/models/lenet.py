@@ -7,16 +7,18 @@ from collections.abc import Mapping
 from torch import nn
 
 from raysplit.models.images import check_images
-from raysplit.parts import part
+from raysplit.parts.part import part
 
 
 @part
 class LeNet:
-    """Two 5×5 convolutions of 6 and 16 kernels, fully connected layers of 120 and 84; 61,706 parameters for 28×28×1 and 10 classes.
+    """Two 5×5 convolutions of 6 and 16 kernels, fully connected layers of 120 and 84; 61,706 parameters for 28×28×1 and
+    10 classes.
 
-    Thapa et al. 2022 (Table 4) give "60 thousands" parameters, 5 layers, 5×5 and 2×2 kernels, and cut after layer 2, "after 2D MaxPool layer":
-    ``"layer2"``. They say nothing of padding and activations; images smaller than 32 pixels are padded by 2, as LeCun et al. pad theirs,
-    which gives that size, and ReLU and max-pooling are what their other networks have.
+    Thapa et al. 2022 (Table 4) give "60 thousands" parameters, 5 layers, 5×5 and 2×2 kernels, and cut after layer 2,
+    "after 2D MaxPool layer": ``"layer2"``. They say nothing of padding and activations; images smaller than 32 pixels
+    are padded by 2, as LeCun et al. pad theirs, which gives that size, and ReLU and max-pooling are what their other
+    networks have.
     """
 
     input_shape: tuple[int, int, int] = (1, 28, 28)

@@ -46,10 +46,12 @@ class ModelSpec(Protocol):
 
 
 def build(spec: ModelSpec, seed: int, dtype: torch.dtype = torch.float32) -> nn.Sequential:
-    """The whole network, initialised from the stream ``(seed, "model")``; convolutions in channels_last, dropout seeded.
+    """The whole network, initialised from the stream ``(seed, "model")``; convolutions in channels_last, dropout
+    seeded.
 
-    Raises ``ScenarioError`` where a layer draws random numbers in its own way or the network cannot take its ``input_shape``.
-    channels_last took a fifth to a third off a training step of the FEMNIST network on the CPUs where it was measured.
+    Raises ``ScenarioError`` where a layer draws random numbers in its own way or the network cannot take its
+    ``input_shape``. channels_last took a fifth to a third off a training step of the FEMNIST network on the CPUs where
+    it was measured.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.key(seed, "model") & ((1 << 63) - 1))
@@ -94,7 +96,8 @@ def _refuse_hidden_state(network: nn.Sequential, spec: ModelSpec) -> None:
         layer.set_key(None)
     if drew is not None:
         raise ScenarioError(
-            f"{kind}'s {drew!r} draws random numbers without a seeded stream; use nn.Dropout, which gets one, or turn its randomness off"
+            f"{kind}'s {drew!r} draws random numbers without a seeded stream; use nn.Dropout, which gets one, or turn "
+            "its randomness off"
         )
 
 
@@ -182,7 +185,8 @@ def check_cut(spec: ModelSpec, split: bool, u_shaped: bool) -> tuple[int, int]:
 
 
 def cut(network: nn.Sequential, spec: ModelSpec, split: bool, u_shaped: bool) -> Portions:
-    """Cut a built network; the portions share its modules. Raises ``ScenarioError`` for a head or body without parameters."""
+    """Cut a built network; the portions share its modules. Raises ``ScenarioError`` for a head or body without
+    parameters."""
     first, last = check_cut(spec, split, u_shaped)
     if not split:
         return Portions(head=network)

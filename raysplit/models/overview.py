@@ -1,4 +1,5 @@
-"""What ``raysplit model NAME`` says: a model's stages, what crosses the wire after each, and how much of the model the client has."""
+"""What ``raysplit model NAME`` says: a model's stages, what crosses the wire after each, and how much of the model the
+client has."""
 
 from __future__ import annotations
 
@@ -20,9 +21,11 @@ _FLOAT_BYTES = torch.finfo(torch.float32).bits // 8
 
 @dataclass(frozen=True)
 class CutFacts:
-    """The model cut after ``stage``. Parameters, buffers and FLOPs are the client's so far; shares are of the whole, 0 to 1.
+    """The model cut after ``stage``. Parameters, buffers and FLOPs are the client's so far; shares are of the whole, 0
+    to 1.
 
-    ``smashed`` floats per sample cross the wire each way, ``smashed_bytes`` in float32. ``names``: the papers' names of this cut.
+    ``smashed`` floats per sample cross the wire each way, ``smashed_bytes`` in float32. ``names``: the papers' names of
+    this cut.
     """
 
     stage: StageFacts
@@ -150,7 +153,10 @@ def show(name: str, spec: ModelSpec, as_json: bool) -> None:
     from rich.table import Table
 
     rows = cut_facts(spec)
-    title = f"{name}: {rows[-1].parameters:,} parameters, {_short(rows[-1].flops)}FLOP a sample forward, input {_shape(spec.input_shape)}"
+    title = (
+        f"{name}: {rows[-1].parameters:,} parameters, {_short(rows[-1].flops)}FLOP a sample forward, input "
+        f"{_shape(spec.input_shape)}"
+    )
     table = Table(
         title=title, title_justify="left", caption="cumulative: what the client has when the model is cut here"
     )

@@ -9,14 +9,15 @@ import torch
 from torch import nn
 
 from raysplit.models.images import check_images, initialise_by_fan_out
-from raysplit.parts import part
+from raysplit.parts.part import part
 
 _BLOCKS = ((64, 1), (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1))
 """Width and stride of the eight residual blocks."""
 
 
 class ResidualBlock(nn.Module):
-    """Two 3×3 convolutions with BatchNorm beside a shortcut, which is projected where width or size change; ReLU of the sum."""
+    """Two 3×3 convolutions with BatchNorm beside a shortcut, which is projected where width or size change; ReLU of the
+    sum."""
 
     def __init__(self, before: int, width: int, stride: int, bias: tuple[bool, bool]) -> None:
         super().__init__()
@@ -37,12 +38,13 @@ class ResidualBlock(nn.Module):
 class ResNet18:
     """BatchNorm throughout, global average pooling; 11,689,512 parameters for 1,000 classes and three channels.
 
-    Thapa et al. 2022 cut after the third layer, "after 2D BatchNormalization layer": ``"layer3"``, read as after the third convolution and
-    its BatchNorm. That lies inside the first residual block, where two tensors would have to cross; the sum and its ReLU, which have no parameters,
-    stay with the client, as in the authors' code. Z is [B, 64, 16, 16] for 64×64 pixels, the client portion 83,520 parameters.
+    Thapa et al. 2022 cut after the third layer, "after 2D BatchNormalization layer": ``"layer3"``, read as after the
+    third convolution and its BatchNorm. That lies inside the first residual block, where two tensors would have to
+    cross; the sum and its ReLU, which have no parameters, stay with the client, as in the authors' code. Z is [B, 64,
+    16, 16] for 64×64 pixels, the client portion 83,520 parameters.
 
-    ``form="splitfed"`` is the network of that code: all convolutions but the first two have biases, so its client portion, at ``"code"``,
-    has 83,584 parameters. Its pooling by 7×7, which fails on 64×64 pixels, is adaptive here.
+    ``form="splitfed"`` is the network of that code: all convolutions but the first two have biases, so its client
+    portion, at ``"code"``, has 83,584 parameters. Its pooling by 7×7, which fails on 64×64 pixels, is adaptive here.
     """
 
     input_shape: tuple[int, int, int] = (3, 64, 64)

@@ -9,12 +9,13 @@ import torch
 from torch import nn
 
 from raysplit.errors import ScenarioError, first_line, nearest
-from raysplit.parts import part, within
+from raysplit.parts.part import part, within
 
 Option = bool | int | float | str
 Key = tuple[str, int, tuple[tuple[str, Option], ...]]
 
-# What torchvision's forwards do between features and classifier without a child for it; the first that gives the same result is taken.
+# What torchvision's forwards do between features and classifier without a child for it; the first that gives the same
+# result is taken.
 _GLUES: dict[str, Callable[[], list[nn.Module]]] = {
     "nothing": lambda: [],
     "flatten": lambda: [nn.Flatten()],
@@ -27,9 +28,9 @@ _GLUES: dict[str, Callable[[], list[nn.Module]]] = {
 class TorchvisionModel:
     """``torchvision.models.<name>(weights=None, num_classes=classes, **options)`` as a chain of its children.
 
-    ``ends`` names the modules after which a stage ends, in order, as ``named_modules`` does (``"features.3"``, ``"layer1"``); what comes
-    after the last one belongs to it. Empty: every child is a stage, and so is every member of a child that is a plain sequence.
-    Stages are called by the same names with "_" for "."; cuts go by either.
+    ``ends`` names the modules after which a stage ends, in order, as ``named_modules`` does (``"features.3"``,
+    ``"layer1"``); what comes after the last one belongs to it. Empty: every child is a stage, and so is every member of
+    a child that is a plain sequence. Stages are called by the same names with "_" for "."; cuts go by either.
     """
 
     name: str

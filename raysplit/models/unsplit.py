@@ -1,7 +1,8 @@
-"""The two networks of UnSplit (Erdoğan et al. 2021), which He et al.'s inversion attacks use too. Every layer is a stage.
+"""The two networks of UnSplit (Erdoğan et al. 2021), which He et al.'s inversion attacks use too. Every layer is a
+stage.
 
-Cuts are numbered as there: the client has layers 0 to d. The published order of layers is kept (ReLU before pooling), because the attacks
-are measured at each of them.
+Cuts are numbered as there: the client has layers 0 to d. The published order of layers is kept (ReLU before pooling),
+because the attacks are measured at each of them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from raysplit.parts import part
+from raysplit.parts.part import part
 
 _MNIST = ("conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "fc1", "relu3", "fc2", "relu4", "fc3")
 _CIFAR = (

@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from raysplit.models.images import check_images, initialise_by_fan_out
-from raysplit.parts import part, within
+from raysplit.parts.part import part, within
 
 
 @part
 class Vgg11:
     """Configuration A with one fully connected layer: 9,225,610 parameters for CIFAR-10.
 
-    Khan et al. 2022 do not give the layers; these are those of Shejwalkar and Houmansadr's code (NDSS'21), an inference. Cuts V1, V2, V3 =
-    after the 2nd, 3rd, 4th max-pooling: client portions of 75,648, 960,896 and 4,500,864 parameters.
+    Khan et al. 2022 do not give the layers; these are those of Shejwalkar and Houmansadr's code (NDSS'21), an
+    inference. Cuts V1, V2, V3 = after the 2nd, 3rd, 4th max-pooling: client portions of 75,648, 960,896 and 4,500,864
+    parameters.
     """
 
     input_shape: tuple[int, int, int] = (3, 32, 32)
@@ -44,11 +45,12 @@ class Vgg11:
 
 @part
 class Vgg16:
-    """Configuration D with three fully connected layers and dropout, as torchvision has it: 138,357,544 parameters for 1,000 classes.
+    """Configuration D with three fully connected layers and dropout, as torchvision has it: 138,357,544 parameters for
+    1,000 classes.
 
-    Thapa et al. 2022 (Table 4: "138 million") cut after layer 4, "after 2D MaxPool layer": ``"layer4"``, read as the first max-pooling, which is
-    number 4 when convolutions, ReLUs and poolings are counted from 0. An adaptive pooling to 7×7 takes up any image of at least 32×32.
-    ``units`` is the width of the first two fully connected layers.
+    Thapa et al. 2022 (Table 4: "138 million") cut after layer 4, "after 2D MaxPool layer": ``"layer4"``, read as the
+    first max-pooling, which is number 4 when convolutions, ReLUs and poolings are counted from 0. An adaptive pooling
+    to 7×7 takes up any image of at least 32×32. ``units`` is the width of the first two fully connected layers.
     """
 
     input_shape: tuple[int, int, int] = (3, 32, 32)

@@ -1,1 +1,1 @@
-"""See docs/design.md for what belongs in this room."""
+"""Who has which data: populations of clients, their files, partitions of data sets, and who takes part in a round."""

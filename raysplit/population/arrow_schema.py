@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-#: The format version that holds samples of each kind. Bytes stay version 1, so their files and digests are those of old.
+# : The format version that holds samples of each kind. Bytes stay version 1, so their files and digests are those of
+# old.
 VERSIONS = {"uint8": 1, "float32": 2}
 
 CLIENT_FIELDS: dict[str, pa.DataType] = {

@@ -26,8 +26,9 @@ class PopulationInfo:
     """What the record and the report say about a population.
 
     ``shape`` is a sample's [C, H, W]; ``digest`` names the data (two populations with equal digests give equal bytes);
-    ``synthetic`` populations are announced as such in the log, the record and the report. ``dtype``: ``"uint8"`` (bytes, of which the
-    network sees what ``Scenario.pixels`` says) or ``"float32"`` (numbers that it sees as they are).
+    ``synthetic`` populations are announced as such in the log, the record and the report. ``dtype``: ``"uint8"``
+    (bytes, of which the network sees what ``Scenario.pixels`` says) or ``"float32"`` (numbers that it sees as they
+    are).
     """
 
     name: str

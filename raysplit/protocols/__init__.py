@@ -1,1 +1,2 @@
-"""See docs/design.md for what belongs in this room."""
+"""One protocol a file, as answers to a few questions; and what follows from them: the round's plan, split steps, their
+order."""

@@ -1,7 +1,7 @@
 """What the authors' published code does differently from their papers, as answers that a protocol may give.
 
-reference/split-learning.md section 2; docs/as-published.md is the table. Every answer is read where it matters and nowhere is a name asked
-for, so that a user's own protocol may give any of them by a property ``published``.
+reference/split-learning.md section 2; docs/as-published.md is the table. Every answer is read where it matters and
+nowhere is a name asked for, so that a user's own protocol may give any of them by a property ``published``.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from raysplit.protocols.protocol import ServerState, TrainingProtocol
 Weighting = Literal["samples", "uniform", "last_aliased"]
 """Of client portions: n_k / n; 1 / K; or SLPerf's mean, whose accumulator is the last sender's own portion."""
 Tested = Literal["global", "in_training"]
-"""The global model after the round; or each client of the cohort on its own test set as soon as it has trained, with the client portion
-with which it began and the server portion as it then stands."""
+"""The global model after the round; or each client of the cohort on its own test set as soon as it has trained, with
+the client portion with which it began and the server portion as it then stands."""
 ReplicasMeet = Literal["each_round", "all_collected"]
-"""Server replicas are averaged after every round; or once every client of the population has trained since the last time."""
+"""Server replicas are averaged after every round; or once every client of the population has trained since the last
+time."""
 ClientLearns = Literal["always", "until_handed_over"]
 """A client's optimiser follows the portion that it is handed; or keeps stepping on the one that it no longer uses."""
 
@@ -50,10 +51,12 @@ def published(protocol: TrainingProtocol) -> Published:
 
 
 def portion_weights(weighting: Weighting, samples: np.ndarray, last: int) -> np.ndarray:
-    """The weights with which client portions are summed: float64 [n]. ``last``: the position of the client that sends last.
+    """The weights with which client portions are summed: float64 [n]. ``last``: the position of the client that sends
+    last.
 
-    ``last_aliased``: the accumulator of Σ p_k W_k is the last sender's tensor, which the first addition overwrites, so the last addition
-    adds p_K of the sum so far: W = (1 + p_K) Σ_{k<K} p_k W_k. The mean of (1, 2, 3) comes out as 1.333, that of (5, 5, 5) as 4.44.
+    ``last_aliased``: the accumulator of Σ p_k W_k is the last sender's tensor, which the first addition overwrites, so
+    the last addition adds p_K of the sum so far: W = (1 + p_K) Σ_{k<K} p_k W_k. The mean of (1, 2, 3) comes out as
+    1.333, that of (5, 5, 5) as 4.44.
     """
     shares: np.ndarray = samples / samples.sum()
     if weighting == "uniform":

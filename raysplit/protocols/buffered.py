@@ -1,18 +1,20 @@
 """Buffered asynchronous SplitFed: the fed server does not wait for the slowest client.
 
-Of FedBuff (Nguyen et al. 2022, arXiv 2106.06639) the buffer and the staleness weights (1 + s)^−a, of GAS (arXiv 2409.01251) their use in
-SplitFed: the model buffer of client portions; GAS's second buffer, of activations, is not built.
+Of FedBuff (Nguyen et al. 2022, arXiv 2106.06639) the buffer and the staleness weights (1 + s)^−a, of GAS (arXiv
+2409.01251) their use in SplitFed: the model buffer of client portions; GAS's second buffer, of activations, is not
+built.
 
-As many clients as a cohort holds are under way at any time, each at its own speed. A round is one aggregation: clients step against the
-shared server portion in the order of a virtual clock until ``buffer`` of them have finished. Their portions are averaged with weights
-n_k (1 + s_k)^−a, brought to a sum of 1, where s_k is how many aggregations a client has missed since it began. The places that fell
-free are then filled with clients that begin from the new portion; who is under way keeps its portion and goes on in the next round. So
-a client trains from an older global portion while the server portion is the current one.
+As many clients as a cohort holds are under way at any time, each at its own speed. A round is one aggregation: clients
+step against the shared server portion in the order of a virtual clock until ``buffer`` of them have finished. Their
+portions are averaged with weights n_k (1 + s_k)^−a, brought to a sum of 1, where s_k is how many aggregations a client
+has missed since it began. The places that fell free are then filled with clients that begin from the new portion; who
+is under way keeps its portion and goes on in the next round. So a client trains from an older global portion while the
+server portion is the current one.
 
-The clock of a client: one batch takes 1 / speed, with speed = exp(σ N(0, 1)) drawn once a client from the stream (seed, "speeds",
-client). Batches that end at the same moment are served in the order in which SplitFedV2 would serve them: with equal speeds and
-``buffer`` = cohort this is SplitFedV2, bit for bit.
-Between rounds the portions and optimiser states of those under way are kept, at most (cohort − buffer) · d_C floats and their states.
+The clock of a client: one batch takes 1 / speed, with speed = exp(σ N(0, 1)) drawn once a client from the stream (seed,
+"speeds", client). Batches that end at the same moment are served in the order in which SplitFedV2 would serve them:
+with equal speeds and ``buffer`` = cohort this is SplitFedV2, bit for bit. Between rounds the portions and optimiser
+states of those under way are kept, at most (cohort − buffer) · d_C floats and their states.
 """
 
 from __future__ import annotations
@@ -25,13 +27,13 @@ import numpy as np
 import torch
 
 from raysplit import rng
-from raysplit.optimizers import State
-from raysplit.parts import part, within
-from raysplit.population.cohort import Cohort, Drawn, draw
+from raysplit.parts.part import part, within
+from raysplit.population.selection.cohort import Cohort, SampledCohort, draw
+from raysplit.protocols.local_rounds import LocalRounds
 from raysplit.protocols.plan import Outcome, RoundPlan
-from raysplit.protocols.protocol import ClientState, Meeting, Order, Pace, ServerPortion, ServerState
-from raysplit.protocols.turns import Turns
-from raysplit.protocols.visits import Visit
+from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState, Synchrony
+from raysplit.protocols.split_steps import SplitStep
+from raysplit.training.optimizers import State
 
 _CLOCK, _WAY, _DUE = "buffered/clock", "buffered/under_way", "buffered/due"
 _PORTION, _STATE = "buffered/portion/", "buffered/state/"
@@ -60,9 +62,9 @@ class BufferedSplitFed:
     staleness: float = 0.5
     speeds: Speeds = Speeds(1.0)
 
-    pace: ClassVar[Pace] = "buffered"
+    synchrony: ClassVar[Synchrony] = "buffered"
     u_shaped: ClassVar[bool] = False
-    meeting: ClassVar[Meeting] = "averaging"
+    client_sync: ClassVar[ClientSync] = "averaging"
     server: ClassVar[ServerPortion] = "shared"
     order: ClassVar[Order] = "interleaved"
     client_state: ClassVar[ClientState] = "fresh"
@@ -73,9 +75,11 @@ class BufferedSplitFed:
         within("BufferedSplitFed.staleness", self.staleness, 0)
 
 
-def refilled(cohort: Cohort, seed: int, round: int, ranks: np.ndarray, carried: dict[str, torch.Tensor]) -> Drawn:
+def refilled(
+    cohort: Cohort, seed: int, round: int, ranks: np.ndarray, protocol_state: dict[str, torch.Tensor]
+) -> SampledCohort:
     """Who is under way in a round: those of before, and clients drawn for the free places; ascending ids."""
-    under_way = carried[_WAY][:, 0].numpy() if _WAY in carried else np.zeros(0, dtype=np.int64)
+    under_way = protocol_state[_WAY][:, 0].numpy() if _WAY in protocol_state else np.zeros(0, dtype=np.int64)
     everybody = draw(cohort, seed, round, ranks)
     free = cohort.size - len(under_way)
     if not len(under_way):
@@ -88,33 +92,35 @@ def refilled(cohort: Cohort, seed: int, round: int, ranks: np.ndarray, carried: 
         malicious = ranks[clients] < int(np.rint(cohort.malicious * len(ranks)))
     else:
         malicious = np.zeros(len(clients), dtype=bool)
-        malicious[np.argsort(ranks[clients], kind="stable")[: cohort.declared]] = True
-    return Drawn(clients, malicious)
+        malicious[np.argsort(ranks[clients], kind="stable")[: cohort.assumed]] = True
+    return SampledCohort(clients, malicious)
 
 
-def scheduled(protocol: BufferedSplitFed, plan: RoundPlan, carried: dict[str, torch.Tensor]) -> RoundPlan:
+def scheduled(protocol: BufferedSplitFed, plan: RoundPlan, protocol_state: dict[str, torch.Tensor]) -> RoundPlan:
     """The plan of the round that ends with the next aggregation."""
     count = len(plan.clients)
-    clock = float(carried[_CLOCK]) if _CLOCK in carried else 0.0
+    clock = float(protocol_state[_CLOCK]) if _CLOCK in protocol_state else 0.0
     began = np.full(count, plan.round, dtype=np.int64)
     done = np.zeros(count, dtype=np.int64)
     due = np.array([clock + 1 / protocol.speeds.of(plan.seed, int(client)) for client in plan.clients])
-    if _WAY in carried:
+    if _WAY in protocol_state:
         place = {int(client): position for position, client in enumerate(plan.clients)}
-        for (client, since, taken), moment in zip(carried[_WAY].tolist(), carried[_DUE].tolist(), strict=True):
+        for (client, since, taken), moment in zip(
+            protocol_state[_WAY].tolist(), protocol_state[_DUE].tolist(), strict=True
+        ):
             began[place[client]], done[place[client]], due[place[client]] = since, taken, moment
-    until, visits, finished = _run(protocol, plan, done, due)
+    until, split_steps, finished = _run(protocol, plan, done, due)
     staleness = plan.round - began[finished]
     worth = plan.samples[finished] * (1.0 + staleness) ** -protocol.staleness
     weights = np.zeros(count)
     weights[finished] = worth / worth.sum()
-    turns = Turns(began, done, until, np.zeros(count, dtype=bool), schedule=tuple(visits))
-    return dataclasses.replace(plan, weights=weights, turns=turns)
+    local_rounds = LocalRounds(began, done, until, np.zeros(count, dtype=bool), schedule=tuple(split_steps))
+    return dataclasses.replace(plan, weights=weights, local_rounds=local_rounds)
 
 
 def _run(
     protocol: BufferedSplitFed, plan: RoundPlan, done: np.ndarray, due: np.ndarray
-) -> tuple[np.ndarray, list[Visit], np.ndarray]:
+) -> tuple[np.ndarray, list[SplitStep], np.ndarray]:
     """Play the clock until the buffer is full: steps reached, all visits in order, and who finished, ascending.
 
     ``due``: when each client's next batch ends; brought forward in place.
@@ -130,69 +136,74 @@ def _run(
     queue = [turn(position, int(done[position])) for position in range(count)]
     heapq.heapify(queue)
     until = done.copy()
-    visits: list[Visit] = []
+    split_steps: list[SplitStep] = []
     finished: list[int] = []
     while len(finished) < min(protocol.buffer, count):
         _, step, _, position = heapq.heappop(queue)
-        visits.append(Visit(position, step))
+        split_steps.append(SplitStep(position, step))
         until[position] = step + 1
         if until[position] == plan.steps[position]:
             finished.append(position)
             continue
         due[position] += 1 / protocol.speeds.of(plan.seed, int(plan.clients[position]))
         heapq.heappush(queue, turn(position, step + 1))
-    return until, visits, np.array(sorted(finished), dtype=np.int64)
+    return until, split_steps, np.array(sorted(finished), dtype=np.int64)
 
 
 def under_way(
     protocol: BufferedSplitFed,
     plan: RoundPlan,
     outcome: Outcome,
-    carried: dict[str, torch.Tensor],
+    protocol_state: dict[str, torch.Tensor],
     portion: torch.Tensor,
 ) -> dict[str, torch.Tensor]:
     """What the next round must know: the clock, and of everybody under way since when, how far, with which portion.
 
     ``portion``: the global one, [d], with which those who began in this round began.
     """
-    assert plan.turns is not None and plan.turns.schedule is not None
-    clock = float(carried[_CLOCK]) if _CLOCK in carried else 0.0
+    assert plan.local_rounds is not None and plan.local_rounds.schedule is not None
+    clock = float(protocol_state[_CLOCK]) if _CLOCK in protocol_state else 0.0
     due = np.array([clock + 1 / protocol.speeds.of(plan.seed, int(client)) for client in plan.clients])
-    if _WAY in carried:
+    if _WAY in protocol_state:
         place = {int(client): position for position, client in enumerate(plan.clients)}
-        for (client, _, _), moment in zip(carried[_WAY].tolist(), carried[_DUE].tolist(), strict=True):
+        for (client, _, _), moment in zip(protocol_state[_WAY].tolist(), protocol_state[_DUE].tolist(), strict=True):
             due[place[client]] = moment
     now = clock
-    for visit in plan.turns.schedule:
-        now = float(due[visit.position])
-        due[visit.position] += 1 / protocol.speeds.of(plan.seed, int(plan.clients[visit.position]))
+    for split_step in plan.local_rounds.schedule:
+        now = float(due[split_step.position])
+        due[split_step.position] += 1 / protocol.speeds.of(plan.seed, int(plan.clients[split_step.position]))
     waiting = [position for position in range(len(plan.clients)) if not plan.finishes(position)]
     kept = {
         _CLOCK: torch.tensor(now, dtype=torch.float64),
         _DUE: torch.tensor([due[position] for position in waiting], dtype=torch.float64),
         _WAY: torch.tensor(
-            [[plan.clients[p], plan.turns.began[p], plan.turns.until[p]] for p in waiting], dtype=torch.int64
+            [[plan.clients[p], plan.local_rounds.began[p], plan.local_rounds.until[p]] for p in waiting],
+            dtype=torch.int64,
         ).reshape(len(waiting), 3),
     }
     for position in waiting:
         client = int(plan.clients[position])
         before = {
-            name: t for name, t in carried.items() if name.startswith((f"{_PORTION}{client}/", f"{_STATE}{client}/"))
+            name: t
+            for name, t in protocol_state.items()
+            if name.startswith((f"{_PORTION}{client}/", f"{_STATE}{client}/"))
         }
-        if client in outcome.parked:
-            before = {f"{_STATE}{client}/{name}": t.cpu() for name, t in outcome.parked_states[client].items()}
-            before[f"{_PORTION}{client}/"] = outcome.parked[client].cpu()
+        if client in outcome.in_flight:
+            before = {f"{_STATE}{client}/{name}": t.cpu() for name, t in outcome.in_flight_states[client].items()}
+            before[f"{_PORTION}{client}/"] = outcome.in_flight[client].cpu()
         elif not before:
             before[f"{_PORTION}{client}/"] = portion.clone()  # safetensors bears no two names of one tensor
         kept.update(before)
     return kept
 
 
-def parked(plan: RoundPlan, carried: dict[str, torch.Tensor]) -> tuple[dict[int, torch.Tensor], dict[int, State]]:
+def in_flight(
+    plan: RoundPlan, protocol_state: dict[str, torch.Tensor]
+) -> tuple[dict[int, torch.Tensor], dict[int, State]]:
     """By client id: the portions and optimiser states of those who go on in this round."""
     portions: dict[int, torch.Tensor] = {}
     states: dict[int, State] = {}
-    for name, tensor in carried.items():
+    for name, tensor in protocol_state.items():
         if name.startswith(_PORTION):
             portions[int(name.removeprefix(_PORTION).rstrip("/"))] = tensor
         elif name.startswith(_STATE):

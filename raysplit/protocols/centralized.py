@@ -1,18 +1,20 @@
-"""Centralised training: one party holds the cohort's data and the whole model. The reference that the others are held to."""
+"""Centralised training: one party holds the cohort's data and the whole model. The reference that the others are held
+to."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from raysplit.parts import part
-from raysplit.protocols.protocol import ClientState, Meeting, Order, ServerPortion, ServerState
+from raysplit.parts.part import part
+from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState
 
 
 @part
 class Centralized:
-    """The cohort's training sets are pooled, in cohort order, and trained as one set ("Normal" in Thapa et al., Table 5)."""
+    """The cohort's training sets are pooled, in cohort order, and trained as one set ("Normal" in Thapa et al., Table
+    5)."""
 
-    meeting: ClassVar[Meeting] = "one_party"
+    client_sync: ClassVar[ClientSync] = "one_party"
     server: ClassVar[ServerPortion] = "none"
     u_shaped: ClassVar[bool] = False
     order: ClassVar[Order] = "parallel"

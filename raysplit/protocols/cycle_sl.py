@@ -1,35 +1,36 @@
-"""CycleSL: Wang, Bozkir and Kasneci 2025, "Server-Client Cyclical Update Driven Scalable Split Learning" (arXiv 2511.18611)."""
+"""CycleSL: Wang, Bozkir and Kasneci 2025, "Server-Client Cyclical Update Driven Scalable Split Learning" (arXiv
+2511.18611)."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from raysplit.parts import part, within
-from raysplit.protocols.protocol import ClientState, Meeting, Order, ServerPortion, ServerState, ServerTurn
+from raysplit.parts.part import part, within
+from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState, ServerStep
 
 
 @part
 class CycleSfl:
     """The server's training as a task of its own, before the clients': block-coordinate descent on the two portions.
 
-    At every step index the smashed data of all clients are one data set. The main server first trains its portion on it for
-    ``server_epochs``, in seeded mini-batches of ``server_batch`` samples mixed over clients (None: all of it at once); then each client gets the
-    cut gradients of its own batch at the *updated* portion, which stands still meanwhile, and steps. Client portions are averaged
-    at the end of the round, as in SplitFed.
+    At every step index the smashed data of all clients are one data set. The main server first trains its portion on it
+    for ``server_epochs``, in seeded mini-batches of ``server_batch`` samples mixed over clients (None: all of it at
+    once); then each client gets the cut gradients of its own batch at the *updated* portion, which stands still
+    meanwhile, and steps. Client portions are averaged at the end of the round, as in SplitFed.
 
-    From the paper are the order (server first, clients by the updated server) and the resampling over clients; how often the cycle turns
-    is not certain from what was at hand. Here it turns once a step index, so with ``batch_size=None`` and one local
-    epoch once a round. Labels go to the server: no U-shape.
+    From the paper are the order (server first, clients by the updated server) and the resampling over clients; how
+    often the cycle turns is not certain from what was at hand. Here it turns once a step index, so with
+    ``batch_size=None`` and one local epoch once a round. Labels go to the server: no U-shape.
     """
 
     server_epochs: int = 1
     server_batch: int | None = None
 
     u_shaped: ClassVar[bool] = False
-    meeting: ClassVar[Meeting] = "averaging"
+    client_sync: ClassVar[ClientSync] = "averaging"
     server: ClassVar[ServerPortion] = "shared"
     order: ClassVar[Order] = "interleaved"
-    server_turn: ClassVar[ServerTurn] = "server_first"
+    server_step: ClassVar[ServerStep] = "server_first"
     client_state: ClassVar[ClientState] = "fresh"
     server_state: ClassVar[ServerState] = "persistent"
 
@@ -45,10 +46,10 @@ class CyclePsl:
     server_batch: int | None = None
 
     u_shaped: ClassVar[bool] = False
-    meeting: ClassVar[Meeting] = "personal"
+    client_sync: ClassVar[ClientSync] = "personal"
     server: ClassVar[ServerPortion] = "shared"
     order: ClassVar[Order] = "interleaved"
-    server_turn: ClassVar[ServerTurn] = "server_first"
+    server_step: ClassVar[ServerStep] = "server_first"
     client_state: ClassVar[ClientState] = "per_client"
     server_state: ClassVar[ServerState] = "persistent"
 

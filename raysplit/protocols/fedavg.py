@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from raysplit.parts import part
+from raysplit.parts.part import part
 from raysplit.protocols.as_published import AS_WRITTEN, THAPA2022, Published
-from raysplit.protocols.protocol import ClientState, Meeting, Order, ServerPortion, ServerState
+from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState
 
 
 @part
@@ -19,7 +19,7 @@ class FedAvg:
 
     as_published: Literal["thapa2022"] | None = None
 
-    meeting: ClassVar[Meeting] = "averaging"
+    client_sync: ClassVar[ClientSync] = "averaging"
     server: ClassVar[ServerPortion] = "none"
     u_shaped: ClassVar[bool] = False
     order: ClassVar[Order] = "parallel"

@@ -1,18 +1,21 @@
 """Asynchronous split learning by loss threshold: client portions move only in rounds that the training loss asks for.
 
-Chen, Li and Chakrabarti 2021 (arXiv 2107.09786), states A, B and C; SLPerf's "Asynchronous" (reference/split-learning.md 1.8):
+Chen, Li and Chakrabarti 2021 (arXiv 2107.09786), states A, B and C; SLPerf's "Asynchronous"
+(reference/split-learning.md 1.8):
 
 * A: client and server portions both learn;
 * B: the server alone learns. Clients send fresh smashed data, get no cut gradients back and stay as they are;
-* C: the server learns from the smashed data that it kept of a client's last pass: the client does nothing and sends nothing.
+* C: the server learns from the smashed data that it kept of a client's last pass: the client does nothing and sends
+  nothing.
 
-After a round of mean training loss L, with L* the loss on which the last full round was decided (infinite at first), the next
-round is full, and L* becomes L, where L* − L ≥ ``threshold``. Otherwise A is followed by B, and B or C by C.
+After a round of mean training loss L, with L* the loss on which the last full round was decided (infinite at first),
+the next round is full, and L* becomes L, where L* − L ≥ ``threshold``. Otherwise A is followed by B, and B or C by C.
 
-C presupposes that client portions have not moved since B, so what the server keeps is exactly what the client would send again with the same
-batches. The simulator therefore keeps no cache: it remembers in which round a client last sent (16 bytes a client), and
-computes the same bits again from the same portion and batches. A real server would hold the passes of all clients that sent since the
-last full round, Σ n_k · q floats. A client of a C round that has not sent since then sends now, as in B.
+C presupposes that client portions have not moved since B, so what the server keeps is exactly what the client would
+send again with the same batches. The simulator therefore keeps no cache: it remembers in which round a client last sent
+(16 bytes a client), and computes the same bits again from the same portion and batches. A real server would hold the
+passes of all clients that sent since the last full round, Σ n_k · q floats. A client of a C round that has not sent
+since then sends now, as in B.
 """
 
 from __future__ import annotations
@@ -25,10 +28,10 @@ import numpy as np
 import torch
 
 from raysplit.errors import ScenarioError
-from raysplit.parts import part
+from raysplit.parts.part import part
+from raysplit.protocols.local_rounds import LocalRounds
 from raysplit.protocols.plan import Outcome, RoundPlan
-from raysplit.protocols.protocol import ClientState, Meeting, Order, Pace, ServerPortion, ServerState
-from raysplit.protocols.turns import Turns
+from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState, Synchrony
 
 State = Literal["A", "B", "C"]
 _STATES: tuple[State, ...] = ("A", "B", "C")
@@ -38,7 +41,8 @@ _SENT, _STATE, _LOSS = "loss_drop/sent", "loss_drop/state", "loss_drop/loss"
 def _check_threshold(kind: str, threshold: float) -> None:
     if not math.isfinite(threshold):
         raise ScenarioError(
-            f"{kind}.threshold must be a finite number of nats, but it is {threshold!r}; -1e9 makes every round a full one"
+            f"{kind}.threshold must be a finite number of nats, but it is {threshold!r}; -1e9 makes every round a "
+            "full one"
         )
 
 
@@ -46,17 +50,18 @@ def _check_threshold(kind: str, threshold: float) -> None:
 class AsyncSplitFed:
     """SplitFedV2 whose client portions learn and meet only in full rounds (state A); see this module.
 
-    ``threshold``: nats by which the round's training loss must have dropped for another full round; SLPerf's default is 0.10. At zero or
-    below a round whose loss did not rise is followed by a full one, and far below zero this is SplitFedV2, bit for bit.
-    Rounds in states B and C have no updates: no rule aggregates and no attack on updates acts in them.
+    ``threshold``: nats by which the round's training loss must have dropped for another full round; SLPerf's default is
+    0.10. At zero or below a round whose loss did not rise is followed by a full one, and far below zero this is
+    SplitFedV2, bit for bit. Rounds in states B and C have no updates: no rule aggregates and no attack on updates acts
+    in them.
     """
 
     threshold: float = 0.10
     order: Literal["interleaved", "client_major"] = "interleaved"
 
-    pace: ClassVar[Pace] = "loss_drop"
+    synchrony: ClassVar[Synchrony] = "loss_drop"
     u_shaped: ClassVar[bool] = False
-    meeting: ClassVar[Meeting] = "averaging"
+    client_sync: ClassVar[ClientSync] = "averaging"
     server: ClassVar[ServerPortion] = "shared"
     client_state: ClassVar[ClientState] = "fresh"
     server_state: ClassVar[ServerState] = "persistent"
@@ -69,16 +74,17 @@ class AsyncSplitFed:
 class AsyncSplitLearning:
     """Split learning with hand-over whose client portion learns only in full rounds (state A); see this module.
 
-    In state B every client gets the portion (one hop, whichever hand-over) and hands on what it got; in state C nothing moves.
+    In state B every client gets the portion (one hop, whichever hand-over) and hands on what it got; in state C nothing
+    moves.
     """
 
     threshold: float = 0.10
     handover: Literal["central", "peer_to_peer"] = "central"
     ring: Literal["random", "fixed"] = "random"
 
-    pace: ClassVar[Pace] = "loss_drop"
+    synchrony: ClassVar[Synchrony] = "loss_drop"
     u_shaped: ClassVar[bool] = False
-    meeting: ClassVar[Meeting] = "handover"
+    client_sync: ClassVar[ClientSync] = "handover"
     server: ClassVar[ServerPortion] = "shared"
     order: ClassVar[Order] = "client_major"
     client_state: ClassVar[ClientState] = "fresh"
@@ -88,45 +94,46 @@ class AsyncSplitLearning:
         _check_threshold("AsyncSplitLearning", self.threshold)
 
 
-def state_of(carried: dict[str, torch.Tensor]) -> State:
+def state_of(protocol_state: dict[str, torch.Tensor]) -> State:
     """The state of the round that is about to begin."""
-    return _STATES[int(carried[_STATE])] if _STATE in carried else "A"
+    return _STATES[int(protocol_state[_STATE])] if _STATE in protocol_state else "A"
 
 
-def with_state(plan: RoundPlan, carried: dict[str, torch.Tensor]) -> RoundPlan:
+def with_state(plan: RoundPlan, protocol_state: dict[str, torch.Tensor]) -> RoundPlan:
     """The plan of a round in its state: as it is in A, with frozen client portions in B and C."""
-    state = state_of(carried)
+    state = state_of(protocol_state)
     if state == "A":
         return plan
-    sent = _sent(carried) if state == "C" else {}
+    sent = _sent(protocol_state) if state == "C" else {}
     clients = [int(client) for client in plan.clients]
-    turns = Turns(
+    local_rounds = LocalRounds(
         began=np.array([sent.get(client, plan.round) for client in clients], dtype=np.int64),
         done=np.zeros_like(plan.steps),
         until=plan.steps,
         cached=np.array([client in sent for client in clients], dtype=bool),
         frozen=True,
     )
-    return dataclasses.replace(plan, turns=turns, rows=False)
+    return dataclasses.replace(plan, local_rounds=local_rounds, rows=False)
 
 
 def next_state(
-    threshold: float, plan: RoundPlan, outcome: Outcome, carried: dict[str, torch.Tensor]
+    threshold: float, plan: RoundPlan, outcome: Outcome, protocol_state: dict[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """What the next round must know: its state, the loss to compare with, and who sent what since the last full round."""
+    """What the next round must know: its state, the loss to compare with, and who sent what since the last full
+    round."""
     records = [
         outcome.records[position] for position in range(len(plan.clients))
     ]  # summed in cohort order on every engine
     loss = sum(record.loss for record in records) / sum(record.samples_seen for record in records)
-    state = state_of(carried)
-    reference = float(carried[_LOSS]) if _LOSS in carried else math.inf
+    state = state_of(protocol_state)
+    reference = float(protocol_state[_LOSS]) if _LOSS in protocol_state else math.inf
     if reference - loss >= threshold:
         following, reference = "A", loss
     else:
         following = "B" if state == "A" else "C"
-    sent = {} if state == "A" else _sent(carried)
-    if plan.turns is not None:
-        sent.update(zip(plan.clients.tolist(), plan.turns.began.tolist(), strict=True))
+    sent = {} if state == "A" else _sent(protocol_state)
+    if plan.local_rounds is not None:
+        sent.update(zip(plan.clients.tolist(), plan.local_rounds.began.tolist(), strict=True))
     return {
         _STATE: torch.tensor(_STATES.index(following)),
         _LOSS: torch.tensor(reference, dtype=torch.float64),
@@ -134,6 +141,6 @@ def next_state(
     }
 
 
-def _sent(carried: dict[str, torch.Tensor]) -> dict[int, int]:
+def _sent(protocol_state: dict[str, torch.Tensor]) -> dict[int, int]:
     """Client id → the round in which it last sent its smashed data, since the last full round."""
-    return {int(client): int(round) for client, round in carried[_SENT].tolist()}
+    return {int(client): int(round) for client, round in protocol_state[_SENT].tolist()}

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from raysplit.parts import part
-from raysplit.protocols.protocol import ClientState, Meeting, Order, ServerPortion, ServerState, ServerTurn
+from raysplit.parts.part import part
+from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState, ServerStep
 
 
 @part
 class MiniBatchSfl:
     """Clients as in federated learning, the server as in mini-batch SGD.
 
-    For every step index the main server takes (Z_k, Y_k) from all clients that still have a batch, steps once on the mean over the union
-    of these batches, and answers each with its own cut gradient G_k at the portion before that step. Client portions are averaged
-    at the end of the round. With clients that stand still it is mini-batch SGD of the server portion on the union.
+    For every step index the main server takes (Z_k, Y_k) from all clients that still have a batch, steps once on the
+    mean over the union of these batches, and answers each with its own cut gradient G_k at the portion before that
+    step. Client portions are averaged at the end of the round. With clients that stand still it is mini-batch SGD of
+    the server portion on the union.
     """
 
     u_shaped: bool = False
 
-    meeting: ClassVar[Meeting] = "averaging"
+    client_sync: ClassVar[ClientSync] = "averaging"
     server: ClassVar[ServerPortion] = "shared"
     order: ClassVar[Order] = "interleaved"
-    server_turn: ClassVar[ServerTurn] = "step"
+    server_step: ClassVar[ServerStep] = "step"
     client_state: ClassVar[ClientState] = "fresh"
     server_state: ClassVar[ServerState] = "persistent"

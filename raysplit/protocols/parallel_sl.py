@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from raysplit.parts import part
-from raysplit.protocols.protocol import ClientState, Meeting, ServerPortion, ServerState
+from raysplit.parts.part import part
+from raysplit.protocols.protocol import ClientState, ClientSync, ServerPortion, ServerState
 
 
 @part
 class ParallelSl:
-    """One server portion that every visit updates, as in SplitFedV2; client portions stay with their clients (see ``SplitFedV3``).
+    """One server portion that every visit updates, as in SplitFedV2; client portions stay with their clients (see
+    ``SplitFedV3``).
 
     No peer and no fed server ever sees a client portion. ``order`` as in ``SplitFedV2``.
     """
@@ -18,7 +19,7 @@ class ParallelSl:
     order: Literal["interleaved", "client_major"] = "interleaved"
     u_shaped: bool = False
 
-    meeting: ClassVar[Meeting] = "personal"
+    client_sync: ClassVar[ClientSync] = "personal"
     server: ClassVar[ServerPortion] = "shared"
     client_state: ClassVar[ClientState] = "per_client"
     server_state: ClassVar[ServerState] = "persistent"

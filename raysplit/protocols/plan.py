@@ -9,24 +9,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from raysplit.attacks.data.carried_out import Poisoning
-from raysplit.channels import Channel
-from raysplit.optimizers import State
+from raysplit.attacks.data.poisoning import Poisoning
+from raysplit.channels.channel import Channel
+from raysplit.protocols.local_rounds import LocalRounds
 from raysplit.protocols.protocol import ClientState, ServerState, TrainingProtocol
-from raysplit.protocols.turns import Turns
-from raysplit.protocols.visits import Visit, completion_order, shared_visits
+from raysplit.protocols.split_steps import SplitStep, completion_order, shared_split_steps
+from raysplit.training.optimizers import State
 
 
 @dataclass(frozen=True)
 class RoundPlan:
-    """``clients``, ``samples``, ``steps``: int64 [n], in cohort order; ``weights``: float64 [n], n_k / n. ``cohort``: the drawn
-    ids; the same as ``clients`` unless one party trains on all their data as client 0.
+    """``clients``, ``samples``, ``steps``: int64 [n], in cohort order; ``weights``: float64 [n], n_k / n. ``cohort``:
+    the drawn ids; the same as ``clients`` unless one party trains on all their data as client 0.
 
-    ``groups``: cohort positions of each client group, the unit of work and of partial sums. ``rows``: gather every client
-    portion instead of partial sums; ``server_rows``: every server replica. ``lost``: so many clients, the last positions, train but
-    their portions never arrive; their weights are 0. ``turns``: where clients do not all take a whole turn (asynchronous protocols); None: they do.
-    ``liars``: client id → rank among the malicious, of those whose data or messages an attack in force poisons in this round: who plays
-    them must know; empty where none is, and for attacks on updates, which are the fed server's business.
+    ``groups``: cohort positions of each client group, the unit of work and of partial sums. ``rows``: gather every
+    client portion instead of partial sums; ``server_rows``: every server replica. ``lost``: so many clients, the last
+    positions, train but their portions never arrive; their weights are 0. ``local_rounds``: where clients do not all
+    take a whole turn (asynchronous protocols); None: they do. ``malicious``: client id → rank among the malicious, of
+    those whose data or messages an attack in force poisons in this round: who plays them must know; empty where none
+    is, and for attacks on updates, which are the fed server's business.
     """
 
     round: int
@@ -44,67 +45,76 @@ class RoundPlan:
     server_state: ServerState
     batch_size: int | None = None
     lost: int = 0
-    turns: Turns | None = None
-    liars: Mapping[int, int] = field(default_factory=dict)
+    local_rounds: LocalRounds | None = None
+    malicious: Mapping[int, int] = field(default_factory=dict)
     server_rows: bool = False
 
     @property
     def reporting(self) -> int:
-        """How many clients' portions arrive: those at the positions below; with ``turns`` those of them who finish."""
+        """How many clients' portions arrive: those at the positions below; with ``local_rounds`` those of them who
+        finish."""
         return len(self.clients) - self.lost
 
     def batch_round(self, position: int) -> int:
         """The round in which a client drew the batches that it trains on now."""
-        return self.round if self.turns is None else int(self.turns.began[position])
+        return self.round if self.local_rounds is None else int(self.local_rounds.began[position])
 
     def until(self, position: int) -> int:
         """The step before which a client's turn ends in this round; ``steps`` where it finishes."""
-        return int(self.steps[position] if self.turns is None else self.turns.until[position])
+        return int(self.steps[position] if self.local_rounds is None else self.local_rounds.until[position])
 
     def finishes(self, position: int) -> bool:
         return self.until(position) == int(self.steps[position])
 
     def resumes(self, position: int) -> bool:
         """Whether a client goes on with a turn that it began in an earlier round."""
-        return self.turns is not None and not self.frozen and bool(self.turns.began[position] < self.round)
+        return (
+            self.local_rounds is not None and not self.frozen and bool(self.local_rounds.began[position] < self.round)
+        )
 
     def waits(self, position: int) -> bool:
         """Whether a client begins in this round and does not come to its first step."""
-        return self.turns is not None and not self.resumes(position) and bool(self.turns.until[position] == 0)
+        return (
+            self.local_rounds is not None
+            and not self.resumes(position)
+            and bool(self.local_rounds.until[position] == 0)
+        )
 
     @property
     def owed(self) -> np.ndarray:
         """Visits that each client makes in this round: int64 [n]."""
-        return self.steps if self.turns is None else self.turns.until - self.turns.done
+        return self.steps if self.local_rounds is None else self.local_rounds.until - self.local_rounds.done
 
     @property
     def frozen(self) -> bool:
         """Whether client portions stay as they are in this round: the server alone learns."""
-        return self.turns is not None and self.turns.frozen
+        return self.local_rounds is not None and self.local_rounds.frozen
 
     def cached(self, position: int) -> bool:
-        """Whether the server uses the smashed data that this client sent in ``batch_round``: the client does nothing."""
-        return self.turns is not None and bool(self.turns.cached[position])
+        """Whether the server uses the smashed data that this client sent in ``batch_round``: the client does
+        nothing."""
+        return self.local_rounds is not None and bool(self.local_rounds.cached[position])
 
     def crosses(self, channel: Channel, position: int) -> bool:
         """Whether messages of a client cross ``channel`` in this round."""
         return not self.cached(position) and not (self.frozen and channel is Channel.CUT_GRADIENTS)
 
-    def visits(self, protocol: TrainingProtocol) -> list[Visit]:
+    def split_steps(self, protocol: TrainingProtocol) -> list[SplitStep]:
         """All visits to a shared server portion, in the order in which they are served."""
-        if self.turns is not None and self.turns.schedule is not None:
-            return list(self.turns.schedule)
-        return shared_visits(protocol, self.seed, self.round, self.steps)
+        if self.local_rounds is not None and self.local_rounds.schedule is not None:
+            return list(self.local_rounds.schedule)
+        return shared_split_steps(protocol, self.seed, self.round, self.steps)
 
     def summing_orders(self, protocol: TrainingProtocol) -> dict[int, list[int]]:
-        """Group → positions in the order in which their portions are summed: as clients finish at a shared server, else cohort order.
+        """Group → positions in the order in which their portions are summed: as clients finish at a shared server, else
+        cohort order.
 
         Without those whose portions are lost."""
         if protocol.server != "shared":
             return {group: [p for p in positions if p < self.reporting] for group, positions in enumerate(self.groups)}
         group_of = {position: group for group, positions in enumerate(self.groups) for position in positions}
         orders: dict[int, list[int]] = {group: [] for group in range(len(self.groups))}
-        for position in completion_order(self.visits(protocol)):
+        for position in completion_order(self.split_steps(protocol)):
             if position < self.reporting and self.finishes(int(position)):
                 orders[group_of[int(position)]].append(int(position))
         return orders
@@ -145,13 +155,13 @@ class ClientRecord:
 
 
 @dataclass
-class Judged:
-    """What detection made of a client in a round: its visits and those rejected, and, where turns are judged, how many of its turns
-    were (0 or 1) and how many turns were taken back after its own, that one included."""
+class DetectionRecord:
+    """What detection made of a client in a round: its visits and those rejected, and, where turns are judged, how many
+    of its turns were (0 or 1) and how many turns were taken back after its own, that one included."""
 
-    visits: int = 0
+    split_steps: int = 0
     rejected: int = 0
-    turns: int = 0
+    local_rounds: int = 0
     undone: int = 0
 
 
@@ -159,8 +169,9 @@ class Judged:
 class Outcome:
     """What came back from a round or from one host's share of it.
 
-    Client and server portions come as ``sums`` (group → [d]) or ``rows`` (position → [d]) where they are averaged, or as the one
-    final ``vector`` (hand-over, shared server). ``states``: optimiser states by client id, where they are kept.
+    Client and server portions come as ``sums`` (group → [d]) or ``rows`` (position → [d]) where they are averaged, or
+    as the one final ``vector`` (hand-over, shared server). ``states``: optimiser states by client id, where they are
+    kept.
     """
 
     client_sums: dict[int, torch.Tensor]
@@ -173,20 +184,20 @@ class Outcome:
     records: dict[int, ClientRecord]
     traffic: dict[str, tuple[int, int, int]]
     """channel → messages, bytes, label bytes"""
-    parked: dict[int, torch.Tensor] = field(default_factory=dict)
+    in_flight: dict[int, torch.Tensor] = field(default_factory=dict)
     """client id → its portion [d], where its turn goes on in a later round"""
-    parked_states: dict[int, State] = field(default_factory=dict)
+    in_flight_states: dict[int, State] = field(default_factory=dict)
     tests: dict[int, Any] = field(default_factory=dict)
     """position → ``ClientScores`` of a client tested while the round trains (docs/as-published.md)"""
-    carried: dict[str, torch.Tensor] = field(default_factory=dict)
+    protocol_state: dict[str, torch.Tensor] = field(default_factory=dict)
     """what the next round must know of the server replicas, where they outlive a round"""
     server_rows: dict[int, torch.Tensor] = field(default_factory=dict)
     """position → its replica [d], where the plan asks for rows"""
-    met: Any = None
-    """what column shards made of the portions, which then are not here (``sharding.meeting.Met``)"""
-    lies: dict[tuple[int, int], Any] = field(default_factory=dict)
+    sharded: Any = None
+    """what column shards made of the portions, which then are not here (``sharding.client_sync.ShardedAggregate``)"""
+    tampered: dict[tuple[int, int], Any] = field(default_factory=dict)
     """(number of an attack on messages in force, client id) → ``Tampered``: what it did"""
-    judged: dict[int, Judged] = field(default_factory=dict)
+    detected: dict[int, DetectionRecord] = field(default_factory=dict)
     """position → what detection at the main server made of that client"""
     detection: State = field(default_factory=dict)
     """what its detectors remember"""
@@ -204,13 +215,13 @@ class Outcome:
         self.server_rows.update(other.server_rows)
         self.records.update(other.records)
         self.tests.update(other.tests)
-        self.carried.update(other.carried)
-        self.lies.update(other.lies)
-        self.judged.update(other.judged)
+        self.protocol_state.update(other.protocol_state)
+        self.tampered.update(other.tampered)
+        self.detected.update(other.detected)
         self.detection.update(other.detection)
-        self.parked.update(other.parked)
-        self.parked_states.update(other.parked_states)
-        self.met = other.met if other.met is not None else self.met
+        self.in_flight.update(other.in_flight)
+        self.in_flight_states.update(other.in_flight_states)
+        self.sharded = other.sharded if other.sharded is not None else self.sharded
         self.client_vector = other.client_vector if other.client_vector is not None else self.client_vector
         self.server_vector = other.server_vector if other.server_vector is not None else self.server_vector
         self.server_state = other.server_state if other.server_state is not None else self.server_state

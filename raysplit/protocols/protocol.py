@@ -1,7 +1,8 @@
 """A protocol is four answers; everything else is shared (docs/design.md, section 2).
 
-Where client portions meet, what the server portion is, who holds the labels, and in which order the parties step. The answers
-are plain values; the local step (``parties.py``), the order of visits (``visits.py``) and the round are common to all.
+Where client portions meet, what the server portion is, who holds the labels, and in which order the parties step. The
+answers are plain values; the local step (``parties.py``), the order of visits (``split_steps.py``) and the round are
+common to all.
 """
 
 from __future__ import annotations
@@ -10,21 +11,21 @@ from typing import Literal, Protocol, get_args, runtime_checkable
 
 from raysplit.errors import ScenarioError
 
-Meeting = Literal["one_party", "averaging", "handover", "personal"]
+ClientSync = Literal["one_party", "averaging", "handover", "personal"]
 ServerPortion = Literal["none", "replicas", "shared"]
 Order = Literal["parallel", "client_major", "interleaved"]
 ClientState = Literal["fresh", "per_client", "travels"]
 ServerState = Literal["fresh", "persistent", "each_batch"]
-ServerTurn = Literal["visit", "step", "round", "mean_gradients", "server_first"]
+ServerStep = Literal["visit", "step", "round", "mean_gradients", "server_first"]
 """When one shared server portion steps, and on what. A finer answer than the four, read where a protocol gives it:
 
-``visit``: after every visit (the default). ``step``: once a step index, on the gradients of all its visits at the same portion.
-``round``: once a round, on the gradients of all its visits. These answer every visit at once. The others wait until every
-client's batch of a step index has come: ``mean_gradients`` sends clients a common cut gradient, ``server_first`` trains the
-portion on all of the step's smashed data before it sends any.
+``split_step``: after every visit (the default). ``step``: once a step index, on the gradients of all its visits at the
+same portion. ``round``: once a round, on the gradients of all its visits. These answer every visit at once. The others
+wait until every client's batch of a step index has come: ``mean_gradients`` sends clients a common cut gradient,
+``server_first`` trains the portion on all of the step's smashed data before it sends any.
 """
-Pace = Literal["synchronous", "loss_drop", "buffered"]
-"""Who waits for whom: everybody for the whole cohort, unless the protocol says otherwise (``pace.py``)."""
+Synchrony = Literal["synchronous", "loss_drop", "buffered"]
+"""Who waits for whom: everybody for the whole cohort, unless the protocol says otherwise (``synchrony.py``)."""
 
 
 @runtime_checkable
@@ -32,8 +33,9 @@ class TrainingProtocol(Protocol):
     """A frozen dataclass that answers the four questions, and names its own default optimiser-state policies."""
 
     @property
-    def meeting(self) -> Meeting:
-        """How client portions meet: in one party, by averaging at the fed server, by hand-over, or never (``personal``)."""
+    def client_sync(self) -> ClientSync:
+        """How client portions meet: in one party, by averaging at the fed server, by hand-over, or never
+        (``personal``)."""
         ...
 
     @property
@@ -53,7 +55,8 @@ class TrainingProtocol(Protocol):
 
     @property
     def client_state(self) -> ClientState:
-        """The client optimiser's state when a client begins a round, unless ``Training.client_state`` says otherwise."""
+        """The client optimiser's state when a client begins a round, unless ``Training.client_state`` says
+        otherwise."""
         ...
 
     @property
@@ -62,69 +65,75 @@ class TrainingProtocol(Protocol):
         ...
 
 
-def server_turn(protocol: TrainingProtocol) -> ServerTurn:
-    """When a protocol's shared server portion steps; ``"visit"`` unless the protocol says otherwise."""
-    turn: ServerTurn = getattr(protocol, "server_turn", "visit")
+def server_step(protocol: TrainingProtocol) -> ServerStep:
+    """When a protocol's shared server portion steps; ``"split_step"`` unless the protocol says otherwise."""
+    turn: ServerStep = getattr(protocol, "server_step", "visit")
     return turn
 
 
 def waits(protocol: TrainingProtocol) -> bool:
     """Whether the server answers only once every client's batch of a step index has come."""
-    return server_turn(protocol) in ("mean_gradients", "server_first")
+    return server_step(protocol) in ("mean_gradients", "server_first")
 
 
-def check_turn(protocol: TrainingProtocol) -> None:
-    """Raise ``ScenarioError`` where a protocol's ``server_turn`` does not go with its other answers."""
-    turn, kind = server_turn(protocol), type(protocol).__name__
+def check_server_step(protocol: TrainingProtocol) -> None:
+    """Raise ``ScenarioError`` where a protocol's ``server_step`` does not go with its other answers."""
+    turn, kind = server_step(protocol), type(protocol).__name__
     if turn == "visit":
         return
-    if turn not in get_args(ServerTurn):
-        known = " or ".join(repr(value) for value in get_args(ServerTurn))
-        raise ScenarioError(f"{kind}.server_turn must be {known}, but it is {turn!r}")
-    if protocol.server != "shared" or protocol.meeting == "handover":
+    if turn not in get_args(ServerStep):
+        known = " or ".join(repr(value) for value in get_args(ServerStep))
+        raise ScenarioError(f"{kind}.server_step must be {known}, but it is {turn!r}")
+    if protocol.server != "shared" or protocol.client_sync == "handover":
         raise ScenarioError(
-            f"{kind}.server_turn={turn!r} needs one shared server portion that many clients visit side by side, but {kind} has "
-            f"server={protocol.server!r} and meeting={protocol.meeting!r}; leave server_turn out"
+            f"{kind}.server_step={turn!r} needs one shared server portion that many clients visit side by side, but "
+            f"{kind} has "
+            f"server={protocol.server!r} and client_sync={protocol.client_sync!r}; leave server_step out"
         )
     if turn != "round" and protocol.order != "interleaved":
         raise ScenarioError(
-            f"{kind}.server_turn={turn!r} takes everybody's batch before anybody's next, but {kind} has order={protocol.order!r}; "
+            f"{kind}.server_step={turn!r} takes everybody's batch before anybody's next, but {kind} has "
+            f"order={protocol.order!r}; "
             "use 'interleaved'"
         )
     if waits(protocol) and protocol.u_shaped:
         raise ScenarioError(
-            f"{kind}.server_turn={turn!r} needs the labels at the main server, but {kind} is U-shaped; use server_turn 'step' or u_shaped=False"
+            f"{kind}.server_step={turn!r} needs the labels at the main server, but {kind} is U-shaped; use "
+            "server_step 'step' or u_shaped=False"
         )
 
 
-def pace_of(protocol: TrainingProtocol) -> Pace:
+def synchrony_of(protocol: TrainingProtocol) -> Synchrony:
     """Who waits for whom: an answer that a protocol may leave out, and then everybody waits for the whole cohort."""
-    pace: Pace = getattr(protocol, "pace", "synchronous")
-    return pace
+    synchrony: Synchrony = getattr(protocol, "synchrony", "synchronous")
+    return synchrony
 
 
-def check_pace(protocol: TrainingProtocol) -> None:
-    """Raise ``ScenarioError`` where a protocol's ``pace`` does not go with its other answers."""
-    pace, kind = pace_of(protocol), type(protocol).__name__
-    if pace == "synchronous":
+def check_synchrony(protocol: TrainingProtocol) -> None:
+    """Raise ``ScenarioError`` where a protocol's ``synchrony`` does not go with its other answers."""
+    synchrony, kind = synchrony_of(protocol), type(protocol).__name__
+    if synchrony == "synchronous":
         return
-    if pace not in get_args(Pace):
-        known = " or ".join(repr(value) for value in get_args(Pace))
-        raise ScenarioError(f"{kind}.pace must be {known}, but it is {pace!r}")
-    if protocol.server != "shared" or server_turn(protocol) != "visit" or protocol.u_shaped:
+    if synchrony not in get_args(Synchrony):
+        known = " or ".join(repr(value) for value in get_args(Synchrony))
+        raise ScenarioError(f"{kind}.synchrony must be {known}, but it is {synchrony!r}")
+    if protocol.server != "shared" or server_step(protocol) != "visit" or protocol.u_shaped:
         raise ScenarioError(
-            f"{kind}.pace={pace!r} needs one shared server portion that has the labels and steps after every visit, but {kind} has "
-            f"server={protocol.server!r}, server_turn={server_turn(protocol)!r} and u_shaped={protocol.u_shaped}; leave pace out"
+            f"{kind}.synchrony={synchrony!r} needs one shared server portion that has the labels and steps after every "
+            f"visit, but {kind} has "
+            f"server={protocol.server!r}, server_step={server_step(protocol)!r} and u_shaped={protocol.u_shaped}; "
+            "leave synchrony out"
         )
-    meetings = ("averaging",) if pace == "buffered" else ("averaging", "handover")
-    if protocol.meeting not in meetings:
+    allowed = ("averaging",) if synchrony == "buffered" else ("averaging", "handover")
+    if protocol.client_sync not in allowed:
         raise ScenarioError(
-            f"{kind}.pace={pace!r} is about client portions that meet by {' or '.join(meetings)}, but {kind} has "
-            f"meeting={protocol.meeting!r}; leave pace out"
+            f"{kind}.synchrony={synchrony!r} is about client portions that meet by {' or '.join(allowed)}, but {kind} has "
+            f"client_sync={protocol.client_sync!r}; leave synchrony out"
         )
-    if protocol.meeting == "handover" and protocol.order != "client_major":
+    if protocol.client_sync == "handover" and protocol.order != "client_major":
         raise ScenarioError(
-            f"{kind}.pace={pace!r} lets a client take its whole turn, but {kind} has order={protocol.order!r}; use 'client_major'"
+            f"{kind}.synchrony={synchrony!r} lets a client take its whole turn, but {kind} has order={protocol.order!r}; "
+            "use 'client_major'"
         )
-    if pace == "loss_drop" and not hasattr(protocol, "threshold"):
-        raise ScenarioError(f"{kind}.pace='loss_drop' needs a {kind}.threshold, in nats; see AsyncSplitFed")
+    if synchrony == "loss_drop" and not hasattr(protocol, "threshold"):
+        raise ScenarioError(f"{kind}.synchrony='loss_drop' needs a {kind}.threshold, in nats; see AsyncSplitFed")

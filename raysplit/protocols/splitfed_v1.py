@@ -5,21 +5,22 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from raysplit.errors import ScenarioError
-from raysplit.parts import part
+from raysplit.parts.part import part
 from raysplit.protocols.as_published import AS_WRITTEN, THAPA2022, Published
-from raysplit.protocols.protocol import ClientState, Meeting, Order, ServerPortion, ServerState, ServerTurn
+from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState, ServerStep
 
 
 @part
 class SplitFedV1:
     """Client portions are averaged with weights n_k / n; ``reading`` says what "average" means at the main server.
 
-    ``"copies"`` (the authors' code): every client trains with its own replica of the server portion, and replicas are averaged as
-    client portions are. Exactly FedAvg on the unsplit model, whatever the cut (reference 6.1, invariant 1; tests/invariants).
-    ``"gradients"`` (as Algorithm 1 is printed): the server portion stands still for a round, then W_S ← W_S − η Σ_k (n_k/n) ∇ℓ_k(W_S),
-    where ∇ℓ_k is the sum of client k's gradients over its steps. Equal to ``"copies"`` for one batch, one epoch and plain SGD.
-    ``"accumulated"``: one server step a step index, on all clients' gradients of it at the same W_S. ``accumulate="mean"``: over the union
-    of their batches (then it is ``MiniBatchSfl``); ``"sum"``: the sum of the clients' mean gradients, as ResSFL's V1_batch is described.
+    ``"copies"`` (the authors' code): every client trains with its own replica of the server portion, and replicas are
+    averaged as client portions are. Exactly FedAvg on the unsplit model, whatever the cut (reference 6.1, invariant 1;
+    tests/invariants). ``"gradients"`` (as Algorithm 1 is printed): the server portion stands still for a round, then
+    W_S ← W_S − η Σ_k (n_k/n) ∇ℓ_k(W_S), where ∇ℓ_k is the sum of client k's gradients over its steps. Equal to
+    ``"copies"`` for one batch, one epoch and plain SGD. ``"accumulated"``: one server step a step index, on all
+    clients' gradients of it at the same W_S. ``accumulate="mean"``: over the union of their batches (then it is
+    ``MiniBatchSfl``); ``"sum"``: the sum of the clients' mean gradients, as ResSFL's V1_batch is described.
     ``as_published="thapa2022"``: ``"copies"`` with all else that the authors' code does, docs/as-published.md.
     """
 
@@ -28,17 +29,19 @@ class SplitFedV1:
     accumulate: Literal["mean", "sum"] = "mean"
     as_published: Literal["thapa2022"] | None = None
 
-    meeting: ClassVar[Meeting] = "averaging"
+    client_sync: ClassVar[ClientSync] = "averaging"
     client_state: ClassVar[ClientState] = "fresh"
 
     def __post_init__(self) -> None:
         if self.accumulate != "mean" and self.reading != "accumulated":
             raise ScenarioError(
-                f"SplitFedV1(accumulate={self.accumulate!r}) belongs to reading='accumulated', but reading is {self.reading!r}"
+                f"SplitFedV1(accumulate={self.accumulate!r}) belongs to reading='accumulated', but reading is "
+                f"{self.reading!r}"
             )
         if self.as_published is not None and self.reading != "copies":
             raise ScenarioError(
-                f"SplitFedV1(as_published={self.as_published!r}) keeps a copy of the server portion a client, but reading is {self.reading!r}; "
+                f"SplitFedV1(as_published={self.as_published!r}) keeps a copy of the server portion a client, but "
+                f"reading is {self.reading!r}; "
                 "use reading='copies'"
             )
 
@@ -61,6 +64,6 @@ class SplitFedV1:
         return self.published.server_state or ("fresh" if self.reading == "copies" else "persistent")
 
     @property
-    def server_turn(self) -> ServerTurn:
-        turns: dict[str, ServerTurn] = {"copies": "visit", "gradients": "round", "accumulated": "step"}
-        return turns[self.reading]
+    def server_step(self) -> ServerStep:
+        local_rounds: dict[str, ServerStep] = {"copies": "visit", "gradients": "round", "accumulated": "step"}
+        return local_rounds[self.reading]

@@ -1,25 +1,27 @@
-"""SplitFedV3: Gawali et al. 2021, "Comparison of Privacy-Preserving Distributed Deep Learning Methods in Healthcare" (arXiv 2012.12591)."""
+"""SplitFedV3: Gawali et al. 2021, "Comparison of Privacy-Preserving Distributed Deep Learning Methods in Healthcare"
+(arXiv 2012.12591)."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from raysplit.parts import part
-from raysplit.protocols.protocol import ClientState, Meeting, Order, ServerPortion, ServerState
+from raysplit.parts.part import part
+from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState
 
 
 @part
 class SplitFedV3:
-    """Client portions are the clients' own and never averaged; server replicas are, with weights n_k / n, as in SplitFedV1.
+    """Client portions are the clients' own and never averaged; server replicas are, with weights n_k / n, as in
+    SplitFedV1.
 
-    A client goes on from the portion with which it ended its last round, and before its first one from the initial portion, which all
-    share and which no message brings. It is judged with its own portion, too. Whoever was never drawn is judged with the
-    initial one, so evaluate clients that take part if that is not what you ask.
+    A client goes on from the portion with which it ended its last round, and before its first one from the initial
+    portion, which all share and which no message brings. It is judged with its own portion, too. Whoever was never
+    drawn is judged with the initial one, so evaluate clients that take part if that is not what you ask.
     """
 
     u_shaped: bool = False
 
-    meeting: ClassVar[Meeting] = "personal"
+    client_sync: ClassVar[ClientSync] = "personal"
     server: ClassVar[ServerPortion] = "replicas"
     order: ClassVar[Order] = "parallel"
     client_state: ClassVar[ClientState] = "per_client"

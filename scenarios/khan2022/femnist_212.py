@@ -1,8 +1,10 @@
-"""The experiment of femnist.py at a size that two cores finish: the real writers that a test machine has (212), fewer rounds.
+"""The experiment of femnist.py at a size that two cores finish: the real writers that a test machine has (212), fewer
+rounds.
 
 RAYSPLIT_DATA=FOLDER raysplit data prepare femnist --from LEAF_JSON, then RAYSPLIT_DATA=FOLDER raysplit run this file.
-Each split trains until it has nearly levelled off and is then attacked for 20 rounds, so that drops compare like with like;
-FL needs most rounds, because its trimmed mean discards what only a few writers know. Figures: docs/papers/khan2022.md.
+Each split trains until it has nearly levelled off and is then attacked for 20 rounds, so that drops compare like with
+like; FL needs most rounds, because its trimmed mean discards what only a few writers know. Figures:
+docs/papers/khan2022.md.
 """
 
 from raysplit import (
@@ -25,7 +27,7 @@ from raysplit import (
 CLEAN_ROUNDS = {"FL": 100, "V3": 50, "V2": 25, "V1": 25}
 ATTACKED_ROUNDS = 20
 
-RULES = {"trmean": TrimmedMean(trim="realised"), "median": Median(even="lower")}
+RULES = {"trmean": TrimmedMean(trim="actual"), "median": Median(even="lower")}
 SPLITS = {"V3": "V3", "V2": "V2", "V1": "V1", "FL": None}
 
 scenarios = [

@@ -2,22 +2,22 @@
 
     RAYSPLIT_DATA=FOLDER raysplit sweep scenarios/khan2022/figure4_212.py --engine local --jobs 2
 
-The setting is table_212.py's: 50 writers a round, trimmed mean (it cuts as many as there are malicious), Khan et al.'s attack. All shares
-of a split have the rounds before the attack in common. Where nobody is malicious the trimmed mean is the mean and the drop is 0.
-Figures: docs/papers/khan2022.md.
+The setting is table_212.py's: 50 writers a round, trimmed mean (it cuts as many as there are malicious), Khan et al.'s
+attack. All shares of a split have the rounds before the attack in common. Where nobody is malicious the trimmed mean is
+the mean and the drop is 0. Figures: docs/papers/khan2022.md.
 """
 
 from raysplit import (
     Adam,
     AgrTailored,
     Cohort,
-    Deferred,
     Evaluation,
     FedAvg,
     FedOpt,
     Scenario,
     Sgd,
     SplitFedV2,
+    StartAtRound,
     Training,
     TrimmedMean,
     femnist,
@@ -51,7 +51,7 @@ scenarios = [
             aggregate=FedOpt(Adam(), lr=0.001),
         ),
         attack=attack,
-        defense=Deferred(TrimmedMean(trim="realised"), start_round=CLEAN_ROUNDS[split] + 1),
+        defense=StartAtRound(TrimmedMean(trim="actual"), start_round=CLEAN_ROUNDS[split] + 1),
         evaluation=Evaluation(every=2, clients=None),
         pixels="inverted",
         seed=42,

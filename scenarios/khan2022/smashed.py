@@ -1,13 +1,15 @@
-"""Khan et al.'s open question (section 6.1): what does perturbing smashed data do, beside attacks on updates, as the cut moves?
+"""Khan et al.'s open question (section 6.1): what does perturbing smashed data do, beside attacks on updates, as the
+cut moves?
 
-Small, for two busy cores: the 212 real writers of femnist_212.py, cohorts of 20 with 4 malicious, 20 clean rounds and 10 attacked ones, one
-seed. RAYSPLIT_DATA=FOLDER raysplit run this file. Figures: docs/papers/khan2022.md.
+Small, for two busy cores: the 212 real writers of femnist_212.py, cohorts of 20 with 4 malicious, 20 clean rounds and
+10 attacked ones, one seed. RAYSPLIT_DATA=FOLDER raysplit run this file. Figures: docs/papers/khan2022.md.
 """
 
 from raysplit import (
     Adam,
     AgrTailored,
     Cohort,
+    CompositeAttack,
     Evaluation,
     FedOpt,
     Mean,
@@ -17,7 +19,6 @@ from raysplit import (
     Sgd,
     SmashedTailored,
     SplitFedV2,
-    Together,
     Training,
     TrimmedMean,
     WireLabelFlip,
@@ -38,7 +39,7 @@ ATTACKS = {
     "smashed": from_then_on(SmashedTailored(gamma=10.0)),
     "labels": from_then_on(WireLabelFlip()),
     "mirrored": from_then_on(Misalignment()),
-    "both": Together((from_then_on(AgrTailored()), from_then_on(SmashedTailored(gamma=10.0)))),
+    "both": CompositeAttack((from_then_on(AgrTailored()), from_then_on(SmashedTailored(gamma=10.0)))),
 }
 
 scenarios = [

@@ -1,11 +1,13 @@
-"""Attacks x defences for SplitFedV2 cut at V2 and at V3 and for FL, on the 212 real writers: Khan et al.'s tables, filled out.
+"""Attacks x defences for SplitFedV2 cut at V2 and at V3 and for FL, on the 212 real writers: Khan et al.'s tables,
+filled out.
 
     RAYSPLIT_DATA=FOLDER raysplit sweep scenarios/khan2022/table_212.py --engine local --jobs 2
 
-The setting is femnist_212.py's with 50 writers a round, 10 of them malicious. Each split trains under the mean until it has nearly levelled
-off (FL has not); then the server turns its rule on and the malicious clients lie, both in the same round, so that those first rounds are one
-for the whole table of a split and are trained once. Khan et al.'s attack is AgrTailored. It has no closed form against the geometric
-median and after mixing; there OptimalLittleIsEnough searches along the same standard deviation. Figures: docs/papers/khan2022.md.
+The setting is femnist_212.py's with 50 writers a round, 10 of them malicious. Each split trains under the mean until it
+has nearly levelled off (FL has not); then the server turns its rule on and the malicious clients lie, both in the same
+round, so that those first rounds are one for the whole table of a split and are trained once. Khan et al.'s attack is
+AgrTailored. It has no closed form against the geometric median and after mixing; there OptimalLittleIsEnough searches
+along the same standard deviation. Figures: docs/papers/khan2022.md.
 """
 
 from raysplit import (
@@ -13,7 +15,6 @@ from raysplit import (
     AgrTailored,
     Cohort,
     Composed,
-    Deferred,
     Evaluation,
     Fang,
     FedAvg,
@@ -30,6 +31,7 @@ from raysplit import (
     Sgd,
     SignFlip,
     SplitFedV2,
+    StartAtRound,
     Training,
     TrimmedMean,
     femnist,
@@ -46,11 +48,11 @@ SPLITS = {
 }
 RULES = {
     "mean": Mean(),
-    "trmean": TrimmedMean(trim="realised"),
+    "trmean": TrimmedMean(trim="actual"),
     "median": Median(even="lower"),
     "multikrum": MultiKrum(),
     "geomedian": GeometricMedian(),
-    "nnm_trmean": Composed(pre=(NearestNeighbourMixing(),), rule=TrimmedMean(trim="realised")),
+    "nnm_trmean": Composed(pre=(NearestNeighbourMixing(),), rule=TrimmedMean(trim="actual")),
 }
 SEARCHED = ("geomedian", "nnm_trmean")
 
@@ -84,7 +86,7 @@ scenarios = [
             aggregate=FedOpt(Adam(), lr=0.001),
         ),
         attack=attack,
-        defense=RULES[rule] if rule == "mean" else Deferred(RULES[rule], start_round=CLEAN_ROUNDS[split] + 1),
+        defense=RULES[rule] if rule == "mean" else StartAtRound(RULES[rule], start_round=CLEAN_ROUNDS[split] + 1),
         evaluation=Evaluation(every=2, clients=None),
         pixels="inverted",
         seed=42,

@@ -1,7 +1,8 @@
 """SLPerf, vision: vanilla split learning, its U-shape and SplitFed on CIFAR-10 with a ResNet; IID and Dirichlet(0.5).
 
-The post gives no number of clients, cut, optimiser or batch size: all of those here are guesses, and its accuracies are a claim that its
-public logs do not carry. Its SplitFed has one server portion that all clients share, which is SplitFedV2.
+The post gives no number of clients, cut, optimiser or batch size: all of those here are guesses, and its accuracies are
+a claim that its public logs do not carry. Its SplitFed has one server portion that all clients share, which is
+SplitFedV2.
 """
 
 from raysplit import (

@@ -1,4 +1,5 @@
-"""cifar10.py at a size that two cores finish: 4,000 + 1,000 images, 20 rounds instead of 120. Figures: docs/papers/slperf.md."""
+"""cifar10.py at a size that two cores finish: 4,000 + 1,000 images, 20 rounds instead of 120. Figures:
+docs/papers/slperf.md."""
 
 from raysplit import (
     Cohort,

@@ -1,8 +1,8 @@
 """SLPerf, graphs: vanilla split learning, its U-shape and SplitFed on a TUDataset with a GIN; IID and Dirichlet(0.5).
 
-The post does not say which TUDataset, how many clients, nor where the network is cut: MUTAG, IMDB-BINARY and PROTEINS_full, five clients
-and the second layer are guesses. The network and its optimiser are those of Xu et al. 2019: five layers of 64, sums, Adam 0.01, halved
-every 50 rounds, batches of 32.
+The post does not say which TUDataset, how many clients, nor where the network is cut: MUTAG, IMDB-BINARY and
+PROTEINS_full, five clients and the second layer are guesses. The network and its optimiser are those of Xu et al. 2019:
+five layers of 64, sums, Adam 0.01, halved every 50 rounds, batches of 32.
 """
 
 from raysplit import (

@@ -1,7 +1,8 @@
-"""Thapa et al. 2022, Figure 3: 5 to 100 clients, ResNet18 on HAM10000, 100 rounds; the spread over clients (Figure 4) is in every run.
+"""Thapa et al. 2022, Figure 3: 5 to 100 clients, ResNet18 on HAM10000, 100 rounds; the spread over clients (Figure 4)
+is in every run.
 
-Devices are imagined ones, alike for all clients, so that the virtual seconds of the runs can be set beside the paper's Table 2.
-Guesses as in table5.py.
+Devices are imagined ones, alike for all clients, so that the virtual seconds of the runs can be set beside the paper's
+Table 2. Guesses as in table5.py.
 """
 
 from raysplit import (

@@ -1,8 +1,8 @@
 """Figures 3 and 4 at a size that two cores finish: 5 to 100 clients share 6,000 Fashion-MNIST images, LeNet, 30 rounds.
 
-The network, cut and learning rate are those of Table 5's FMNIST row. Batches are 64 instead of 1024, which all of a client's images would
-fit into from 6 clients on. Devices are alike for all clients (imagined figures), so that virtual time shows what the number of clients
-costs each protocol. Figures: docs/papers/thapa2022.md.
+The network, cut and learning rate are those of Table 5's FMNIST row. Batches are 64 instead of 1024, which all of a
+client's images would fit into from 6 clients on. Devices are alike for all clients (imagined figures), so that virtual
+time shows what the number of clients costs each protocol. Figures: docs/papers/thapa2022.md.
 """
 
 from raysplit import (

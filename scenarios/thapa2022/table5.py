@@ -1,8 +1,10 @@
-"""Thapa et al. 2022, Table 5: centralised, FL, SL, SplitFed V1 and V2 on four data sets and three networks, five clients, IID.
+"""Thapa et al. 2022, Table 5: centralised, FL, SL, SplitFed V1 and V2 on four data sets and three networks, five
+clients, IID.
 
-From the paper: five clients who all take part, batches of 1024, one local epoch, 200 rounds, learning rate 0.004 for LeNet and 0.0001 for
-the others, cuts after the second layer (LeNet, AlexNet) and the third (ResNet18), the best test accuracy of the rounds.
-Guesses, because the paper does not say: Adam (as in the authors' code), pixels scaled to −1…1, HAM10000 in 64×64 pixels.
+From the paper: five clients who all take part, batches of 1024, one local epoch, 200 rounds, learning rate 0.004 for
+LeNet and 0.0001 for the others, cuts after the second layer (LeNet, AlexNet) and the third (ResNet18), the best test
+accuracy of the rounds. Guesses, because the paper does not say: Adam (as in the authors' code), pixels scaled to −1…1,
+HAM10000 in 64×64 pixels.
 """
 
 from raysplit import (

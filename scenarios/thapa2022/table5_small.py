@@ -1,7 +1,8 @@
-"""Three more rows of Table 5 at a size that two cores finish: parts of the sets, ten rounds, smaller batches. Figures: docs/papers/thapa2022.md.
+"""Three more rows of Table 5 at a size that two cores finish: parts of the sets, ten rounds, smaller batches. Figures:
+docs/papers/thapa2022.md.
 
-Five clients, the rows' networks and cuts as in table5.py. Batches are 64 instead of 1024 and ResNet18 learns at 0.001 instead of
-0.0001, so that ten rounds hold enough steps to tell the methods apart; HAM10000 has 32×32 pixels.
+Five clients, the rows' networks and cuts as in table5.py. Batches are 64 instead of 1024 and ResNet18 learns at 0.001
+instead of 0.0001, so that ten rounds hold enough steps to tell the methods apart; HAM10000 has 32×32 pixels.
 """
 
 from raysplit import (

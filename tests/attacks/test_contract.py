@@ -4,11 +4,11 @@ from typing import ClassVar
 
 import pytest
 
-from raysplit.attacks.poisoning.poisoning import Poison, UpdateView, updates_threat
-from raysplit.channels import ThreatModel
+from raysplit.aggregation.update_attack import Poison, UpdateView, updates_threat
+from raysplit.channels.channel import ThreatModel
 from raysplit.errors import ScenarioError
-from raysplit.parts import part
-from raysplit.population.cohort import Cohort
+from raysplit.parts.part import part
+from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.fedavg import FedAvg
 from tests.toys import play, toy
 

@@ -2,14 +2,14 @@
 
 import pytest
 
-from raysplit.attacks.attack import Together, parts_of
-from raysplit.attacks.poisoning.lie import LittleIsEnough
-from raysplit.attacks.poisoning.mimic import Mimic
-from raysplit.attacks.poisoning.sign_flip import SignFlip
+from raysplit.attacks.attack import CompositeAttack, parts_of
 from raysplit.attacks.scheduled import Scheduled, attacks_in_force, singles
-from raysplit.channels import Channel
+from raysplit.attacks.updates.lie import LittleIsEnough
+from raysplit.attacks.updates.mimic import Mimic
+from raysplit.attacks.updates.sign_flip import SignFlip
+from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
-from raysplit.parts import to_json
+from raysplit.parts.part import to_json
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.splitfed_v3 import SplitFedV3
 from tests.toys import toy
@@ -37,7 +37,7 @@ def test_a_schedule_sees_what_its_attack_sees():
 
 def test_together_is_each_of_its_attacks_in_its_own_rounds():
     flip, lie = SignFlip(start_round=2), LittleIsEnough(knowledge="partial")
-    joined = Together((Scheduled(lie, start_round=3, on=2), flip))
+    joined = CompositeAttack((Scheduled(lie, start_round=3, on=2), flip))
     assert [attacks_in_force(joined, round) for round in range(1, 6)] == [
         (),
         (flip,),
@@ -46,13 +46,13 @@ def test_together_is_each_of_its_attacks_in_its_own_rounds():
         (flip,),
     ]
     assert joined.start_round == 2 and parts_of(None) == attacks_in_force(None, 1) == ()
-    assert singles(Together((joined, SignFlip()))) == (lie, flip, SignFlip())
+    assert singles(CompositeAttack((joined, SignFlip()))) == (lie, flip, SignFlip())
     assert [form["type"] for form in to_json(joined)["attacks"]] == ["Scheduled", "SignFlip"]
 
 
 @pytest.mark.parametrize(("knowledge", "together"), [("partial", "partial"), ("full", "full")])
 def test_together_needs_what_all_need(knowledge, together):
-    joined = Together((SignFlip(), LittleIsEnough(knowledge=knowledge)))
+    joined = CompositeAttack((SignFlip(), LittleIsEnough(knowledge=knowledge)))
     assert joined.threat_model.knowledge == together and joined.threat_model.party == "clients"
     assert joined.threat_model.changes == {Channel.UPDATES} and not joined.threat_model.own_data
 
@@ -69,14 +69,14 @@ class Idle:
         (lambda: Scheduled(SignFlip(), start_round=0), "counts rounds from 1"),
         (lambda: Scheduled(SignFlip(), on=0), "Scheduled.on must be at least 1"),
         (lambda: Scheduled(SignFlip(), off=0), "Scheduled.off must be at least 1"),
-        (lambda: Together((SignFlip(),)), "joins two attacks or more, but there are 1"),
+        (lambda: CompositeAttack((SignFlip(),)), "joins two attacks or more, but there are 1"),
         (lambda: toy(FedAvg(), cohort__malicious=0.5, attack=Idle()), "Idle says when it attacks but not what"),
         (
             lambda: toy(SplitFedV3(), cohort__malicious=0.5, attack=SignFlip()),
             "names the channel 'updates', which SplitFedV3",
         ),
         (
-            lambda: toy(FedAvg(), cohort__malicious=0.5, attack=Together((SignFlip(), Mimic()))),
+            lambda: toy(FedAvg(), cohort__malicious=0.5, attack=CompositeAttack((SignFlip(), Mimic()))),
             "SignFlip and Mimic both would; choose one",
         ),
     ],

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from raysplit.costs.devices import DeviceProfile, Devices
 from raysplit.costs.portions import CutCosts, PortionCosts
 from raysplit.costs.virtual_time import RoundTime, round_time
-from raysplit.planning import make_plan
-from raysplit.population.cohort import Turnouts
+from raysplit.population.selection.cohort import ParticipationSampler
 from raysplit.protocols.plan import RoundPlan
-from raysplit.protocols.visits import steps_per_epoch
-from raysplit.scenario import Scenario
+from raysplit.protocols.split_steps import steps_per_epoch
+from raysplit.scenario.devices import DeviceProfile, Devices
+from raysplit.scenario.scenario import Scenario
+from raysplit.simulation.planning import make_plan
 
 
 def plan_of(scenario: Scenario, round: int = 1) -> RoundPlan:
     """The plan of a round, as the simulation makes it."""
     population = scenario.population.open()
-    return make_plan(scenario, population, round, Turnouts(scenario.cohort, scenario.seed, population).of(round))
+    return make_plan(
+        scenario, population, round, ParticipationSampler(scenario.cohort, scenario.seed, population).of(round)
+    )
 
 
 def bare_plan(scenario: Scenario, samples: list[int], round: int = 1) -> RoundPlan:

@@ -9,17 +9,17 @@ import pytest
 from torch import nn
 from typer.testing import CliRunner
 
-from raysplit.cli import app
-from raysplit.costs.cuts import compare_cuts, time_step
-from raysplit.costs.devices import PHONE, Devices, LogNormalDevices
+from raysplit.analysis.cuts.cuts import compare_cuts, time_step
+from raysplit.analysis.report.cuts import cuts_csv, cuts_figure, share, write_cuts
+from raysplit.app.cli import app
 from raysplit.errors import ScenarioError
 from raysplit.models.network import build
-from raysplit.parts import part
+from raysplit.parts.part import part
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.report.cuts import cuts_csv, cuts_figure, share, write_cuts
+from raysplit.scenario.devices import PHONE, Devices, LogNormalDevices
 from tests.toys import ToyCnn, play, toy
 
 FILE = """\

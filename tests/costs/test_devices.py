@@ -4,9 +4,20 @@ import numpy as np
 import pytest
 
 import raysplit
-from raysplit.attacks.poisoning.sign_flip import SignFlip
+from raysplit.aggregation.fed_server import sum_groups
+from raysplit.attacks.updates.sign_flip import SignFlip
 from raysplit.costs.clock import Clock
-from raysplit.costs.devices import (
+from raysplit.engine.engine import RoundStart
+from raysplit.engine.local import LocalEngine
+from raysplit.errors import ScenarioError
+from raysplit.population.selection.cohort import Cohort, Participation, SampledCohort
+from raysplit.protocols.centralized import Centralized
+from raysplit.protocols.fedavg import FedAvg
+from raysplit.protocols.loss_drop import AsyncSplitFed
+from raysplit.protocols.split_learning import SplitLearning
+from raysplit.protocols.splitfed_v1 import SplitFedV1
+from raysplit.protocols.splitfed_v2 import SplitFedV2
+from raysplit.scenario.devices import (
     LAPTOP,
     PHONE,
     SENSOR,
@@ -16,20 +27,9 @@ from raysplit.costs.devices import (
     Devices,
     LogNormalDevices,
 )
-from raysplit.costs.stragglers import Buffer, Deadline, Drop, Wait
-from raysplit.engine.engine import RoundStart
-from raysplit.engine.local import LocalEngine
-from raysplit.errors import ScenarioError
-from raysplit.fed_server import sum_groups
-from raysplit.planning import make_plan
-from raysplit.population.cohort import Cohort, Drawn, Turnout
-from raysplit.protocols.centralized import Centralized
-from raysplit.protocols.fedavg import FedAvg
-from raysplit.protocols.loss_drop import AsyncSplitFed
-from raysplit.protocols.split_learning import SplitLearning
-from raysplit.protocols.splitfed_v1 import SplitFedV1
-from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.state import Layout
+from raysplit.scenario.stragglers import Buffer, Deadline, Drop, Wait
+from raysplit.simulation.planning import make_plan
+from raysplit.simulation.state import Layout
 from tests.costs.plans import plan_of
 from tests.toys import play, toy
 
@@ -46,8 +46,8 @@ def test_classes_are_dealt_in_their_shares():
 
 def test_log_normal_speeds_have_the_asked_median_and_spread():
     devices = Devices(clients=LogNormalDevices(PHONE, compute_sigma=0.3, bandwidth_sigma=0.6))
-    drawn = [devices.of(42, client) for client in range(2000)]
-    logs = np.log([[d.flops / PHONE.flops, d.up / PHONE.up, d.down / PHONE.down] for d in drawn])
+    sampled = [devices.of(42, client) for client in range(2000)]
+    logs = np.log([[d.flops / PHONE.flops, d.up / PHONE.up, d.down / PHONE.down] for d in sampled])
     assert np.abs(np.median(logs, axis=0)).max() < 0.04
     assert logs.std(axis=0) == pytest.approx([0.3, 0.6, 0.6], rel=0.06)
     assert np.abs(logs[:, 1] - logs[:, 2]).max() < 1e-12  # one factor for a client's link
@@ -85,7 +85,7 @@ def test_impossible_machines_are_refused(field, value):
         (lambda: Buffer(0), "Buffer.first must be at least 1"),
         (
             lambda: toy(AsyncSplitFed(), devices=Devices()),
-            "AsyncSplitFed has pace='loss_drop', .* leave Scenario.devices out",
+            "AsyncSplitFed has synchrony='loss_drop', .* leave Scenario.devices out",
         ),
         (lambda: toy(SplitLearning(), devices=Devices(stragglers=Deadline(5))), "SplitLearning gathers no updates"),
         (lambda: toy(Centralized(), devices=Devices(stragglers=Drop(0.1))), "Centralized gathers no updates"),
@@ -182,9 +182,9 @@ def test_what_is_left_trains_as_if_nobody_else_had_been_drawn():
     dropped = play(scenario)
     took_part, left, _ = first_round(dropped)
     assert (len(took_part), len(left)) == (5, 1)
-    five = Drawn(np.array(sorted(took_part)), np.zeros(5, dtype=bool))
+    five = SampledCohort(np.array(sorted(took_part)), np.zeros(5, dtype=bool))
     nobody = five.where(five.malicious)
-    plan = make_plan(scenario, scenario.population.open(), 1, Turnout(five, nobody, nobody))
+    plan = make_plan(scenario, scenario.population.open(), 1, Participation(five, nobody, nobody))
     start = Layout(scenario).initial()
     with LocalEngine(scenario) as engine:
         outcome = engine.train(plan, RoundStart(start.client, start.server, None, {}))

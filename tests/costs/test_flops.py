@@ -23,7 +23,7 @@ def counted(scenario):
     """FLOPs of one step of BATCH samples: the client's and the server's, as torch counts them."""
     host = Host(scenario)
     u_shaped, split = scenario.protocol.u_shaped, scenario.protocol.server != "none"
-    client = host.client_seats(1)[0]
+    client = host.client_slots(1)[0]
     client.enter(client.flat.vector.clone(), None, 0.1)
     x, y = torch.rand(BATCH, 1, 8, 8), torch.zeros(BATCH, dtype=torch.int64)
     mine, servers = [], []
@@ -37,7 +37,7 @@ def counted(scenario):
     if not split:
         run(mine, client.whole_step, x, y)
         return sum(mine), 0
-    server = host.server_seats(1)[0]
+    server = host.server_slots(1)[0]
     server.enter(server.flat.vector.clone(), None, 0.1)
     z = run(mine, client.forward, x)
     if u_shaped:

@@ -2,24 +2,25 @@
 
 import pytest
 
-from raysplit.costs.cuts import compare_cuts
+from raysplit.analysis.cuts.cuts import compare_cuts
+from raysplit.analysis.report.cuts import surface_table
 from raysplit.costs.surface import attack_surface
 from raysplit.models.femnist_cnn import femnist_cnn
-from raysplit.planning import make_plan
-from raysplit.population.cohort import Turnouts
+from raysplit.population.selection.cohort import ParticipationSampler
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.parallel_sl import ParallelSl
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.report.cuts import surface_table
+from raysplit.simulation.planning import make_plan
 from tests.toys import ToyClients, play, toy
 
 
 def surface_of(scenario):
     population = scenario.population.open()
     return attack_surface(
-        scenario, make_plan(scenario, population, 1, Turnouts(scenario.cohort, scenario.seed, population).of(1))
+        scenario,
+        make_plan(scenario, population, 1, ParticipationSampler(scenario.cohort, scenario.seed, population).of(1)),
     )
 
 

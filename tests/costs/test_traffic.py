@@ -7,18 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysplit.channels import Channel
+from raysplit.channels.channel import Channel
 from raysplit.costs.portions import cut_costs
 from raysplit.costs.thapa2022 import Setting, fl, second_cut, sflv1, sflv2, sl
 from raysplit.costs.traffic import batch_sizes, client_bytes, predicted_bytes
 from raysplit.models.femnist_cnn import femnist_cnn
-from raysplit.optimizers import Adam, Sgd
 from raysplit.protocols.centralized import Centralized
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.split_learning import SplitLearning
+from raysplit.protocols.split_steps import steps_per_epoch
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.protocols.visits import steps_per_epoch
+from raysplit.training.optimizers import Adam, Sgd
 from tests.costs.plans import plan_of
 from tests.toys import ToyClients, ToyCnn, play, toy
 
@@ -137,7 +137,7 @@ def test_a_u_shape_costs_its_second_cut_too_and_sends_no_label(cut, tail, protoc
     played, setting = table_two(protocol, cut, tail)
     sent = played.bytes_on()
     sent.pop("server_updates", 0)
-    second = second_cut(setting, {"conv2": Q["V2"], "fc1": Q["V3"]}[tail], in_turn=protocol.meeting == "handover")
+    second = second_cut(setting, {"conv2": Q["V2"], "fc1": Q["V3"]}[tail], in_turn=protocol.client_sync == "handover")
     assert sum(sent.values()) == 4 * (row(setting).total + second.total)
     assert played.label_bytes_on() == {}
 

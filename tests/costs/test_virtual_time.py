@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysplit.channels import Channel
-from raysplit.costs.devices import DeviceProfile, Devices
+from raysplit.channels.channel import Channel
 from raysplit.costs.portions import CutCosts, PortionCosts
 from raysplit.costs.thapa2022 import Setting, fl, second_cut, sflv1, sflv2, sl
 from raysplit.costs.traffic import predicted_bytes
@@ -18,6 +17,7 @@ from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
+from raysplit.scenario.devices import DeviceProfile, Devices
 from tests.costs.plans import (
     DEVICES,
     SERVER,
@@ -98,7 +98,7 @@ def test_replicas_queue_where_the_server_computes_one_step_at_a_time():
 def test_a_shared_portion_serves_interleaved_visits_in_the_plans_order():
     scenario = toy(SplitFedV2(), training__batch_size=2)
     plan = bare_plan(scenario, TWO, round=ROUND)
-    assert [tuple(v) for v in plan.visits(scenario.protocol)] == [(0, 0), (1, 0), (1, 1), (0, 1)]
+    assert [tuple(v) for v in plan.split_steps(scenario.protocol)] == [(0, 0), (1, 0), (1, 1), (0, 1)]
     time = timed(scenario, TWO, MACHINES, round=ROUND)
     served = DOWN[0] + 5.5 + 1  # 32: the first client's first step
     other = served + 1  # the second's, which has waited since 18
@@ -112,7 +112,7 @@ def test_a_shared_portion_serves_interleaved_visits_in_the_plans_order():
 
 def test_client_major_visits_come_one_client_after_another():
     scenario = toy(SplitFedV2("client_major"), training__batch_size=2)
-    rounds = [r for r in range(1, 9) if bare_plan(scenario, TWO, r).visits(scenario.protocol)[0].position == 0]
+    rounds = [r for r in range(1, 9) if bare_plan(scenario, TWO, r).split_steps(scenario.protocol)[0].position == 0]
     time = timed(scenario, TWO, MACHINES, round=rounds[0])
     first = DOWN[0] + 5.5 + 1 + 5.5 + 5.5 + 1  # 44: the server is free
     second = first + 1 + 7.25 + 2.75 + 0.5 + 3.75  # its smashed data have been there since 18
@@ -138,8 +138,8 @@ def test_split_learning_is_a_chain(handover, hops):
 
 
 def test_a_u_shape_goes_there_and_back_twice():
-    """First client, a batch of 2: forward 2, 8 bytes up 1.5, server 0.4, 16 bytes down 4.5, tail 2, 16 up 2.5, server 0.6, 8 down 2.5,
-    backward 3: 19 s."""
+    """First client, a batch of 2: forward 2, 8 bytes up 1.5, server 0.4, 16 bytes down 4.5, tail 2, 16 up 2.5, server
+    0.6, 8 down 2.5, backward 3: 19 s."""
     time = timed(toy(SplitFedV1(u_shaped=True), "V1", "fc1", training__batch_size=2), TWO, MACHINES, U_SHAPED)
     second = (4 + 0.25 + 8 / 24) + 0.4 + 2.25 + 4 + (0.25 + 16 / 24) + 0.6 + 1.25 + 6
     third = (2 + 0.25 + 4 / 24) + 0.2 + 1.25 + 2 + (0.25 + 8 / 24) + 0.3 + 0.75 + 3
@@ -148,7 +148,7 @@ def test_a_u_shape_goes_there_and_back_twice():
 
 def test_a_u_shaped_visit_holds_the_shared_portion_until_its_second_half():
     scenario = toy(SplitFedV2(u_shaped=True), "V1", "fc1", training__batch_size=None)
-    rounds = [r for r in range(1, 9) if bare_plan(scenario, [2, 2], r).visits(scenario.protocol)[0].position == 0]
+    rounds = [r for r in range(1, 9) if bare_plan(scenario, [2, 2], r).split_steps(scenario.protocol)[0].position == 0]
     time = timed(scenario, [2, 2], MACHINES, U_SHAPED, round=rounds[0])
     free = DOWN[0] + 3.5 + 0.4 + 9 + 0.6  # 39; the second client's smashed data came at 17.3
     second = free + 0.4 + 2.25 + 4 + (0.25 + 16 / 24) + 0.6
@@ -269,7 +269,7 @@ def test_transfers_take_the_time_of_table_two(protocol, row, k):
     costs = UNCUT if protocol.server == "none" else U_SHAPED if protocol.u_shaped else SPLIT
     time = timed(of(protocol, None), samples, [EQUAL] * k, costs, FREE)
     setting = Setting(p=5 * k, q=1, beta=25 / 75, W=25 if protocol.server == "none" else whole, K=k, R=1.0)
-    chain = protocol.meeting == "handover"
+    chain = protocol.client_sync == "handover"
     expected = row(setting).seconds
     if protocol.u_shaped:
         expected += second_cut(setting, 2, in_turn=chain).seconds
@@ -291,8 +291,8 @@ ONE_AT_A_TIME = Devices(
 
 @pytest.mark.parametrize("k", [2, 5, 20, 100])
 def test_thapas_order_holds_where_the_server_takes_one_step_at_a_time(k):
-    """SFLV2 < SFLV1 < SL: equal clients, a client's set is one batch. For few clients SFLV1's replicas are averaged before the last
-    client has reported, and costs nothing more.
+    """SFLV2 < SFLV1 < SL: equal clients, a client's set is one batch. For few clients SFLV1's replicas are averaged
+    before the last client has reported, and costs nothing more.
     """
     v2, v1, chain = (seconds_of(p, k, ONE_AT_A_TIME) for p in (SplitFedV2(), SplitFedV1(), SplitLearning()))
     assert v2 <= v1 < chain
@@ -329,7 +329,7 @@ def answering(**answers):
 
 def test_portions_that_stay_at_home_are_not_sent():
     """As the shared portion above, without loading and reporting."""
-    time = timed(answering(meeting="personal"), TWO, MACHINES, round=ROUND)
+    time = timed(answering(client_sync="personal"), TWO, MACHINES, round=ROUND)
     first = 5.5 + 1  # its smashed data come at 5.5, the second client's at 5.25
     other = max(first + 1 + 7.25 + 2.75, 0) + 0.5
     again = max(other, first + 5.5 + 5.5) + 1
@@ -338,25 +338,25 @@ def test_portions_that_stay_at_home_are_not_sent():
 
 
 def test_a_portion_that_stands_still_for_a_round_serves_whoever_comes():
-    scenario, v1 = answering(server_turn="round"), toy(SplitFedV1(), training__batch_size=2)
+    scenario, v1 = answering(server_step="round"), toy(SplitFedV1(), training__batch_size=2)
     assert timed(scenario, TWO, MACHINES).clients == timed(v1, TWO, MACHINES).clients
 
 
 def test_a_portion_that_steps_once_a_step_index_lets_nobody_ahead():
     """The second client's next batch is there at 29 but is served only after the first's first, at 32."""
-    time = timed(answering(server_turn="step"), TWO, MACHINES)
+    time = timed(answering(server_step="step"), TWO, MACHINES)
     assert finishes(time) == close([DOWN[0] + 24 + UP[0], 32 + 0.5 + 3.75 + UP[1]])
 
 
 def test_common_gradients_come_when_the_last_batch_of_a_step_is_in():
-    time = timed(answering(server_turn="mean_gradients"), TWO, MACHINES)
+    time = timed(answering(server_step="mean_gradients"), TWO, MACHINES)
     second = max(32 + 5.5 + 5.5, 32 + 7.25 + 2.75) + 1
     assert finishes(time) == close([second + 5.5 + UP[0], second + 3.75 + UP[1]])
 
 
 def test_a_server_that_learns_first_holds_everybody_up():
     """All of the first step is there at 31; its 4 samples take 2 s, three times over: two epochs and the gradients."""
-    time = timed(answering(server_turn="server_first", server_epochs=2), TWO, MACHINES)
+    time = timed(answering(server_step="server_first", server_epochs=2), TWO, MACHINES)
     first = DOWN[0] + 5.5 + 3 * 2
     second = max(first + 11, first + 10) + 3 * 1.5
     assert finishes(time) == close([second + 5.5 + UP[0], second + 3.75 + UP[1]])
@@ -364,7 +364,7 @@ def test_a_server_that_learns_first_holds_everybody_up():
 
 @pytest.mark.parametrize("handover", ["central", "peer_to_peer"])
 def test_a_hand_over_after_every_batch_is_a_longer_chain(handover):
-    scenario = answering(meeting="handover", handover=handover)
+    scenario = answering(client_sync="handover", handover=handover)
     time = timed(scenario, TWO, MACHINES, round=ROUND)  # the first, the second, and once more around the ring
     if handover == "central":
         first = (DOWN[0] + 12 + UP[0]) + (DOWN[1] + 13.5 + UP[1]) + (DOWN[0] + 12 + UP[0])
@@ -382,7 +382,7 @@ def test_a_hand_over_after_every_batch_is_a_longer_chain(handover):
 
 @pytest.mark.parametrize(
     "answers",
-    [{"meeting": "handover", "server": "replicas"}, {"pace": "buffered"}, {"server_turn": "whenever"}],
+    [{"client_sync": "handover", "server": "replicas"}, {"synchrony": "buffered"}, {"server_step": "whenever"}],
     ids=named,
 )
 def test_an_unknown_protocol_is_refused_and_not_taken_for_another(answers):

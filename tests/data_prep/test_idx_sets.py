@@ -1,4 +1,5 @@
-"""MNIST and Fashion-MNIST: read as torchvision reads them, fetched from a server that misbehaves, refused when damaged."""
+"""MNIST and Fashion-MNIST: read as torchvision reads them, fetched from a server that misbehaves, refused when
+damaged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Pictures of one's own: classes as torchvision's ImageFolder numbers them, clients and splits from folders or by seed."""
+"""Pictures of one's own: classes as torchvision's ImageFolder numbers them, clients and splits from folders or by
+seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Tables of one's own: every number arrives as pandas reads it, clients and classes in order, nothing lost in silence."""
+"""Tables of one's own: every number arrives as pandas reads it, clients and classes in order, nothing lost in
+silence."""
 
 from __future__ import annotations
 

@@ -133,7 +133,10 @@ def test_the_real_sets_arrive_whole(tmp_path: Path, quiet: Console, test_data: P
     assert (summary.train + summary.test, summary.classes) == (count, 2)
     assert f"at most {largest} nodes" in summary.source and "in the official set" not in summary.source
     assert f"{labels or 'no'} node labels" in summary.source
-    row = f'`tudataset("{name}")` | pool | {summary.train:,} + {summary.test:,} | 2 | graph, {summary.shape[0]} × {largest} × '
+    row = (
+        f'`tudataset("{name}")` | pool | {summary.train:,} + {summary.test:,} | 2 | graph, {summary.shape[0]} × '
+        f"{largest} × "
+    )
     assert row in (Path(__file__).parents[2] / "docs" / "data-sets.md").read_text()
     folder = test_data / "TUDataset" / name / "raw"
     graphs = plain(folder, name)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import raysplit
-from raysplit.engine_choice import EngineChoice
+from raysplit.app.running.engine_choice import EngineChoice
 from tests.docs.test_how_to import play
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "clients.md").read_text(encoding="utf-8")

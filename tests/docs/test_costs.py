@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-from raysplit.engine_choice import EngineChoice
-from raysplit.metrics.run import open_run
-from raysplit.report import write_report
-from raysplit.runner import Watch, jobs_from, run
+from raysplit.analysis.report import write_report
+from raysplit.app.running.engine_choice import EngineChoice
+from raysplit.app.running.runner import Watch, jobs_from, run
+from raysplit.storage.run import open_run
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "costs.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)

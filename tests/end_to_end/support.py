@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from raysplit.engine.crew import Crew
 from raysplit.engine.placement import Resources, Wanted, lay_out
-from raysplit.engine.ray_engine import RayEngine
+from raysplit.engine.ray.actor_pool import ActorPool
+from raysplit.engine.ray.ray_engine import RayEngine
 from raysplit.errors import ClusterError, ScenarioError
 from raysplit.models.alexnet import alexnet
 from raysplit.models.femnist_cnn import femnist_cnn
@@ -16,17 +16,19 @@ from raysplit.models.lenet import lenet
 from raysplit.models.network import ModelSpec
 from raysplit.models.resnet import resnet18
 from raysplit.models.unsplit import unsplit_mnist
-from raysplit.population.cohort import Cohort
 from raysplit.population.partition.iid import Iid
 from raysplit.population.partition.partitioned import partitioned
+from raysplit.population.partition.subset import subset
 from raysplit.population.population import PopulationSpec
-from raysplit.population.subset import subset
+from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.buffered import BufferedSplitFed
 from raysplit.protocols.centralized import Centralized
 from raysplit.protocols.cycle_sl import CyclePsl, CycleSfl
+from raysplit.protocols.extended_split import ExtendedSplit
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.loss_drop import AsyncSplitFed, AsyncSplitLearning
 from raysplit.protocols.minibatch_sfl import MiniBatchSfl
+from raysplit.protocols.multi_task_split import MultiTaskSplit, Task
 from raysplit.protocols.parallel_sl import ParallelSl
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.sglr import Sglr
@@ -34,12 +36,10 @@ from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from raysplit.protocols.splitfed_v3 import SplitFedV3
-from raysplit.protocols.topologies.extended import ExtendedSplit
-from raysplit.protocols.topologies.multi_task import MultiTaskSplit, Task
-from raysplit.protocols.topologies.vertical import VerticalSplit
-from raysplit.scenario import Evaluation, Scenario
-from raysplit.state import Layout
-from raysplit.training import Training
+from raysplit.protocols.vertical_split import VerticalSplit
+from raysplit.scenario.scenario import Evaluation, Scenario
+from raysplit.simulation.state import Layout
+from raysplit.training.settings import Training
 from tests.toys import play
 
 CLIENTS, SAMPLES = 3, 4
@@ -108,8 +108,9 @@ def scenario(protocol: TrainingProtocol, family: str, sets: Path) -> Scenario:
     )
 
 
-def cell(protocol: TrainingProtocol, family: str, sets: Path, have: Resources, crew: Crew) -> Cell:
-    """What became of a protocol on a family: ``both`` placements gave the same bits, ``colocated`` only, or the refusal."""
+def cell(protocol: TrainingProtocol, family: str, sets: Path, have: Resources, actor_pool: ActorPool) -> Cell:
+    """What became of a protocol on a family: ``both`` placements gave the same bits, ``colocated`` only, or the
+    refusal."""
     try:
         experiment = scenario(protocol, family, sets)
         Layout(experiment)
@@ -121,7 +122,7 @@ def cell(protocol: TrainingProtocol, family: str, sets: Path, have: Resources, c
         layout = lay_out(experiment, have, Wanted(1, 1, "pooled"))
     except ClusterError:
         return "colocated"  # this protocol has no main server to put elsewhere
-    with RayEngine(experiment, layout, crew) as engine:
+    with RayEngine(experiment, layout, actor_pool) as engine:
         assert play(experiment, engine).digest == colocated.digest
     return "both"
 

@@ -1,4 +1,5 @@
-"""On real digits (MNIST): each attack on data beats no attack at what it wants, in federated and split-federated learning.
+"""On real digits (MNIST): each attack on data beats no attack at what it wants, in federated and split-federated
+learning.
 
 1,500 digits, 20 clients, four of them malicious (eight for what wants a worse model); 500 digits to test on.
 """
@@ -16,6 +17,7 @@ from data_prep import mnist
 from raysplit import (
     FLAME,
     Brightness,
+    CompositeAttack,
     DistributedBackdoor,
     EdgeCaseBackdoor,
     FarthestLabelFlip,
@@ -29,15 +31,14 @@ from raysplit import (
     SemanticBackdoor,
     SplitFedV2,
     TargetedLabelFlip,
-    Together,
     TrimmedMean,
     subset,
 )
+from raysplit.app.running.runner import jobs_from
 from raysplit.engine.host import Host
 from raysplit.population.arrow import ArrowFile
 from raysplit.population.partition.iid import Iid
 from raysplit.population.partition.partitioned import partitioned
-from raysplit.runner import jobs_from
 from tests.conftest import needs
 from tests.toys import Played, play
 
@@ -75,7 +76,8 @@ def success_and_accuracy(base, attack, **changes) -> tuple[float, float, float, 
     row, twin = (p.tables["evaluations"].to_pylist()[-1] for p in (play(attacked), untouched))
     before = 0.0 if tried.attempts is None else tried.successes.sum() / tried.attempts.sum()
     print(
-        f"ASR {100 * before:.1f} -> {row['attack_success']}, accuracy {twin['accuracy']} -> {row['accuracy']}, {row['attack_samples']}"
+        f"ASR {100 * before:.1f} -> {row['attack_success']}, accuracy {twin['accuracy']} -> {row['accuracy']}, "
+        f"{row['attack_samples']}"
     )
     return before, row["attack_success"], twin["accuracy"], row["accuracy"]
 
@@ -85,9 +87,9 @@ def success_and_accuracy(base, attack, **changes) -> tuple[float, float, float, 
     ("attack", "least"),
     [
         (PIXEL, 0.8),
-        (Together((DistributedBackdoor(target=0), REPLACED)), 0.8),
-        (Together((TargetedLabelFlip(1, 7), REPLACED)), 0.5),
-        (Together((PIXEL, Neurotoxin(attack=REPLACED))), 0.8),
+        (CompositeAttack((DistributedBackdoor(target=0), REPLACED)), 0.8),
+        (CompositeAttack((TargetedLabelFlip(1, 7), REPLACED)), 0.5),
+        (CompositeAttack((PIXEL, Neurotoxin(attack=REPLACED))), 0.8),
     ],
     ids=["pixel", "distributed", "targeted", "neurotoxin"],
 )
@@ -107,7 +109,7 @@ def test_fashion_passes_for_a_three(base, how, test_data, tmp_path):
 
 
 def test_thin_sevens_pass_for_ones(base):
-    attack = Together((SemanticBackdoor(Brightness(high=0.1), target=1, source=7), ModelReplacement(scale=2.0)))
+    attack = CompositeAttack((SemanticBackdoor(Brightness(high=0.1), target=1, source=7), ModelReplacement(scale=2.0)))
     before, after, _, _ = success_and_accuracy(base, attack, **{"cohort.malicious": 0.4})
     assert before == 0 and after > 0.25  # of 18 samples
 
@@ -123,7 +125,7 @@ def test_flipped_labels_cost_accuracy(base, how, attack, least):
 
 @pytest.mark.parametrize("rule", [NormClipping(), FLAME(), TrimmedMean()], ids=repr)
 def test_rules_close_the_replaced_models_backdoor(base, rule):
-    attack = Together((PIXEL, REPLACED))
+    attack = CompositeAttack((PIXEL, REPLACED))
     _, opened, _, _ = success_and_accuracy(base, attack, defense=Mean())
     _, closed, _, accuracy = success_and_accuracy(base, attack, defense=rule)
     assert opened > 0.9 and closed < 0.5 and accuracy > 0.85

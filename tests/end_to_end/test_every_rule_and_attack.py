@@ -1,4 +1,5 @@
-"""Every exported aggregation rule and update attack plays whole rounds through the fed server, not only on made-up matrices."""
+"""Every exported aggregation rule and update attack plays whole rounds through the fed server, not only on made-up
+matrices."""
 
 import math
 
@@ -50,7 +51,7 @@ from tests.toys import play, toy
 RULES = [
     Mean(),
     TrimmedMean(),
-    TrimmedMean(trim="declared"),
+    TrimmedMean(trim="assumed"),
     Median(),
     Median(even="midpoint"),
     MeanAroundMedian(),
@@ -100,7 +101,7 @@ def test_every_rule_aggregates_a_run_under_attack_and_says_what_it_did(rule):
     rows = played.tables["aggregation"].to_pylist()
     assert [row["rule"] for row in rows] == [type(rule).__name__] * 2
     assert not played.diverged and bool(torch.isfinite(played.state.client).all())
-    assert math.isfinite(rows[1]["bias"]) and rows[1]["realised"] == 2
+    assert math.isfinite(rows[1]["bias"]) and rows[1]["actual"] == 2
     assert [row["m"] for row in played.tables["attacks"].to_pylist()] == [2]
 
 

@@ -24,7 +24,7 @@ from raysplit import (
     WireLabelFlip,
     femnist_cnn,
 )
-from raysplit.channels import Channel
+from raysplit.channels.channel import Channel
 from raysplit.engine.host import Host
 from tests.toys import play
 
@@ -107,7 +107,7 @@ def test_each_does_harm(real_femnist, clean, setting, attack, harm):
 
 def portions(played, real_scenario):
     host = Host(real_scenario)
-    [client], [server] = host.client_seats(1), host.server_seats(1)
+    [client], [server] = host.client_slots(1), host.server_slots(1)
     client.flat.vector.copy_(played.state.client)
     server.flat.vector.copy_(played.state.server)
     batches = []
@@ -118,7 +118,8 @@ def portions(played, real_scenario):
 
 
 def backdoor_success(attack, head, body, batches):
-    """(answered with the target, tried) of samples of other classes, a client's whole test set at a time: counted by hand."""
+    """(answered with the target, tried) of samples of other classes, a client's whole test set at a time: counted by
+    hand."""
     hits = tried = 0
     with torch.no_grad():
         for x, y in batches:

@@ -1,16 +1,17 @@
-"""scenarios/protocols.py runs to its end, and one that carries more than a model from round to round goes on after an interrupt."""
+"""scenarios/protocols.py runs to its end, and one that carries more than a model from round to round goes on after an
+interrupt."""
 
 from pathlib import Path
 
 import pytest
 
 import raysplit
-from raysplit.engine.checkpoints import newest_checkpoint
-from raysplit.engine_choice import EngineChoice
-from raysplit.metrics.run import open_run
+from raysplit.app.running.engine_choice import EngineChoice
+from raysplit.app.running.runner import Watch, jobs_from, resume, run
 from raysplit.protocols.as_published import published
 from raysplit.protocols.protocol import TrainingProtocol
-from raysplit.runner import Watch, jobs_from, resume, run
+from raysplit.storage.checkpoints import newest_checkpoint
+from raysplit.storage.run import open_run
 
 FILE = Path(__file__).resolve().parents[2] / "scenarios" / "protocols.py"
 LOCAL = EngineChoice(engine="local")
@@ -25,7 +26,7 @@ def test_every_protocol_runs_to_its_end(tmp_path, name):
     opened = open_run(ended.folder.path)
     in_training = published(job.scenario.protocol).tested == "in_training"
     assert opened.evaluations["clients"].to_pylist() == [job.scenario.cohort.size if in_training else 5]
-    personal = job.scenario.protocol.meeting == "personal"
+    personal = job.scenario.protocol.client_sync == "personal"
     assert (newest_checkpoint(ended.folder.checkpoints) / "clients.safetensors").exists() is personal
 
 

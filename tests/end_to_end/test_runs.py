@@ -18,8 +18,8 @@ import pyarrow as pa
 import pytest
 
 from raysplit import open_run
-from raysplit.metrics.run import Run
-from raysplit.metrics.schemas import SCHEMAS, deterministic_columns
+from raysplit.storage.run import Run
+from raysplit.storage.schemas import SCHEMAS, deterministic_columns
 
 TINY = """\
 from raysplit import *
@@ -43,7 +43,7 @@ PATIENCE_S = 240
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "raysplit.cli", *arguments]
+    return [sys.executable, "-m", "raysplit.app.cli", *arguments]
 
 
 def cli(here: Path, *arguments: str, code: int = 0) -> str:
@@ -65,7 +65,8 @@ def start(here: Path, *arguments: str) -> subprocess.Popen[bytes]:
     """``raysplit ARGUMENTS`` at the head of a process group of its own, in the background."""
     log = open(here / "background.log", "wb")  # noqa: SIM115 - handed to the process
     with log:
-        # A suite that was itself started with nohup or & has SIGINT ignored, which children inherit; a user's shell has not.
+        # A suite that was itself started with nohup or & has SIGINT ignored, which children inherit; a user's shell has
+        # not.
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             return subprocess.Popen(command(*arguments), cwd=here, stdout=log, stderr=log, start_new_session=True)

@@ -1,4 +1,5 @@
-"""Every protocol on a small model of each family, pooled and colocated, on real data; and docs/support.md says what came out."""
+"""Every protocol on a small model of each family, pooled and colocated, on real data; and docs/support.md says what
+came out."""
 
 import os
 from pathlib import Path
@@ -7,9 +8,9 @@ import pytest
 from rich.console import Console
 
 from data_prep import femnist, ham10000, mnist, tudataset
-from raysplit.engine.cluster import connect
-from raysplit.engine.crew import Crew
-from raysplit.metrics.atomic import write_bytes
+from raysplit.engine.ray.actor_pool import ActorPool
+from raysplit.engine.ray.cluster import connect
+from raysplit.storage.atomic import write_bytes
 from tests.conftest import first_pictures, needs
 from tests.end_to_end import support
 
@@ -32,8 +33,8 @@ def sets(test_data, tmp_path_factory):
 @pytest.fixture(scope="module")
 def ray():
     """One cluster and one crew of actors for all cells."""
-    with connect(None, 256 << 20, cpus=4) as have, Crew() as crew:
-        yield have, crew
+    with connect(None, 256 << 20, cpus=4) as have, ActorPool() as actor_pool:
+        yield have, actor_pool
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from raysplit.engine.cluster import by_value, connect
-from raysplit.engine.crew import Crew
 from raysplit.engine.placement import Resources
+from raysplit.engine.ray.actor_pool import ActorPool
+from raysplit.engine.ray.cluster import by_value, connect
 from tests import toys
 from tests.engine import faults
 
@@ -18,13 +18,13 @@ from tests.engine import faults
 class Staffed(Resources):
     """What the cluster has, and actors that go from test to test: starting them takes longer than most tests."""
 
-    crew: Crew | None = None
+    actor_pool: ActorPool | None = None
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Resources]:
     """Eight actors' worth of CPUs, however many the machine has; hosts get the toys' classes by value."""
-    with connect(None, 256 << 20, cpus=8) as resources, Crew() as crew:
+    with connect(None, 256 << 20, cpus=8) as resources, ActorPool() as actor_pool:
         for module in (toys, faults):
             by_value(module)
-        yield Staffed(resources.cpus, resources.gpus, resources.nodes, crew)
+        yield Staffed(resources.cpus, resources.gpus, resources.nodes, actor_pool)

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from raysplit.parts import part
+from raysplit.parts.part import part
 from raysplit.population.population import Samples
-from raysplit.simulation import RoundReport
+from raysplit.simulation.simulation import RoundReport
 from tests.toys import OpenToys, ToyClients
 
 PATIENCE_S = 60
@@ -20,7 +20,8 @@ PATIENCE_S = 60
 
 @part
 class FaultyClients(ToyClients):
-    """As ToyClients until ``folder`` holds ``armed``; then ``client`` fails, or halts once until ``folder`` holds ``go``."""
+    """As ToyClients until ``folder`` holds ``armed``; then ``client`` fails, or halts once until ``folder`` holds
+    ``go``."""
 
     folder: str = ""
     client: int = 0
@@ -57,7 +58,8 @@ def arm_after(folder: Path, round: int) -> Callable[[RoundReport], None]:
 
 
 class Assassin:
-    """In a ``with``: waits until the client in question halts, kills a process with SIGKILL, and lets the client go on."""
+    """In a ``with``: waits until the client in question halts, kills a process with SIGKILL, and lets the client go
+    on."""
 
     def __init__(self, folder: Path, pid: int) -> None:
         self._folder, self._pid = folder, pid

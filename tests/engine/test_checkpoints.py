@@ -5,16 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysplit.engine.checkpoints import newest_checkpoint, read_checkpoint, write_checkpoint
 from raysplit.errors import RunError
-from raysplit.optimizers import Adam
-from raysplit.population.cohort import Cohort
+from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.state import GlobalState, Layout
-from raysplit.training import FedOpt
+from raysplit.simulation.state import GlobalState, Layout
+from raysplit.storage.checkpoints import newest_checkpoint, read_checkpoint, write_checkpoint
+from raysplit.training.optimizers import Adam
+from raysplit.training.settings import FedOpt
 from tests.toys import ToyCnn, play, toy
 
 FULL = toy(

@@ -1,4 +1,5 @@
-"""Data attacks where they are carried out: by the hosts, on malicious clients' sets alone, when the batches are drawn."""
+"""Data attacks where they are carried out: by the hosts, on malicious clients' sets alone, when the batches are
+drawn."""
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from raysplit import (
     BufferedSplitFed,
     Centralized,
     Cohort,
+    CompositeAttack,
     CycleSfl,
     FarthestLabelFlip,
     FedAvg,
@@ -22,17 +24,16 @@ from raysplit import (
     SplitFedV3,
     SplitLearning,
     TargetedLabelFlip,
-    Together,
 )
 from raysplit.engine.engine import RoundStart
 from raysplit.engine.host import Host
 from raysplit.errors import ScenarioError
-from raysplit.parts import part
-from raysplit.planning import make_plan
-from raysplit.population.cohort import Turnouts
+from raysplit.parts.part import part
 from raysplit.population.population import Samples
+from raysplit.population.selection.cohort import ParticipationSampler
 from raysplit.protocols.buffered import Speeds
-from raysplit.protocols.client_side import ClientFailure
+from raysplit.simulation.planning import make_plan
+from raysplit.training.client_side import ClientFailure
 from tests.engine.test_ray_engine import assert_same, ray_engine
 from tests.toys import play, toy
 
@@ -59,21 +60,21 @@ def scenario(protocol, **changes):
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=repr)
 def test_every_protocol_trains_on_poisoned_data_and_says_how_much(protocol):
     clean = play(scenario(protocol))
-    played = play(scenario(protocol, attack=Together((BACKDOOR, FarthestLabelFlip(0.5)))))
+    played = play(scenario(protocol, attack=CompositeAttack((BACKDOOR, FarthestLabelFlip(0.5)))))
     rows = played.tables["attacks"].to_pylist()
     assert played.digest != clean.digest and not clean.tables["attacks"].num_rows
     assert {row["attack"] for row in rows} == {"PixelBackdoor", "FarthestLabelFlip"}
     assert all(1 <= row["m"] <= 3 and row["knowledge"] == "partial" for row in rows)
     assert sum(row["poisoned"] for row in rows) > 0
     assert all(played.tables["rounds"].column("attacked").to_pylist())
-    assert played.digest == play(scenario(protocol, attack=Together((BACKDOOR, FarthestLabelFlip(0.5))))).digest
+    assert played.digest == play(scenario(protocol, attack=CompositeAttack((BACKDOOR, FarthestLabelFlip(0.5))))).digest
 
 
 def hosted(attack, protocol=None):
     experiment = scenario(protocol or FedAvg(), attack=attack)
     host = Host(experiment)
-    turnouts = Turnouts(experiment.cohort, experiment.seed, host.population)
-    plan = make_plan(experiment, host.population, 1, turnouts.of(1), turnouts.ranks)
+    sampler = ParticipationSampler(experiment.cohort, experiment.seed, host.population)
+    plan = make_plan(experiment, host.population, 1, sampler.of(1), sampler.ranks)
     client, server = host.initial()
     return host, plan, RoundStart(client, server, None, {})
 
@@ -85,12 +86,12 @@ def same(one: Samples, other: Samples) -> bool:
 def test_honest_clients_train_on_their_own_samples():
     host, plan, start = hosted(LabelFlip())
     host._share(plan, range(len(plan.groups)), start, 1)
-    liars = [position for position, client in enumerate(plan.clients) if int(client) in plan.liars]
-    assert len(liars) == 3
+    malicious = [position for position, client in enumerate(plan.clients) if int(client) in plan.malicious]
+    assert len(malicious) == 3
     for position, client in enumerate(plan.clients):
         own = host.population.train(int(client))
         trained = host._samples(plan, position)
-        assert same(trained, own) == (position not in liars)
+        assert same(trained, own) == (position not in malicious)
         assert same(host.population.train(int(client)), own), "the population itself stays as it is"
 
 
@@ -102,7 +103,7 @@ def test_centralised_training_has_the_malicious_share_of_the_joint_data():
     for client in plan.cohort:
         own = host.population.train(int(client))
         mine = Samples(joint.x[begin : begin + len(own.y)], joint.y[begin : begin + len(own.y)])
-        expected = 4 - own.y if int(client) in plan.liars else own.y
+        expected = 4 - own.y if int(client) in plan.malicious else own.y
         assert mine.x.equal(own.x) and mine.y.equal(expected)
         begin += len(own.y)
 
@@ -119,7 +120,7 @@ def test_honest_clients_of_an_attacked_run_learn_what_they_learn_in_a_clean_one(
 def test_an_attack_asks_the_portion_that_its_client_holds():
     host, plan, start = hosted(FarthestLabelFlip())
     host._share(plan, range(len(plan.groups)), start, 1)
-    position = next(p for p, client in enumerate(plan.clients) if int(client) in plan.liars)
+    position = next(p for p, client in enumerate(plan.clients) if int(client) in plan.malicious)
     own = host.population.train(int(plan.clients[position]))
     head = host._portions().head.eval()
     with torch.no_grad():
@@ -140,7 +141,7 @@ def test_a_turn_that_began_under_attack_goes_on_with_the_data_that_it_drew():
 
 
 def test_model_replacement_sends_more_of_what_poisoned_data_taught():
-    both = Together((BACKDOOR, ModelReplacement()))
+    both = CompositeAttack((BACKDOOR, ModelReplacement()))
     alone, joined = (play(scenario(SplitFedV2(), attack=attack, training__rounds=1)) for attack in (BACKDOOR, both))
     norms = [
         {row["client"]: row["update_norm"] for row in played.tables["clients"].to_pylist() if row["malicious"]}
@@ -209,7 +210,7 @@ RAY = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("protocol", "placement", "servers", "rule"), RAY)
 def test_on_ray_the_same_bits_and_the_same_success(cluster, protocol, placement, servers, rule):
-    attack = Together((PixelBackdoor(target=1, share=0.5), FarthestLabelFlip(0.3)))
+    attack = CompositeAttack((PixelBackdoor(target=1, share=0.5), FarthestLabelFlip(0.3)))
     experiment = scenario(protocol, attack=attack, defense=rule)
     reference = play(experiment)
     with ray_engine(experiment, cluster, 2, placement, servers) as engine:

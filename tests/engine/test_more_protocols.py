@@ -2,16 +2,16 @@
 
 import pytest
 
-from raysplit.optimizers import Adam
-from raysplit.population.cohort import Cohort
+from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.buffered import BufferedSplitFed
+from raysplit.protocols.extended_split import ExtendedSplit
 from raysplit.protocols.loss_drop import AsyncSplitFed, AsyncSplitLearning
+from raysplit.protocols.multi_task_split import MultiTaskSplit, Task
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.protocols.topologies.extended import ExtendedSplit
-from raysplit.protocols.topologies.multi_task import MultiTaskSplit, Task
-from raysplit.protocols.topologies.vertical import VerticalSplit
+from raysplit.protocols.vertical_split import VerticalSplit
+from raysplit.training.optimizers import Adam
 from tests.engine.test_ray_engine import assert_same, ray_engine
 from tests.toys import play, toy
 
@@ -44,5 +44,7 @@ def test_ray_gives_the_bits_of_the_local_engine(cluster, protocol, tail, hosts, 
         played = play(scenario, engine)
     reference = play(scenario)
     assert_same(played, reference)
-    assert played.state.carried.keys() == reference.state.carried.keys()
-    assert all(played.state.carried[name].equal(tensor) for name, tensor in reference.state.carried.items())
+    assert played.state.protocol_state.keys() == reference.state.protocol_state.keys()
+    assert all(
+        played.state.protocol_state[name].equal(tensor) for name, tensor in reference.state.protocol_state.items()
+    )

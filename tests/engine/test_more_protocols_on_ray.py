@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from raysplit.engine.cluster import object_store_bytes
 from raysplit.engine.placement import Wanted, lay_out
-from raysplit.engine.ray_engine import _own
-from raysplit.optimizers import Adam
-from raysplit.population.cohort import Cohort
+from raysplit.engine.ray.cluster import object_store_bytes
+from raysplit.engine.ray.ray_engine import _own
+from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.cycle_sl import CyclePsl, CycleSfl
 from raysplit.protocols.minibatch_sfl import MiniBatchSfl
 from raysplit.protocols.parallel_sl import ParallelSl
@@ -18,6 +17,7 @@ from raysplit.protocols.sglr import Sglr
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v3 import SplitFedV3
+from raysplit.training.optimizers import Adam
 from tests.engine.faults import Assassin, FaultyClients, alive, arm_after
 from tests.engine.test_ray_engine import assert_same, ray_engine
 from tests.toys import play, toy
@@ -53,7 +53,8 @@ CASES = [
     [pytest.param(p, t, h, place, marks=marks, id=f"{p}-{h}-{place}") for p, t, h, place, marks in CASES],
 )
 def test_ray_gives_the_bits_of_the_local_engine(cluster, protocol, tail, hosts, placement):
-    """Cohorts of 5 out of 8: some clients come back to portions of their own, some never come and are judged all the same."""
+    """Cohorts of 5 out of 8: some clients come back to portions of their own, some never come and are judged all the
+    same."""
     scenario = toy(
         protocol,
         "V1",

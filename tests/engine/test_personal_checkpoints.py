@@ -4,16 +4,16 @@ import json
 
 import pytest
 
-from raysplit.engine.checkpoints import newest_checkpoint, read_checkpoint, write_checkpoint
 from raysplit.errors import RunError
-from raysplit.optimizers import Adam
-from raysplit.population.cohort import Cohort
+from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.cycle_sl import CyclePsl
 from raysplit.protocols.parallel_sl import ParallelSl
 from raysplit.protocols.sglr import Sglr
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from raysplit.protocols.splitfed_v3 import SplitFedV3
-from raysplit.state import Layout
+from raysplit.simulation.state import Layout
+from raysplit.storage.checkpoints import newest_checkpoint, read_checkpoint, write_checkpoint
+from raysplit.training.optimizers import Adam
 from tests.toys import play, toy
 
 PERSONAL = [SplitFedV3(), ParallelSl(), ParallelSl("client_major", u_shaped=True), Sglr(), CyclePsl(2, 5)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from raysplit.population.cohort import Cohort
+from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from tests.defenses.detection.test_watched_server import STRICT

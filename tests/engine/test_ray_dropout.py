@@ -2,9 +2,9 @@
 
 import pytest
 
-from raysplit.engine.cluster import by_value
 from raysplit.engine.placement import Wanted, lay_out
-from raysplit.engine.ray_engine import RayEngine
+from raysplit.engine.ray.cluster import by_value
+from raysplit.engine.ray.ray_engine import RayEngine
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from tests.models import dropouts
@@ -26,7 +26,9 @@ def test_masks_are_the_local_engines(cluster, protocol, hosts, placement, server
     by_value(dropouts)
     scenario = toy(protocol, model=DropoutCnn("V1", "fc1"))
     engine = RayEngine(
-        scenario, lay_out(scenario, cluster, Wanted(hosts=hosts, servers=servers, placement=placement)), cluster.crew
+        scenario,
+        lay_out(scenario, cluster, Wanted(hosts=hosts, servers=servers, placement=placement)),
+        cluster.actor_pool,
     )
     try:
         played = play(scenario, engine)

@@ -16,22 +16,22 @@ import pytest
 import torch
 
 from raysplit import Cohort, Detection, LabelScreen, SafeSplit, SmashedNoise, SmashedScreen
-from raysplit.attacks.smashed.messages import client_threat
-from raysplit.channels import Channel, ThreatModel
-from raysplit.defenses.aggregation.mean import Mean
-from raysplit.defenses.aggregation.median import Median
-from raysplit.engine.actors import CALL_TIMEOUT_S, Packed, to_arrays
+from raysplit.aggregation.rules.mean import Mean
+from raysplit.aggregation.rules.median import Median
+from raysplit.attacks.messages.message_attack import client_threat
+from raysplit.channels.channel import Channel, ThreatModel
 from raysplit.engine.placement import Resources, Wanted, lay_out
-from raysplit.engine.ray_engine import RayEngine
+from raysplit.engine.ray.actors import CALL_TIMEOUT_S, Packed, to_arrays
+from raysplit.engine.ray.ray_engine import RayEngine
 from raysplit.errors import UserError
-from raysplit.optimizers import Adam
-from raysplit.parts import part
-from raysplit.protocols.client_side import ClientFailure
+from raysplit.parts.part import part
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.plan import Outcome
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
+from raysplit.training.client_side import ClientFailure
+from raysplit.training.optimizers import Adam
 from tests.engine.faults import Assassin, FaultyClients, alive, arm_after
 from tests.toys import play, toy
 
@@ -63,14 +63,14 @@ DETERMINISTIC = {
 def ray_engine(scenario, cluster, hosts, placement="auto", servers=None) -> Iterator[RayEngine]:
     """A Ray engine for a ``with``, by the cluster's crew; without one, none of its processes may run after it."""
     layout = lay_out(scenario, cluster, Wanted(hosts=hosts, servers=servers, placement=placement))
-    crew = getattr(cluster, "crew", None)
+    actor_pool = getattr(cluster, "crew", None)
     pids: set[int] = set()
-    with RayEngine(scenario, layout, crew) as engine:
+    with RayEngine(scenario, layout, actor_pool) as engine:
         pids.update(engine.pids.values())
         assert len(pids) == layout.hosts + layout.servers and all(alive(pid) for pid in pids)
         yield engine
         pids.update(engine.pids.values())
-    assert crew is not None or not [pid for pid in pids if alive(pid)]
+    assert actor_pool is not None or not [pid for pid in pids if alive(pid)]
 
 
 def test_an_engine_without_a_crew_leaves_no_process_behind(cluster):
@@ -180,7 +180,8 @@ def test_a_process_killed_in_the_middle_of_a_round_changes_no_bit(cluster, tmp_p
     ],
 )
 def test_a_process_killed_while_visits_are_judged_changes_no_verdict(cluster, tmp_path, order, detection, victim):
-    """What detectors remember goes back with the round: a visit that is played twice is judged as if for the first time."""
+    """What detectors remember goes back with the round: a visit that is played twice is judged as if for the first
+    time."""
     lied = {"cohort": Cohort(6, 0.34, "cohort"), "attack": SmashedNoise(3.0), "detection": detection}
     scenario = faulty(SplitFedV2(order), tmp_path).replace(**lied)
     with (

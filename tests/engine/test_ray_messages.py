@@ -4,13 +4,13 @@ import pytest
 
 from raysplit import (
     Cohort,
+    CompositeAttack,
     FeatureGradientTampering,
     ServerSteering,
     ServerTampering,
     SmashedAscent,
     SmashedBackdoor,
     SmashedNoise,
-    Together,
 )
 from raysplit.protocols.cycle_sl import CycleSfl
 from raysplit.protocols.split_learning import SplitLearning
@@ -20,7 +20,7 @@ from tests.engine.test_ray_engine import assert_same, ray_engine
 from tests.toys import play, toy
 
 slow = pytest.mark.slow
-BOTH = Together((SmashedAscent(), SmashedBackdoor(), ServerSteering(start_round=2)))
+BOTH = CompositeAttack((SmashedAscent(), SmashedBackdoor(), ServerSteering(start_round=2)))
 CASES = [
     (SplitFedV1(), None, BOTH, 2, "colocated", None, ()),
     (SplitFedV1(), None, BOTH, 3, "pooled", 2, slow),
@@ -28,7 +28,7 @@ CASES = [
     (
         SplitFedV2(u_shaped=True),
         "fc1",
-        Together((FeatureGradientTampering("noise"), SmashedNoise())),
+        CompositeAttack((FeatureGradientTampering("noise"), SmashedNoise())),
         2,
         "pooled",
         None,

@@ -2,12 +2,12 @@
 
 import pytest
 
-from raysplit.attacks.poisoning.sign_flip import SignFlip
-from raysplit.defenses.aggregation.composed import Composed
-from raysplit.defenses.aggregation.crfl import CRFL
-from raysplit.defenses.aggregation.fltrust import FLTrust
-from raysplit.defenses.aggregation.fools_gold import FoolsGold
-from raysplit.population.cohort import Cohort
+from raysplit.aggregation.rules.composed import Composed
+from raysplit.aggregation.rules.crfl import CRFL
+from raysplit.aggregation.rules.fltrust import FLTrust
+from raysplit.aggregation.rules.fools_gold import FoolsGold
+from raysplit.attacks.updates.sign_flip import SignFlip
+from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from tests.engine.test_ray_engine import assert_same, ray_engine

@@ -1,15 +1,16 @@
-"""Rules on server replicas, whose rows come from hosts or from a pool of main servers: the same bits as on the local engine."""
+"""Rules on server replicas, whose rows come from hosts or from a pool of main servers: the same bits as on the local
+engine."""
 
 import pytest
 
-from raysplit.attacks.attack import Together
-from raysplit.attacks.poisoning.at_replicas import AtReplicas
-from raysplit.attacks.poisoning.sign_flip import SignFlip
-from raysplit.defenses.aggregation.centred_clipping import CentredClipping
-from raysplit.defenses.aggregation.fltrust import FLTrust
-from raysplit.defenses.aggregation.trimmed_mean import TrimmedMean
-from raysplit.population.cohort import Cohort
-from raysplit.population.dropouts import Dropouts
+from raysplit.aggregation.rules.centred_clipping import CentredClipping
+from raysplit.aggregation.rules.fltrust import FLTrust
+from raysplit.aggregation.rules.trimmed_mean import TrimmedMean
+from raysplit.attacks.attack import CompositeAttack
+from raysplit.attacks.updates.on_server_replicas import OnServerReplicas
+from raysplit.attacks.updates.sign_flip import SignFlip
+from raysplit.population.selection.cohort import Cohort
+from raysplit.population.selection.dropouts import Dropouts
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v3 import SplitFedV3
 from tests.engine.test_ray_engine import assert_same, ray_engine
@@ -28,8 +29,8 @@ from tests.toys import play, toy
 )
 def test_the_same_bits(cluster, protocol, cut, tail, rule, placement, servers):
     cohort = Cohort(7, 0.3, "cohort", dropouts=Dropouts(0.2, when="after"), at_least=5)
-    lie = AtReplicas(SignFlip())
-    lie = Together((SignFlip(), lie)) if protocol.meeting == "averaging" else lie
+    lie = OnServerReplicas(SignFlip())
+    lie = CompositeAttack((SignFlip(), lie)) if protocol.client_sync == "averaging" else lie
     scenario = toy(
         protocol, cut, tail, clients=9, cohort=cohort, server_defense=rule, attack=lie, training__rounds=3, groups=4
     )

@@ -1,4 +1,5 @@
-"""Column shards as Ray actors: the bits of the local engine, no portion at the driver, and a round played again where one dies."""
+"""Column shards as Ray actors: the bits of the local engine, no portion at the driver, and a round played again where
+one dies."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import pytest
 
 from raysplit import AgrTailored, GaussianNoise, MeanAroundMedian, Median, MinMax, TrimmedMean
 from raysplit.engine.placement import Wanted, lay_out
-from raysplit.engine.ray_engine import RayEngine
+from raysplit.engine.ray.ray_engine import RayEngine
 from raysplit.errors import ScenarioError
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.splitfed_v1 import SplitFedV1
@@ -25,7 +26,7 @@ from tests.toys import ToyCnn, play, toy
 @contextmanager
 def sharded(scenario, cluster, shards, hosts=2, placement="auto") -> Iterator[RayEngine]:
     layout = lay_out(scenario, cluster, Wanted(hosts=hosts, placement=placement, shards=shards))
-    with RayEngine(scenario, layout, cluster.crew) as engine:
+    with RayEngine(scenario, layout, cluster.actor_pool) as engine:
         yield engine
 
 
@@ -48,8 +49,8 @@ def test_shards_give_the_bits_of_the_local_engine(cluster, scenario, placement):
         assert engine.describe()["shards"] == 3 and len({pid for pid in engine.pids.values()}) == len(engine.pids)
         train, sizes = engine.train, []
 
-        def watched(plan, start, sitting=None):
-            outcome = train(plan, start, sitting)
+        def watched(plan, start, task=None):
+            outcome = train(plan, start, task)
             sizes.append(len(outcome.client_rows))
             return outcome
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from raysplit.defenses.aggregation.median import Median
-from raysplit.population.availability import DayNight
-from raysplit.population.cohort import Cohort
-from raysplit.population.draws import Poisson
-from raysplit.population.dropouts import Dropouts
+from raysplit.aggregation.rules.median import Median
+from raysplit.population.selection.availability import DayNight
+from raysplit.population.selection.cohort import Cohort
+from raysplit.population.selection.draws import Poisson
+from raysplit.population.selection.dropouts import Dropouts
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.loss_drop import AsyncSplitFed
 from raysplit.protocols.split_learning import SplitLearning

@@ -1,4 +1,5 @@
-"""Every row of docs/errors.md, driven through the command line: one sentence, exit code 2, nothing damaged or left behind."""
+"""Every row of docs/errors.md, driven through the command line: one sentence, exit code 2, nothing damaged or left
+behind."""
 
 from __future__ import annotations
 
@@ -15,13 +16,13 @@ from typing import Any, NamedTuple
 
 import pytest
 
-import raysplit.engine.cluster
+import raysplit.engine.ray.cluster
 from raysplit import open_run
-from raysplit.cli import main
+from raysplit.app.cli import main
+from raysplit.app.running.live import Live
 from raysplit.engine.placement import Resources
-from raysplit.live import Live
-from raysplit.metrics.schemas import ROUNDS
-from raysplit.metrics.stream import schema_message
+from raysplit.storage.schemas import ROUNDS
+from raysplit.storage.stream import schema_message
 from tests.errors.cases import CASES, FINISHED, TINY, UNFINISHED, resume, scenario, stands
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "errors.md"
@@ -104,7 +105,8 @@ def _interrupting_after(last: int) -> Any:
 
 @pytest.fixture
 def here(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder beside the two runs, no prepared data on this machine, and a Ray cluster without a GPU."""
+    """An empty working folder beside the two runs, no prepared data on this machine, and a Ray cluster without a
+    GPU."""
     folder = tmp_path / "here"
     folder.mkdir()
     for kind in (FINISHED, UNFINISHED):
@@ -117,7 +119,7 @@ def here(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         yield Resources(cpus=2, gpus=0.0)
 
     # Starting Ray would cost ten seconds a case.
-    monkeypatch.setattr(raysplit.engine.cluster, "connect", connect)
+    monkeypatch.setattr(raysplit.engine.ray.cluster, "connect", connect)
     return folder
 
 
@@ -140,7 +142,10 @@ def test_run_in_the_hands_of_another_process(
     here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run = stands(here, UNFINISHED)
-    code = "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); time.sleep(60)"
+    code = (
+        "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); "
+        "time.sleep(60)"
+    )
     holder = subprocess.Popen([sys.executable, "-c", code, str(run / ".lock")], stdout=subprocess.PIPE)
     try:
         assert holder.stdout is not None and holder.stdout.readline()
@@ -159,7 +164,8 @@ def test_run_in_the_hands_of_another_process(
 
 @contextmanager
 def no_file_larger_than(size: int) -> Iterator[None]:
-    """A disk that takes no more: writes beyond ``size`` bytes a file fail as on a full one (EFBIG instead of ENOSPC)."""
+    """A disk that takes no more: writes beyond ``size`` bytes a file fail as on a full one (EFBIG instead of
+    ENOSPC)."""
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
     try:
@@ -214,9 +220,9 @@ def test_interrupted_run_is_resumable_after_every_refusal(
 
 CROP = """
 from dataclasses import replace
-from raysplit.attacks.smashed.messages import client_threat
-from raysplit.channels import Channel
-from raysplit.parts import part
+from raysplit.attacks.messages.message_attack import client_threat
+from raysplit.channels.channel import Channel
+from raysplit.parts.part import part
 
 @part
 class Crop:

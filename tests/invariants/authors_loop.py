@@ -1,6 +1,7 @@
 """Oracle of ``as_published="thapa2022"``: the control flow of the authors' scripts, hand-written on toys.
 
-Per user replicas that outlive rounds, an Adam made for every batch of the server, unweighted means, tests in the middle of training.
+Per user replicas that outlive rounds, an Adam made for every batch of the server, unweighted means, tests in the middle
+of training.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from torch import nn
 
 from raysplit import rng
 from raysplit.models.network import build
-from raysplit.population.cohort import draw, malicious_ranks
-from raysplit.protocols.visits import handover_order
-from raysplit.scenario import Scenario
+from raysplit.population.selection.cohort import draw, malicious_ranks
+from raysplit.protocols.split_steps import handover_order
+from raysplit.scenario.scenario import Scenario
 
 
 @dataclass
@@ -48,13 +49,15 @@ def authors_loop(scenario: Scenario, kind: str, stages: int) -> Authors:
     replicas, idle, locals_server, seen = [copy.deepcopy(server) for _ in range(users)], server, [], set()
     result = Authors({})
     for round in range(1, training.rounds + 1):
-        drawn = draw(scenario.cohort, scenario.seed, round, ranks).clients
+        sampled = draw(scenario.cohort, scenario.seed, round, ranks).clients
         locals_client, tests = [], {}
         order = (
-            range(len(drawn)) if kind == "FL" else handover_order(scenario.protocol, scenario.seed, round, len(drawn))
+            range(len(sampled))
+            if kind == "FL"
+            else handover_order(scenario.protocol, scenario.seed, round, len(sampled))
         )
         for position in order:
-            user = int(drawn[position])
+            user = int(sampled[position])
             mine = copy.deepcopy(client).train()
             body = replicas[user] if kind == "V1" else server
             body.train()

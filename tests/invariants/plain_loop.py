@@ -10,8 +10,8 @@ from torch import nn
 
 from raysplit import rng
 from raysplit.models.network import build
-from raysplit.optimizers import Adam, OptimizerSpec, Sgd
-from raysplit.scenario import Scenario
+from raysplit.scenario.scenario import Scenario
+from raysplit.training.optimizers import Adam, OptimizerSpec, Sgd
 
 Make = Callable[[list[nn.Parameter], float], torch.optim.Optimizer]
 

@@ -1,4 +1,5 @@
-"""The oracle of protocols whose shared server steps on many clients' gradients: hand-written, plain SGD, no cut, no simulator."""
+"""The oracle of protocols whose shared server steps on many clients' gradients: hand-written, plain SGD, no cut, no
+simulator."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from torch.func import functional_call
 
 from raysplit import rng
 from raysplit.models.network import build
-from raysplit.scenario import Scenario
+from raysplit.scenario.scenario import Scenario
 
 Params = dict[str, torch.Tensor]
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -56,9 +57,11 @@ def by_hand(
     weight: Callable[[int, int], float] = lambda mine, union: mine / union,
     before_clients: Callable[[nn.Module, Params, list[tuple[Params, Batch]], int, int], Params] | None = None,
 ) -> Params:
-    """Everybody takes part; client portions are averaged. ``weight``: of a gradient, from the sizes of its batch and of the union.
+    """Everybody takes part; client portions are averaged. ``weight``: of a gradient, from the sizes of its batch and of
+    the union.
 
-    ``turn``: "step" or "round" as in ``ServerTurn``. ``before_clients``: the server's portion once it has seen a step's batches.
+    ``turn``: "step" or "round" as in ``ServerStep``. ``before_clients``: the server's portion once it has seen a step's
+    batches.
     """
     torch.set_num_threads(1)
     network = build(scenario.model, scenario.seed, scenario.training.dtype)

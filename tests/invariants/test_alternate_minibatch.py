@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from raysplit.models.network import build
-from raysplit.optimizers import Adam
 from raysplit.protocols.split_learning import SplitLearning
-from raysplit.protocols.visits import shared_visits
+from raysplit.protocols.split_steps import shared_split_steps
+from raysplit.training.optimizers import Adam
 from tests.invariants.split_loop import batches
 from tests.toys import ToyClients, distance, play, toy
 
@@ -40,7 +40,7 @@ def test_with_states_that_go_on_it_is_one_party_that_sees_the_batches_in_turn(ri
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     work = [batches(scenario, 1, client) for client in range(6)]
     played = play(scenario)
-    for position, step in shared_visits(
+    for position, step in shared_split_steps(
         protocol, scenario.seed, 1, [len(theirs) for theirs in work] * torch.ones(6, dtype=int).numpy()
     ):
         x, y = work[position][step]
@@ -53,10 +53,10 @@ def test_with_states_that_go_on_it_is_one_party_that_sees_the_batches_in_turn(ri
 def test_the_ring_is_one_for_the_round_and_passes_over_whoever_is_done():
     scenario = toy(SplitLearning(schedule="minibatch"), training__rounds=1)
     steps = [len(batches(scenario, 1, client)) for client in range(6)]
-    visits = shared_visits(scenario.protocol, scenario.seed, 1, torch.tensor(steps).numpy())
-    ring = [v.position for v in visits if v.step == 0]
+    split_steps = shared_split_steps(scenario.protocol, scenario.seed, 1, torch.tensor(steps).numpy())
+    ring = [v.position for v in split_steps if v.step == 0]
     for step in range(max(steps)):
-        assert [v.position for v in visits if v.step == step] == [p for p in ring if steps[p] > step]
+        assert [v.position for v in split_steps if v.step == step] == [p for p in ring if steps[p] > step]
 
 
 @pytest.mark.parametrize("handover,hops", [("central", 2), ("peer_to_peer", 1)])

@@ -1,23 +1,24 @@
-"""``as_published``: that every difference of docs/as-published.md is really there, and is just what the authors' code does."""
+"""``as_published``: that every difference of docs/as-published.md is really there, and is just what the authors' code
+does."""
 
 import numpy as np
 import pytest
 import torch
 
-from raysplit.defenses.aggregation.median import Median
-from raysplit.engine.checkpoints import read_checkpoint
+from raysplit.aggregation.rules.median import Median
 from raysplit.engine.placement import Resources, Wanted, lay_out
 from raysplit.errors import ClusterError, ScenarioError
-from raysplit.optimizers import Adam
-from raysplit.population.cohort import Cohort
+from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.as_published import portion_weights
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.split_learning import SplitLearning
+from raysplit.protocols.split_steps import handover_order
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.protocols.visits import handover_order
-from raysplit.state import Layout
-from raysplit.training import FedOpt
+from raysplit.simulation.state import Layout
+from raysplit.storage.checkpoints import read_checkpoint
+from raysplit.training.optimizers import Adam
+from raysplit.training.settings import FedOpt
 from tests.invariants.authors_loop import authors_loop
 from tests.toys import ToyCnn, distance, play, toy
 
@@ -28,7 +29,8 @@ THAPA = {
     "V2": SplitFedV2("client_major", as_published="thapa2022"),
 }
 EXACT = {"training__precision": "float64", "training__optimizer": Adam(eps=1e-4), "training__lr": 0.01}
-"""A large ε: before BatchNorm the gradients of biases are rounding alone, of which Adam with a small one makes whole steps."""
+"""A large ε: before BatchNorm the gradients of biases are rounding alone, of which Adam with a small one makes whole
+steps."""
 
 
 def scenario_of(kind, **changes):
@@ -63,7 +65,8 @@ def test_thapa2022_is_the_authors_loop(kind, cohort, epochs, batch_norm):
 
 @pytest.mark.parametrize("kind", ["SL", "V1", "V2"])
 def test_every_step_of_an_adam_made_anew_is_plus_or_minus_the_learning_rate(kind):
-    """Five batches of one client: its server biases, which no dead ReLU keeps from their gradients, move by ±lr five times."""
+    """Five batches of one client: its server biases, which no dead ReLU keeps from their gradients, move by ±lr five
+    times."""
     changes = {
         "training__optimizer": Adam(),
         "clients": 1,
@@ -103,7 +106,7 @@ def test_replicas_that_outlive_a_round_are_in_the_checkpoint(tmp_path):
         short = scenario.replace(**{"training.rounds": stop})
         play(short, folder=tmp_path / str(stop))
         state = read_checkpoint(tmp_path / str(stop) / "checkpoints" / f"round-{stop:06d}", layout, short.hash)
-        seen.add(len(state.carried))
+        seen.add(len(state.protocol_state))
         assert play(scenario, start=state).digest == whole.digest
     assert len(seen) > 1
 

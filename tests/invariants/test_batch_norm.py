@@ -1,17 +1,18 @@
-"""BatchNorm's running statistics: averaged with the clients' weights, kept out of robust rules and out of optimisers."""
+"""BatchNorm's running statistics: averaged with the clients' weights, kept out of robust rules and out of
+optimisers."""
 
 import copy
 
 import pytest
 import torch
 
-from raysplit.defenses.aggregation.median import Median
+from raysplit.aggregation.rules.median import Median
 from raysplit.models.network import build
-from raysplit.optimizers import Adam
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.training import FedOpt
+from raysplit.training.optimizers import Adam
+from raysplit.training.settings import FedOpt
 from tests.invariants.plain_loop import train_alone
 from tests.toys import ToyCnn, distance, play, toy, weighted_average
 

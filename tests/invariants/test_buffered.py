@@ -1,4 +1,5 @@
-"""Buffered asynchronous SplitFed: a synchronous protocol where nobody is slower, and a hand-written event loop where some are."""
+"""Buffered asynchronous SplitFed: a synchronous protocol where nobody is slower, and a hand-written event loop where
+some are."""
 
 import copy
 import math
@@ -9,17 +10,17 @@ import torch
 from torch import nn
 
 from raysplit import rng
-from raysplit.attacks.poisoning.sign_flip import SignFlip
-from raysplit.defenses.aggregation.median import Median
-from raysplit.defenses.aggregation.trimmed_mean import TrimmedMean
-from raysplit.engine.checkpoints import read_checkpoint
+from raysplit.aggregation.rules.median import Median
+from raysplit.aggregation.rules.trimmed_mean import TrimmedMean
+from raysplit.attacks.updates.sign_flip import SignFlip
 from raysplit.errors import ScenarioError
 from raysplit.models.network import build
-from raysplit.optimizers import Adam
-from raysplit.population.cohort import Cohort
+from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.buffered import BufferedSplitFed, Speeds
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.state import Layout
+from raysplit.simulation.state import Layout
+from raysplit.storage.checkpoints import read_checkpoint
+from raysplit.training.optimizers import Adam
 from tests.toys import ToyCnn, play, toy
 
 EQUAL = BufferedSplitFed(6, speeds=Speeds(0.0))
@@ -43,7 +44,8 @@ def test_nobody_slower_and_a_buffer_for_all_is_splitfed_v2(cohort, clients, epoc
     "buffer,exponent,batch_norm", [(1, 0.5, False), (2, 0.0, False), (2, 1.5, True), (3, 0.5, False)]
 )
 def test_it_is_a_plain_event_loop(buffer, exponent, batch_norm):
-    """Four clients under way all the time, everyone from the version at which it began, against one server that all share."""
+    """Four clients under way all the time, everyone from the version at which it began, against one server that all
+    share."""
     rounds, lr = 7, 0.05
     protocol = BufferedSplitFed(buffer, exponent, Speeds(1.0))
     scenario = toy(
@@ -129,9 +131,9 @@ def test_a_rule_and_an_attack_see_those_who_arrived():
     changes = {"clients": 9, "cohort": Cohort(5, malicious=0.4, of="cohort"), "training__rounds": 5}
     played = play(toy(BufferedSplitFed(3), **changes, defense=Median(), attack=SignFlip()))
     assert played.tables["aggregation"].column("n").to_pylist() == [3] * 5
-    realised = played.tables["aggregation"].column("realised").to_pylist()
+    actual = played.tables["aggregation"].column("actual").to_pylist()
     attacked = played.tables["rounds"].column("attacked").to_pylist()
-    assert attacked == [count > 0 for count in realised] and any(attacked)
+    assert attacked == [count > 0 for count in actual] and any(attacked)
     norms = [row["update_norm"] for row in played.tables["clients"].to_pylist() if row["round"] == 1]
     assert len(norms) == 5 and sum(norm is not None and not math.isnan(norm) for norm in norms) == 3
 
@@ -145,7 +147,7 @@ def test_resumed_it_gives_the_same_bits(tmp_path, optimizer):
         short = scenario.replace(**{"training.rounds": stop})
         play(short, folder=tmp_path / str(stop))
         state = read_checkpoint(tmp_path / str(stop) / "checkpoints" / f"round-{stop:06d}", layout, short.hash)
-        assert any(name.startswith("buffered/portion/") for name in state.carried)
+        assert any(name.startswith("buffered/portion/") for name in state.protocol_state)
         assert play(scenario, start=state).digest == whole.digest
 
 

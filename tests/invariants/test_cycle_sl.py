@@ -6,10 +6,10 @@ from torch.func import functional_call
 
 from raysplit import rng
 from raysplit.errors import ScenarioError
-from raysplit.optimizers import Adam, Sgd
 from raysplit.protocols.cycle_sl import CyclePsl, CycleSfl
 from raysplit.protocols.minibatch_sfl import MiniBatchSfl
 from raysplit.protocols.parallel_sl import ParallelSl
+from raysplit.training.optimizers import Adam, Sgd
 from tests.invariants.split_loop import BODY, by_hand, gradients, moved
 from tests.toys import ToyCnn, distance, play, toy
 
@@ -89,7 +89,7 @@ def test_the_server_stands_still_while_clients_get_their_gradients():
     seen = []
 
     class Ear:
-        from raysplit.channels import Channel
+        from raysplit.channels.channel import Channel
 
         channels = frozenset({Channel.SMASHED})
 

@@ -1,4 +1,5 @@
-"""Asynchronous split learning by loss threshold (reference 1.8): what moves and what crosses the cut in states A, B and C."""
+"""Asynchronous split learning by loss threshold (reference 1.8): what moves and what crosses the cut in states A, B and
+C."""
 
 import dataclasses
 import math
@@ -9,15 +10,15 @@ import torch
 from torch import nn
 
 from raysplit import rng
-from raysplit.defenses.aggregation.median import Median
-from raysplit.engine.checkpoints import read_checkpoint
+from raysplit.aggregation.rules.median import Median
 from raysplit.errors import ScenarioError
 from raysplit.models.network import build
-from raysplit.population.cohort import Cohort
+from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.loss_drop import AsyncSplitFed, AsyncSplitLearning, state_of
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.state import Layout
+from raysplit.simulation.state import Layout
+from raysplit.storage.checkpoints import read_checkpoint
 from tests.toys import ToyCnn, play, toy
 
 ALWAYS, NEVER = -1e9, 1e9
@@ -56,7 +57,8 @@ def test_with_every_round_full_it_is_the_synchronous_protocol(asynchronous, plai
 @pytest.mark.parametrize("batch_norm", [False, True])
 @pytest.mark.parametrize("asynchronous", [AsyncSplitFed(NEVER), AsyncSplitLearning(NEVER)], ids=repr)
 def test_client_portions_move_in_state_a_alone(asynchronous, batch_norm):
-    """Round 1 is full; the infinite drop before it makes round 2 full; 3 is B and the rest C, for no drop is large enough."""
+    """Round 1 is full; the infinite drop before it makes round 2 full; 3 is B and the rest C, for no drop is large
+    enough."""
     model = ToyCnn("V2", batch_norm=batch_norm)
     after = [play(toy(asynchronous, model=model, training__rounds=rounds)).named for rounds in (1, 2, 3, 4, 5)]
     assert moved(client_part(after[0]), client_part(after[1])) > 1e-4
@@ -96,17 +98,18 @@ def test_in_state_c_a_client_that_has_not_sent_since_the_last_full_round_sends()
     scenario = toy(AsyncSplitFed(NEVER), clients=12, cohort=Cohort(3), training__rounds=4)
     played = play(scenario)
     rows = played.tables["clients"].to_pylist()
-    drawn = {r: {row["client"]: row["samples"] for row in rows if row["round"] == r} for r in (3, 4)}
-    new = drawn[4].keys() - drawn[3].keys()
+    sampled = {r: {row["client"]: row["samples"] for row in rows if row["round"] == r} for r in (3, 4)}
+    new = sampled[4].keys() - sampled[3].keys()
     assert len(new) > 0
-    assert played.bytes_on(4)["smashed"] == 4 * Q * sum(drawn[4][client] for client in new)
+    assert played.bytes_on(4)["smashed"] == 4 * Q * sum(sampled[4][client] for client in new)
     assert played.messages_on(4)["weights"] == len(new)
     assert "cut_gradients" not in played.bytes_on(4) and "updates" not in played.bytes_on(4)
 
 
 @pytest.mark.parametrize("batch_norm,threshold,expected", [(False, 0.05, "AABCABCC"), (True, 0.1, "AAABAAABAABCC")])
 def test_the_whole_of_it_is_a_plain_loop(batch_norm, threshold, expected):
-    """Hand-written: two clients in a fixed ring, the threshold such that the states go back and forth; the server keeps Z."""
+    """Hand-written: two clients in a fixed ring, the threshold such that the states go back and forth; the server keeps
+    Z."""
     rounds = len(expected)
     scenario = toy(
         AsyncSplitLearning(threshold, ring="fixed"),
@@ -186,9 +189,9 @@ def test_a_threshold_is_finite(kind, threshold):
 def test_after_a_full_round_nothing_that_was_sent_before_counts():
     """Clients that sent before it would send other smashed data now."""
     scenario = toy(AsyncSplitFed(NEVER), clients=12, cohort=Cohort(3), training__rounds=4)
-    carried = dict(play(scenario).state.carried)
-    assert state_of(carried) == "C" and len(carried["loss_drop/sent"]) > 0
-    carried["loss_drop/state"] = torch.tensor(0)
-    state = dataclasses.replace(play(scenario).state, carried=carried)
+    protocol_state = dict(play(scenario).state.protocol_state)
+    assert state_of(protocol_state) == "C" and len(protocol_state["loss_drop/sent"]) > 0
+    protocol_state["loss_drop/state"] = torch.tensor(0)
+    state = dataclasses.replace(play(scenario).state, protocol_state=protocol_state)
     later = play(scenario.replace(**{"training.rounds": 5}), start=state)
-    assert state_of(later.state.carried) in "AB" and len(later.state.carried["loss_drop/sent"]) == 0
+    assert state_of(later.state.protocol_state) in "AB" and len(later.state.protocol_state["loss_drop/sent"]) == 0

@@ -11,7 +11,8 @@ from tests.toys import ToyClients, distance, play, toy
 
 
 def central_server(scenario, make):
-    """Mini-batch SGD of the server's stages on the union of the clients' batches of a step index; the others never move."""
+    """Mini-batch SGD of the server's stages on the union of the clients' batches of a step index; the others never
+    move."""
     torch.set_num_threads(1)
     network = build(scenario.model, scenario.seed, scenario.training.dtype)
     mine = [p for name, p in network.named_parameters() if name.startswith(BODY[scenario.model.cut])]
@@ -59,7 +60,7 @@ def test_a_u_shape_with_an_empty_tail_equals_the_shape_without(cut):
 
 
 def test_the_server_steps_once_a_step_index():
-    from raysplit.optimizers import Adam
+    from raysplit.training.optimizers import Adam
 
     played = play(toy(MiniBatchSfl(), training__optimizer=Adam(), training__rounds=3))
     most = max(played.tables["clients"].column("steps").to_pylist())

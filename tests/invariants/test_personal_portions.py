@@ -5,18 +5,18 @@ import copy
 import pytest
 import torch
 
-from raysplit.attacks.poisoning.gaussian import GaussianNoise
-from raysplit.defenses.aggregation.median import Median
+from raysplit.aggregation.rules.median import Median
+from raysplit.attacks.updates.gaussian import GaussianNoise
 from raysplit.errors import ScenarioError
 from raysplit.models.network import build
-from raysplit.optimizers import Adam
-from raysplit.population.cohort import Cohort
+from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.parallel_sl import ParallelSl
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from raysplit.protocols.splitfed_v3 import SplitFedV3
-from raysplit.state import Layout
-from raysplit.training import FedOpt
+from raysplit.simulation.state import Layout
+from raysplit.training.optimizers import Adam
+from raysplit.training.settings import FedOpt
 from tests.invariants.plain_loop import OPTIMIZERS, train_alone
 from tests.invariants.split_loop import BODY
 from tests.toys import ToyClients, distance, play, toy
@@ -38,14 +38,14 @@ def cohorts(played):
     return {round: [r for r in rows if r["round"] == round] for round in sorted({r["round"] for r in rows})}
 
 
-def by_hand(scenario, drawn, make, average_server):
+def by_hand(scenario, sampled, make, average_server):
     """Every client's own whole model, the server's stages averaged after each round or never moved."""
     torch.set_num_threads(1)
     network = build(scenario.model, scenario.seed, scenario.training.dtype)
     body = BODY[scenario.model.cut]
     server = {k: v.clone() for k, v in network.state_dict().items() if k.startswith(body)}
     heads = {}
-    for round, rows in drawn.items():
+    for round, rows in sampled.items():
         total = sum(row["samples"] for row in rows)
         averaged = {}
         for row in rows:
@@ -67,10 +67,10 @@ def test_sflv3_is_a_plain_loop_with_heads_kept_and_bodies_averaged(cut, optimize
     spec, make = OPTIMIZERS[optimizer]
     scenario = toy(SplitFedV3(), cut, cohort=Cohort(3), training__optimizer=spec, **DRAWN)
     played = play(scenario)
-    drawn = cohorts(played)
-    ids = [row["client"] for rows in drawn.values() for row in rows]
+    sampled = cohorts(played)
+    ids = [row["client"] for rows in sampled.values() for row in rows]
     assert len(ids) > len(set(ids)), "somebody must have come twice"
-    expected, found = by_hand(scenario, drawn, make, average_server=True), own_models(played)
+    expected, found = by_hand(scenario, sampled, make, average_server=True), own_models(played)
     assert found.keys() == expected.keys() == set(ids)
     for client, model in expected.items():
         assert distance(found[client], model) < 1e-12

@@ -1,4 +1,5 @@
-"""Rules and attacks on server replicas. The oracle: on both halves of a cut model they are FedAvg with that rule on the whole."""
+"""Rules and attacks on server replicas. The oracle: on both halves of a cut model they are FedAvg with that rule on the
+whole."""
 
 import dataclasses
 
@@ -6,38 +7,38 @@ import pytest
 import torch
 
 from raysplit import rng
-from raysplit.attacks.attack import Together
-from raysplit.attacks.poisoning.agr_tailored import AgrTailored
-from raysplit.attacks.poisoning.at_replicas import AtReplicas
-from raysplit.attacks.poisoning.lie import LittleIsEnough
-from raysplit.attacks.poisoning.sign_flip import SignFlip
+from raysplit.aggregation.fed_server import sum_groups
+from raysplit.aggregation.rule import rule_stream
+from raysplit.aggregation.rules.centred_clipping import CentredClipping
+from raysplit.aggregation.rules.crfl import CRFL
+from raysplit.aggregation.rules.fltrust import FLTrust
+from raysplit.aggregation.rules.krum import Krum
+from raysplit.aggregation.rules.mean import Mean
+from raysplit.aggregation.rules.mean_around_median import MeanAroundMedian
+from raysplit.aggregation.rules.median import Median
+from raysplit.aggregation.rules.trimmed_mean import TrimmedMean
+from raysplit.attacks.attack import CompositeAttack
 from raysplit.attacks.scheduled import Scheduled
-from raysplit.channels import Channel
-from raysplit.defenses.aggregation.aggregation import rule_stream
-from raysplit.defenses.aggregation.centred_clipping import CentredClipping
-from raysplit.defenses.aggregation.crfl import CRFL
-from raysplit.defenses.aggregation.fltrust import FLTrust
-from raysplit.defenses.aggregation.krum import Krum
-from raysplit.defenses.aggregation.mean import Mean
-from raysplit.defenses.aggregation.mean_around_median import MeanAroundMedian
-from raysplit.defenses.aggregation.median import Median
-from raysplit.defenses.aggregation.trimmed_mean import TrimmedMean
-from raysplit.engine.checkpoints import read_checkpoint
+from raysplit.attacks.updates.agr_tailored import AgrTailored
+from raysplit.attacks.updates.lie import LittleIsEnough
+from raysplit.attacks.updates.on_server_replicas import OnServerReplicas
+from raysplit.attacks.updates.sign_flip import SignFlip
+from raysplit.channels.channel import Channel
 from raysplit.engine.engine import RoundStart
 from raysplit.engine.local import LocalEngine
 from raysplit.errors import ScenarioError
-from raysplit.fed_server import sum_groups
-from raysplit.metrics.updates import path_of, read_updates, recorded_rounds
-from raysplit.optimizers import Adam
-from raysplit.planning import make_plan
-from raysplit.population.cohort import Cohort, Turnouts
-from raysplit.population.dropouts import Dropouts
+from raysplit.population.selection.cohort import Cohort, ParticipationSampler
+from raysplit.population.selection.dropouts import Dropouts
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from raysplit.protocols.splitfed_v3 import SplitFedV3
-from raysplit.state import Layout
-from raysplit.training import FedOpt
+from raysplit.simulation.planning import make_plan
+from raysplit.simulation.state import Layout
+from raysplit.storage.checkpoints import read_checkpoint
+from raysplit.storage.updates import path_of, read_updates, recorded_rounds
+from raysplit.training.optimizers import Adam
+from raysplit.training.settings import FedOpt
 from tests.toys import ToyCnn, distance, play, toy
 
 LIARS = Cohort(9, malicious=0.25, of="cohort")
@@ -50,7 +51,7 @@ def whole(rule, attack=None, **changes):
 
 
 def halves(rule, attack=None, cut="V2", **changes):
-    both = attack and Together((attack, AtReplicas(attack)))
+    both = attack and CompositeAttack((attack, OnServerReplicas(attack)))
     changes = {"clients": 9, "cohort": LIARS, **changes}
     return play(toy(SplitFedV1(), cut, **changes, defense=rule, server_defense=rule, attack=both))
 
@@ -68,7 +69,7 @@ def test_one_columnwise_rule_on_both_halves_is_that_rule_on_the_whole_model(cut,
 def test_the_oracle_tells_rules_and_attacks_on_the_servers_half_apart():
     """Each of these differs from the whole model's run on the server portion, so the invariant above can fail."""
     right = whole(TrimmedMean(), CLONES)
-    both, client = Together((CLONES, AtReplicas(CLONES))), CLONES
+    both, client = CompositeAttack((CLONES, OnServerReplicas(CLONES))), CLONES
     for changes in (
         {"server_defense": Mean(), "attack": both},
         {"server_defense": Median(), "attack": both},
@@ -102,7 +103,7 @@ def test_the_same_with_batch_norm_dropouts_an_optimiser_and_any_groups(aggregate
 
 def test_u_shaped_and_parallel_visits_change_nothing():
     cut = {"model": ToyCnn("V1", "fc1")}
-    rule, attack = TrimmedMean(), Together((CLONES, AtReplicas(CLONES)))
+    rule, attack = TrimmedMean(), CompositeAttack((CLONES, OnServerReplicas(CLONES)))
     shaped = toy(
         SplitFedV1(u_shaped=True), clients=9, cohort=LIARS, defense=rule, server_defense=rule, attack=attack, **cut
     )
@@ -125,8 +126,8 @@ def test_tables_have_a_row_a_portion_and_the_attack_on_each():
     ]
     assert [row["d"] for row in rows[:2]] == [len(played.state.client), len(played.state.server)]
     assert all(row["bias"] > 0 and not row["broken"] for row in rows)
-    lies = played.tables["attacks"].to_pylist()
-    assert [(row["attack"], row["channel"], row["m"]) for row in lies[:2]] == [
+    tampered = played.tables["attacks"].to_pylist()
+    assert [(row["attack"], row["channel"], row["m"]) for row in tampered[:2]] == [
         ("AgrTailored", "updates", 2),
         ("AgrTailored", "server_updates", 2),
     ]
@@ -151,7 +152,7 @@ def recorded_channel(tmp_path):
 @pytest.mark.parametrize("side", ["client", "server"])
 def test_an_attack_on_one_half_leaves_the_other_to_itself(side):
     clean = play(toy(SplitFedV1(), clients=9, cohort=LIARS, training__rounds=1))
-    lie = AtReplicas(SignFlip(5.0)) if side == "server" else SignFlip(5.0)
+    lie = OnServerReplicas(SignFlip(5.0)) if side == "server" else SignFlip(5.0)
     lied = play(toy(SplitFedV1(), clients=9, cohort=LIARS, training__rounds=1, attack=lie))
     other = "server" if side == "client" else "client"
     assert getattr(lied.state, other).equal(getattr(clean.state, other))
@@ -166,31 +167,33 @@ def test_a_rule_on_replicas_stops_what_moves_their_mean():
         changes = {"clients": 9, "cohort": LIARS, "training__rounds": 1, "server_defense": rule}
         return play(toy(SplitFedV1(), **changes, attack=attack)).state.server
 
-    lie = AtReplicas(SignFlip(50.0))
+    lie = OnServerReplicas(SignFlip(50.0))
     honest = gap(Mean(), None)
     assert (gap(TrimmedMean(), lie) - honest).norm() < 0.1 * (gap(Mean(), lie) - honest).norm()
 
 
 def test_each_half_has_its_own_start_and_schedule():
-    attack = Together((SignFlip(start_round=3), Scheduled(AtReplicas(SignFlip()), start_round=2, on=1, off=1)))
+    attack = CompositeAttack(
+        (SignFlip(start_round=3), Scheduled(OnServerReplicas(SignFlip()), start_round=2, on=1, off=1))
+    )
     assert attack.start_round == 2
     played = play(toy(SplitFedV1(), clients=9, cohort=LIARS, training__rounds=4, attack=attack))
     found = [(row["round"], row["channel"]) for row in played.tables["attacks"].to_pylist()]
     assert found == [(2, "server_updates"), (3, "updates"), (4, "updates"), (4, "server_updates")]
-    twice = Scheduled(Together((SignFlip(), AtReplicas(SignFlip()))), start_round=2, on=1)
+    twice = Scheduled(CompositeAttack((SignFlip(), OnServerReplicas(SignFlip()))), start_round=2, on=1)
     rows = play(toy(SplitFedV1(), clients=9, cohort=LIARS, training__rounds=4, attack=twice)).tables["attacks"]
     assert rows["round"].to_pylist() == [2, 2]
 
 
 def test_threat_models_add_up():
-    model = Together((SignFlip(), AtReplicas(AgrTailored()))).threat_model
+    model = CompositeAttack((SignFlip(), OnServerReplicas(AgrTailored()))).threat_model
     assert (
         sorted(channel.value for channel in model.changes)
         == ["server_updates", "updates"]
         == sorted(channel.value for channel in model.sees)
     )
     assert model.knowledge == "full"
-    alone = AtReplicas(SignFlip()).threat_model
+    alone = OnServerReplicas(SignFlip()).threat_model
     assert [channel.value for channel in alone.changes] == ["server_updates"] and alone.knowledge == "partial"
 
 
@@ -198,7 +201,7 @@ def test_threat_models_add_up():
 
 
 def test_v3s_first_round_at_the_server_is_v1s_under_a_rule_and_an_attack():
-    changes = {"clients": 9, "cohort": LIARS, "server_defense": TrimmedMean(), "attack": AtReplicas(CLONES)}
+    changes = {"clients": 9, "cohort": LIARS, "server_defense": TrimmedMean(), "attack": OnServerReplicas(CLONES)}
     one = play(toy(SplitFedV1(), training__rounds=1, **changes))
     three = play(toy(SplitFedV3(), training__rounds=1, **changes))
     assert three.state.server.equal(one.state.server)
@@ -223,8 +226,8 @@ def test_replicas_come_as_sums_or_rows_and_a_lost_clients_as_neither(protocol, r
     """Sums under the mean are those of the rows."""
     scenario = toy(protocol, clients=9, cohort=Cohort(9, dropouts=Dropouts(0.4, when="after")), server_defense=rule)
     population = scenario.population.open()
-    turnout = Turnouts(scenario.cohort, scenario.seed, population).of(1)
-    plan = make_plan(scenario, population, 1, turnout)
+    participation = ParticipationSampler(scenario.cohort, scenario.seed, population).of(1)
+    plan = make_plan(scenario, population, 1, participation)
     state = Layout(scenario).initial()
     with LocalEngine(scenario) as engine:
         outcome = engine.train(plan, RoundStart(state.client, state.server, None, {}))
@@ -245,8 +248,10 @@ def test_replicas_come_as_sums_or_rows_and_a_lost_clients_as_neither(protocol, r
 
 
 def test_no_rule_shares_its_randomness_with_that_of_the_other_portion():
-    drawn = [rule_stream(7, 3, channel).random() for channel in (Channel.UPDATES, Channel.SERVER_UPDATES)]
-    assert drawn[0] != drawn[1] and drawn[0] == rng.stream(7, "defense", 3).random(), "client runs keep their bits"
+    sampled = [rule_stream(7, 3, channel).random() for channel in (Channel.UPDATES, Channel.SERVER_UPDATES)]
+    assert sampled[0] != sampled[1] and sampled[0] == rng.stream(7, "defense", 3).random(), (
+        "client runs keep their bits"
+    )
 
 
 def test_rules_with_memory_remember_each_portion_apart_and_are_resumed(tmp_path):
@@ -275,9 +280,9 @@ class Counting(LocalEngine):
 
     played = 0
 
-    def train(self, plan, start, sitting=None):
+    def train(self, plan, start, task=None):
         self.played += 1
-        return super().train(plan, start, sitting)
+        return super().train(plan, start, task)
 
 
 def test_roots_train_once_for_both_halves_and_again_for_other_roots():
@@ -315,7 +320,7 @@ def test_the_reference_is_the_roots_server_update(tmp_path):
 @pytest.mark.parametrize("protocol", [SplitFedV1(), SplitFedV3()], ids=repr)
 @pytest.mark.parametrize("rule", [TrimmedMean(), Krum(), CRFL(20.0)], ids=lambda rule: type(rule).__name__)
 def test_recorded_replicas_make_the_runs_server_portion_again(tmp_path, protocol, rule):
-    lie = AtReplicas(SignFlip())
+    lie = OnServerReplicas(SignFlip())
     scenario = toy(
         protocol, clients=9, cohort=LIARS, server_defense=rule, attack=lie, record_updates_every=1, training__rounds=2
     )
@@ -339,16 +344,16 @@ def test_recorded_replicas_make_the_runs_server_portion_again(tmp_path, protocol
         (FedAvg(), {"server_defense": Median()}, "but FedAvg has no server_updates channel; leave server_defense out"),
         (
             SplitFedV2(),
-            {"attack": AtReplicas(SignFlip())},
-            "AtReplicas's threat model names the channel 'server_updates', which SplitFedV2 does not have",
+            {"attack": OnServerReplicas(SignFlip())},
+            "OnServerReplicas's threat model names the channel 'server_updates', which SplitFedV2 does not have",
         ),
         (
             SplitFedV3(),
-            {"attack": Together((SignFlip(), AtReplicas(SignFlip())))},
+            {"attack": CompositeAttack((SignFlip(), OnServerReplicas(SignFlip())))},
             "'updates', which SplitFedV3 does not have",
         ),
         (SplitFedV1(as_published="thapa2022"), {"server_defense": Median()}, "averages replicas in mid-round"),
-        (SplitFedV1(as_published="thapa2022"), {"attack": AtReplicas(SignFlip())}, "replicas in mid-round"),
+        (SplitFedV1(as_published="thapa2022"), {"attack": OnServerReplicas(SignFlip())}, "replicas in mid-round"),
         (SplitFedV1(), {"server_defense": TrimmedMean(5)}, "TrimmedMean would cut 5 of 9 updates"),
     ],
 )
@@ -359,9 +364,9 @@ def test_what_has_no_replicas_to_act_on_is_refused(protocol, changes, words):
 
 def test_by_portion_refuses_attacks_that_act_elsewhere():
     with pytest.raises(
-        ScenarioError, match=r"AtReplicas\.attack must be an attack that changes updates and nothing else"
+        ScenarioError, match=r"OnServerReplicas\.attack must be an attack that changes updates and nothing else"
     ):
-        AtReplicas(AtReplicas(SignFlip()))
+        OnServerReplicas(OnServerReplicas(SignFlip()))
 
 
 def test_a_rule_judges_the_servers_parameters_and_leaves_its_statistics_to_the_mean():

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from raysplit.models.femnist_cnn import femnist_cnn
-from raysplit.optimizers import Adam, Sgd
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.splitfed_v1 import SplitFedV1
-from raysplit.scenario import Scenario
-from raysplit.training import FedOpt
+from raysplit.scenario.scenario import Scenario
+from raysplit.training.optimizers import Adam, Sgd
+from raysplit.training.settings import FedOpt
 from tests.invariants.plain_loop import OPTIMIZERS, federated
 from tests.toys import Played, ToyClients, ToyCnn, distance, play, toy
 

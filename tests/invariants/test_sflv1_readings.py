@@ -1,12 +1,13 @@
-"""The three readings of SplitFedV1 (reference 1.5): copies, gradients as printed, gradients accumulated batch by batch."""
+"""The three readings of SplitFedV1 (reference 1.5): copies, gradients as printed, gradients accumulated batch by
+batch."""
 
 import pytest
 
 from raysplit.errors import ScenarioError
-from raysplit.optimizers import Sgd
 from raysplit.protocols.minibatch_sfl import MiniBatchSfl
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
+from raysplit.training.optimizers import Sgd
 from tests.invariants.split_loop import BODY, by_hand
 from tests.toys import distance, play, toy
 

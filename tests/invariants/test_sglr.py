@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from raysplit.channels import Channel
+from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
 from raysplit.protocols.minibatch_sfl import MiniBatchSfl
 from raysplit.protocols.parallel_sl import ParallelSl
 from raysplit.protocols.sglr import Sglr
-from raysplit.protocols.waiting_servers import position_mean
+from raysplit.training.servers.waiting_servers import position_mean
 from tests.toys import ToyClients, play, toy
 
 

@@ -1,4 +1,5 @@
-"""Reference 6.1, invariants 3, 4 and 5: hand-over, SplitFedV2 against a frozen server, U-shapes and the order of clients."""
+"""Reference 6.1, invariants 3, 4 and 5: hand-over, SplitFedV2 against a frozen server, U-shapes and the order of
+clients."""
 
 import pytest
 
@@ -89,7 +90,8 @@ def test_a_u_shape_with_an_empty_tail_equals_the_shape_without(protocol, cut, pr
 
 
 def permuted(protocol, tail=None):
-    """Two runs on the same data, owned by other ids. Whole sets as batches, for the order of batches is a client's own."""
+    """Two runs on the same data, owned by other ids. Whole sets as batches, for the order of batches is a client's
+    own."""
     changes = {"training__batch_size": None, "training__local_epochs": 2, "training__precision": "float64"}
     populations = [ToyClients(6), ToyClients(6, order=SHUFFLED)]
     return [play(toy(protocol, tail=tail, population=population, **changes)).named for population in populations]

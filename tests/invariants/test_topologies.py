@@ -8,19 +8,19 @@ import torch
 from torch import nn
 
 from raysplit import rng
-from raysplit.defenses.aggregation.median import Median
-from raysplit.engine.checkpoints import read_checkpoint
+from raysplit.aggregation.rules.median import Median
 from raysplit.engine.placement import Resources, Wanted, lay_out
 from raysplit.errors import ClusterError, ScenarioError
 from raysplit.models.femnist_cnn import femnist_cnn
-from raysplit.models.joint import joint
 from raysplit.models.network import build
 from raysplit.protocols.centralized import Centralized
-from raysplit.protocols.topologies.extended import ExtendedSplit
-from raysplit.protocols.topologies.multi_task import MultiTaskSplit, Task
-from raysplit.protocols.topologies.vertical import VerticalSplit
-from raysplit.scenario import channels_of
-from raysplit.state import Layout
+from raysplit.protocols.extended_split import ExtendedSplit
+from raysplit.protocols.joint import joint
+from raysplit.protocols.multi_task_split import MultiTaskSplit, Task
+from raysplit.protocols.vertical_split import VerticalSplit
+from raysplit.scenario.scenario import channels_of
+from raysplit.simulation.state import Layout
+from raysplit.storage.checkpoints import read_checkpoint
 from tests.invariants.plain_loop import OPTIMIZERS
 from tests.toys import ToyCnn, distance, play, toy
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from raysplit.parts import part
+from raysplit.parts.part import part
 
 
 @part

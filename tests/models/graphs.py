@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from raysplit.parts import part
+from raysplit.parts.part import part
 from raysplit.population.population import PopulationInfo, Samples
 
 
@@ -83,7 +83,8 @@ class OpenGraphs:
 
 
 def plain_gin(network: nn.Sequential, graphs: list[Graph], labels: int, degree_cap: int) -> torch.Tensor:
-    """Class scores [B, classes] by message passing node by node, with the network's weights; BatchNorm over all nodes of the batch."""
+    """Class scores [B, classes] by message passing node by node, with the network's weights; BatchNorm over all nodes
+    of the batch."""
     weights = dict(network.named_parameters())
     count = len(list(network.children()))
     features = []

@@ -22,7 +22,8 @@ from tests.toys import ToyCnn
 
 
 def odd():
-    """Layers that no model of RaySplit has: transposed, grouped and 1-d convolutions, recurrence, a matrix product in a forward."""
+    """Layers that no model of RaySplit has: transposed, grouped and 1-d convolutions, recurrence, a matrix product in a
+    forward."""
 
     class Product(nn.Module):
         def forward(self, x):

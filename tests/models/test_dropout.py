@@ -8,22 +8,22 @@ import torch
 from torch import nn
 
 from raysplit.engine.engine import ClientScores, EngineCounts
-from raysplit.engine.examination import evaluation_chunks
+from raysplit.engine.evaluator import evaluation_chunks
 from raysplit.engine.host import Host
 from raysplit.engine.local import LocalEngine
 from raysplit.models.dropout import SeededDropout, dropouts_in, key_dropout, seed_dropout
 from raysplit.models.network import build
 from raysplit.protocols.centralized import Centralized
-from raysplit.protocols.client_side import DirectLink
 from raysplit.protocols.cycle_sl import CycleSfl
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.minibatch_sfl import MiniBatchSfl
 from raysplit.protocols.plan import Outcome
-from raysplit.protocols.server_side import ServerSide
 from raysplit.protocols.sglr import Sglr
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
+from raysplit.training.client_side import DirectLink
+from raysplit.training.servers.server_side import ServerSide
 from tests.models.dropouts import DropoutCnn
 from tests.toys import ToyClients, distance, play, toy
 
@@ -34,7 +34,8 @@ def run(protocol, cut="V2", tail=None, engine=None, p=0.4, **changes):
 
 
 class TwoHosts:
-    """Client groups dealt to two hosts in one process, in turns or one after another; ``pooled`` ones meet apart from the server."""
+    """Client groups dealt to two hosts in one process, in turns or one after another; ``pooled`` ones meet apart from
+    the server."""
 
     def __init__(self, scenario, deal, ahead=0):
         self.hosts = [Host(scenario), Host(scenario)]
@@ -46,7 +47,7 @@ class TwoHosts:
     def describe(self):
         return {"engine": "two hosts"}
 
-    def train(self, plan, start, sitting=None):
+    def train(self, plan, start, task=None):
         groups = range(len(plan.groups))
         shares = [[g for g in groups if self.deal(g) == side] for side in (0, 1)]
         outcome = Outcome.empty()
@@ -56,9 +57,9 @@ class TwoHosts:
             if not self.ahead:
                 outcome.merge(host.train(plan, share, start))
                 continue
-            seats = self.server.server_seats(self.ahead)
-            server = ServerSide(host.scenario.protocol, plan, seats, start.server, start.server_state, share)
-            outcome.merge(host.visit(plan, share, start, DirectLink(server), self.ahead))
+            slots = self.server.server_slots(self.ahead)
+            server = ServerSide(host.scenario.protocol, plan, slots, start.server, start.server_state, share)
+            outcome.merge(host.train_pooled(plan, share, start, DirectLink(server), self.ahead))
             outcome.server_sums.update(server.replicas().sums)
         return outcome
 

@@ -1,4 +1,5 @@
-"""Reference 6.1, invariant 1, for every family of models: SplitFedV1 is FedAvg on the unsplit model, to the last bit."""
+"""Reference 6.1, invariant 1, for every family of models: SplitFedV1 is FedAvg on the unsplit model, to the last
+bit."""
 
 from functools import cache
 

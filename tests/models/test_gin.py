@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from raysplit.channels import Channel
+from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
 from raysplit.models.gin import gin
 from raysplit.models.network import build, cut

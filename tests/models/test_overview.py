@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from raysplit.cli import main
+from raysplit.app.cli import main
 from raysplit.models.femnist_cnn import femnist_cnn
 from raysplit.models.overview import cut_facts, maker_names
 

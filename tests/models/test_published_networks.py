@@ -1,4 +1,5 @@
-"""Sizes, cuts and shapes as the papers give them, and the same numbers as torchvision's networks with the same weights."""
+"""Sizes, cuts and shapes as the papers give them, and the same numbers as torchvision's networks with the same
+weights."""
 
 import pytest
 import torch

@@ -9,7 +9,7 @@ from torch import nn
 from raysplit.errors import ScenarioError
 from raysplit.models.network import build, check_cut, stage_names
 from raysplit.models.sequential import sequential
-from raysplit.parts import source_digest
+from raysplit.parts.part import source_digest
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from tests.toys import play, toy
 

@@ -85,7 +85,8 @@ def test_options_go_to_the_maker_and_into_the_hash():
         (lambda: torchvision_model("resnet18", wings=2), "torchvision's resnet18 cannot be made with {'wings': 2}"),
         (
             lambda: torchvision_model("googlenet", input_shape=TINY, classes=4, init_weights=False).stages(),
-            "torchvision's googlenet cannot be cut by its children, because its forward is not their chain: 'aux1' cannot take",
+            "torchvision's googlenet cannot be cut by its children, because its forward is not their chain: 'aux1' "
+            "cannot take",
         ),
         (
             lambda: torchvision_model("alexnet", input_shape=TINY).stages(),

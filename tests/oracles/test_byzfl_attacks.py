@@ -3,22 +3,22 @@
 import pytest
 import torch
 
-from raysplit.attacks.poisoning.ipm import InnerProductManipulation
-from raysplit.attacks.poisoning.lie import LittleIsEnough
-from raysplit.attacks.poisoning.mimic import Mimic
-from raysplit.attacks.poisoning.optimal_ipm import OptimalInnerProductManipulation
-from raysplit.attacks.poisoning.optimal_lie import OptimalLittleIsEnough
-from raysplit.defenses.aggregation.adaptive_robust_clipping import AdaptiveRobustClipping
-from raysplit.defenses.aggregation.clipping import Clipping
-from raysplit.defenses.aggregation.composed import Composed
-from raysplit.defenses.aggregation.geometric_median import GeometricMedian
-from raysplit.defenses.aggregation.krum import Krum
-from raysplit.defenses.aggregation.mean import Mean
-from raysplit.defenses.aggregation.median import Median
-from raysplit.defenses.aggregation.multi_krum import MultiKrum
-from raysplit.defenses.aggregation.nearest_neighbour_mixing import NearestNeighbourMixing
-from raysplit.defenses.aggregation.trimmed_mean import TrimmedMean
-from tests.attacks.poisoning.cohorts import aggregate, context, gaussian, view_of
+from raysplit.aggregation.rules.adaptive_robust_clipping import AdaptiveRobustClipping
+from raysplit.aggregation.rules.clipping import Clipping
+from raysplit.aggregation.rules.composed import Composed
+from raysplit.aggregation.rules.geometric_median import GeometricMedian
+from raysplit.aggregation.rules.krum import Krum
+from raysplit.aggregation.rules.mean import Mean
+from raysplit.aggregation.rules.median import Median
+from raysplit.aggregation.rules.multi_krum import MultiKrum
+from raysplit.aggregation.rules.nearest_neighbour_mixing import NearestNeighbourMixing
+from raysplit.aggregation.rules.trimmed_mean import TrimmedMean
+from raysplit.attacks.updates.ipm import InnerProductManipulation
+from raysplit.attacks.updates.lie import LittleIsEnough
+from raysplit.attacks.updates.mimic import Mimic
+from raysplit.attacks.updates.optimal_ipm import OptimalInnerProductManipulation
+from raysplit.attacks.updates.optimal_lie import OptimalLittleIsEnough
+from tests.attacks.updates.cohorts import aggregate, context, gaussian, view_of
 
 CLOSE = {"rtol": 5e-6, "atol": 5e-6}
 SHAPES = [(11, 2), (20, 4), (21, 9)]

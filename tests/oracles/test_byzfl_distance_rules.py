@@ -1,18 +1,19 @@
-"""Our distance rules against ByzFL 0.0.11 (MIT), where its semantics are the same (reference/poisoning.md, section 5)."""
+"""Our distance rules against ByzFL 0.0.11 (MIT), where its semantics are the same (reference/poisoning.md, section
+5)."""
 
 import pytest
 import torch
 
-from raysplit.defenses.aggregation.centred_clipping import CentredClipping
-from raysplit.defenses.aggregation.composed import Composed
-from raysplit.defenses.aggregation.geometric_median import GeometricMedian
-from raysplit.defenses.aggregation.krum import Krum
-from raysplit.defenses.aggregation.mean_around_median import MeanAroundMedian
-from raysplit.defenses.aggregation.multi_krum import MultiKrum
-from raysplit.defenses.aggregation.nearest_neighbour_mixing import NearestNeighbourMixing
-from raysplit.defenses.aggregation.norm_clipping import NormClipping
-from raysplit.defenses.aggregation.trimmed_mean import TrimmedMean
-from tests.attacks.poisoning.cohorts import aggregate, context, gaussian
+from raysplit.aggregation.rules.centred_clipping import CentredClipping
+from raysplit.aggregation.rules.composed import Composed
+from raysplit.aggregation.rules.geometric_median import GeometricMedian
+from raysplit.aggregation.rules.krum import Krum
+from raysplit.aggregation.rules.mean_around_median import MeanAroundMedian
+from raysplit.aggregation.rules.multi_krum import MultiKrum
+from raysplit.aggregation.rules.nearest_neighbour_mixing import NearestNeighbourMixing
+from raysplit.aggregation.rules.norm_clipping import NormClipping
+from raysplit.aggregation.rules.trimmed_mean import TrimmedMean
+from tests.attacks.updates.cohorts import aggregate, context, gaussian
 
 
 @pytest.mark.parametrize(("n", "m"), [(11, 2), (20, 4), (21, 9)])

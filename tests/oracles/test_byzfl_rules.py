@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from raysplit.defenses.aggregation.mean import Mean
-from raysplit.defenses.aggregation.median import Median
-from raysplit.defenses.aggregation.trimmed_mean import TrimmedMean
-from tests.attacks.poisoning.cohorts import aggregate, gaussian
+from raysplit.aggregation.rules.mean import Mean
+from raysplit.aggregation.rules.median import Median
+from raysplit.aggregation.rules.trimmed_mean import TrimmedMean
+from tests.attacks.updates.cohorts import aggregate, gaussian
 
 
 @pytest.mark.parametrize(("n", "m"), [(11, 2), (20, 4), (21, 10)])

@@ -15,8 +15,8 @@ import pytest
 from raysplit.errors import PopulationError
 from raysplit.population.arrow import ArrowFile, clients_file
 from raysplit.population.arrow_writer import ClientData, write_population
-from raysplit.population.femnist import femnist
 from raysplit.population.population import Population, PopulationInfo, PopulationSpec
+from raysplit.population.sets.femnist import femnist
 from tests.population.tiny_population import CLASSES, SHAPE, make_clients, opened, refuses, rewrite, write
 
 

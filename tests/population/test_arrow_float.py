@@ -17,16 +17,16 @@ from torch.nn import functional
 
 from raysplit.errors import PopulationError, ScenarioError
 from raysplit.models.network import build
-from raysplit.optimizers import Sgd
-from raysplit.parts import part
+from raysplit.parts.part import part
 from raysplit.population.arrow import ArrowFile
 from raysplit.population.arrow_writer import ClientData, write_population
-from raysplit.population.cohort import Cohort
 from raysplit.population.population import PopulationInfo
 from raysplit.population.preview import contact_sheet
+from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.scenario import Scenario
-from raysplit.training import Training
+from raysplit.scenario.scenario import Scenario
+from raysplit.training.optimizers import Sgd
+from raysplit.training.settings import Training
 from tests.population.tiny_population import make_clients, opened, refuses, rewrite, write
 from tests.toys import play
 
@@ -100,7 +100,8 @@ def test_numbers_are_served_to_the_last_bit_and_verified(table: Path) -> None:
 
 
 def test_bytes_stay_format_version_1(tmp_path: Path) -> None:
-    """A file of bytes says nothing of its kind, so every older RaySplit reads it; the digest is what such a one gave."""
+    """A file of bytes says nothing of its kind, so every older RaySplit reads it; the digest is what such a one
+    gave."""
     digest = "b4b449e0c5e578cf0a39868b34be23adf99dcb956e221714fa11ab27bd12297a"
     assert write(tmp_path / "tiny.arrow", make_clients()).digest == digest
     assert opened(tmp_path / "tiny.arrow").info.digest == digest

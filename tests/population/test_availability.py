@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysplit.errors import PopulationError, ScenarioError
-from raysplit.population.availability import DayNight, TraceFile
-from raysplit.population.cohort import Cohort, Turnouts
+from raysplit.population.selection.availability import DayNight, TraceFile
+from raysplit.population.selection.cohort import Cohort, ParticipationSampler
 from tests.toys import ToyClients
 
 TRACE = "client,start,stop\n0,1,4\n0,6,7\n2,3,5\n"
@@ -89,5 +89,5 @@ def test_a_missing_or_misnamed_trace_is_refused(tmp_path):
 def test_too_few_available_means_all_of_them_and_nobody_means_a_round_passed_over(tmp_path):
     (tmp_path / "trace.csv").write_text(TRACE)
     cohort = Cohort(2, available=TraceFile(str(tmp_path / "trace.csv")))
-    turnouts = Turnouts(cohort, 0, ToyClients(6).open())
-    assert [turnouts.of(round).reporting.clients.tolist() for round in (1, 3, 4, 5)] == [[0], [0, 2], [2], []]
+    sampler = ParticipationSampler(cohort, 0, ToyClients(6).open())
+    assert [sampler.of(round).reporting.clients.tolist() for round in (1, 3, 4, 5)] == [[0], [0, 2], [2], []]

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from raysplit.errors import PopulationError
-from raysplit.population.digits import STEP, Digits, digits
 from raysplit.population.population import Population, PopulationSpec
+from raysplit.population.sets.digits import STEP, Digits, digits
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, count: int = 200) -> SimpleNamespace:

@@ -1,4 +1,5 @@
-"""Who is drawn: none twice, nobody who is away, by the frequencies that each way promises, and moved by nothing else."""
+"""Who is drawn: none twice, nobody who is away, by the frequencies that each way promises, and moved by nothing
+else."""
 
 import numpy as np
 import pytest
@@ -6,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysplit.errors import ScenarioError
-from raysplit.population.cohort import Cohort, Turnouts, draw, malicious_ranks
-from raysplit.population.draws import Crowd, FixedRing, Poisson, RoundRobin, Uniform, Weighted
-from raysplit.population.dropouts import Dropouts
+from raysplit.population.selection.cohort import Cohort, ParticipationSampler, draw, malicious_ranks
+from raysplit.population.selection.draws import Crowd, FixedRing, Poisson, RoundRobin, Uniform, Weighted
+from raysplit.population.selection.dropouts import Dropouts
 from tests.toys import ToyClients
 
 DRAWS = [Uniform(), Weighted(), FixedRing(), RoundRobin(), Poisson()]
@@ -49,10 +50,12 @@ def test_none_twice_and_nobody_who_is_away(way, clients, round, data):
 @given(st.sampled_from(DRAWS), st.integers(1, 12), st.floats(0, 0.9), st.sampled_from(["population", "cohort"]))
 def test_neither_malicious_share_nor_dropouts_move_a_cohort(way, round, share, of):
     population = ToyClients(30).open()
-    plain = Turnouts(Cohort(8, draw=way), 7, population).of(round)
-    other = Turnouts(Cohort(8, share, of, draw=way, dropouts=Dropouts(0.4), at_least=1), 7, population).of(round)
-    drawn = sorted([*other.reporting.clients, *other.dropped.clients])
-    assert drawn == sorted([*plain.reporting.clients, *plain.dropped.clients])
+    plain = ParticipationSampler(Cohort(8, draw=way), 7, population).of(round)
+    other = ParticipationSampler(Cohort(8, share, of, draw=way, dropouts=Dropouts(0.4), at_least=1), 7, population).of(
+        round
+    )
+    sampled = sorted([*other.reporting.clients, *other.dropped.clients])
+    assert sampled == sorted([*plain.reporting.clients, *plain.dropped.clients])
 
 
 @settings(deadline=None)
@@ -124,14 +127,14 @@ def test_round_robin_passes_are_in_different_orders():
 
 def test_poisson_sizes_are_binomial_and_clients_independent():
     rounds, clients, rate = 3000, 60, 0.1
-    drawn = np.zeros((rounds, clients), dtype=bool)
+    sampled = np.zeros((rounds, clients), dtype=bool)
     for round in range(rounds):
-        drawn[round, Poisson(rate).draw(6, 0, round, crowd(clients))] = True
-    sizes, sd = drawn.sum(1), np.sqrt(clients * rate * (1 - rate))
+        sampled[round, Poisson(rate).draw(6, 0, round, crowd(clients))] = True
+    sizes, sd = sampled.sum(1), np.sqrt(clients * rate * (1 - rate))
     assert abs(sizes.mean() - 6) < 5 * sd / np.sqrt(rounds)
     assert abs(sizes.std() - sd) < 5 * sd / np.sqrt(2 * rounds)
-    assert abs(drawn.sum(0) - rounds * rate).max() < 5 * np.sqrt(rounds * rate * (1 - rate))
-    assert abs(np.corrcoef(drawn[:, :20].T) - np.eye(20)).max() < 5 / np.sqrt(rounds)
+    assert abs(sampled.sum(0) - rounds * rate).max() < 5 * np.sqrt(rounds * rate * (1 - rate))
+    assert abs(np.corrcoef(sampled[:, :20].T) - np.eye(20)).max() < 5 / np.sqrt(rounds)
 
 
 def test_poisson_without_a_rate_takes_the_mean_size():
@@ -164,14 +167,16 @@ def test_dropouts_are_a_function_of_seed_round_and_client():
 
 def test_a_round_with_too_few_reports_is_passed_over():
     population = ToyClients(20).open()
-    turnouts = Turnouts(Cohort(6, 0.5, dropouts=Dropouts(0.5, "after"), at_least=4), 0, population)
+    sampler = ParticipationSampler(Cohort(6, 0.5, dropouts=Dropouts(0.5, "after"), at_least=4), 0, population)
     seen = set()
     for round in range(1, 60):
-        turnout = turnouts.of(round)
-        n = len(turnout.reporting.clients)
+        participation = sampler.of(round)
+        n = len(participation.reporting.clients)
         assert n == 0 or n >= 4
-        assert n + len(turnout.dropped.clients) == 6
-        assert len(turnout.absent.clients) == (0 if n else 6) and len(turnout.lost.clients) == (6 - n if n else 0)
+        assert n + len(participation.dropped.clients) == 6
+        assert len(participation.absent.clients) == (0 if n else 6) and len(participation.lost.clients) == (
+            6 - n if n else 0
+        )
         seen.add(n > 0)
     assert seen == {True, False}
 
@@ -188,7 +193,8 @@ def test_a_round_with_too_few_reports_is_passed_over():
         (lambda: Poisson(1.5), r"Poisson\.rate must be at least 0 and at most 1"),
         (
             lambda: Cohort(10, draw=Poisson(0.5)).check(30, "toys"),
-            r"Poisson\(rate=0\.5\) draws 15 of the 30 clients of 'toys' on average, but Cohort\.size is 10; give size=15",
+            r"Poisson\(rate=0\.5\) draws 15 of the 30 clients of 'toys' on average, but Cohort\.size is 10; give "
+            r"size=15",
         ),
     ],
 )

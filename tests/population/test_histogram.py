@@ -6,13 +6,13 @@ import sys
 import numpy as np
 import pytest
 
-from raysplit.cli import main
-from raysplit.population.histogram import SkewSummary, class_counts
+from raysplit.analysis.report.canvas import DARK, LIGHT, png
+from raysplit.analysis.report.histogram import class_histogram
+from raysplit.app.cli import main
+from raysplit.population.handwriting.synthetic import synthetic_writers
 from raysplit.population.partition.dirichlet import Dirichlet
+from raysplit.population.partition.histogram import SkewSummary, class_counts
 from raysplit.population.partition.partitioned import partitioned
-from raysplit.population.synthetic import synthetic_writers
-from raysplit.report.canvas import DARK, LIGHT, png
-from raysplit.report.histogram import class_histogram
 from tests.toys import ToyClients
 
 FILE = """\

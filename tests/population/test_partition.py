@@ -1,4 +1,5 @@
-"""Partitioners: every sample at one client and no client empty, whatever the pool; and the laws that each one promises."""
+"""Partitioners: every sample at one client and no client empty, whatever the pool; and the laws that each one
+promises."""
 
 import pickle
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from raysplit import rng
 from raysplit.errors import PopulationError, ScenarioError
-from raysplit.parts import part
+from raysplit.parts.part import part
 from raysplit.population.arrow import ArrowFile
 from raysplit.population.arrow_writer import ClientData, write_population
 from raysplit.population.partition.classes_per_client import ClassesPerClient
@@ -109,7 +110,8 @@ def test_every_sample_is_at_exactly_one_client_and_no_client_is_empty(by, client
 
 @NAMED
 def test_samples_are_the_pools_own(by, tmp_path):
-    """Read through a memory map and through a population without views, pixel by pixel, against the pool in one piece."""
+    """Read through a memory map and through a population without views, pixel by pixel, against the pool in one
+    piece."""
     clients = make_clients(24)
     write(tmp_path / "tiny.arrow", clients)
     x = {"train": np.concatenate([c.train_x for c in clients]), "test": np.concatenate([c.test_x for c in clients])}
@@ -226,7 +228,8 @@ def test_iid_sizes_are_equal(clients):
 
 
 def test_dirichlet_shares_have_the_moments_of_the_law():
-    """Dir_K(a): mean 1/K, variance (K - 1)/(K²(Ka + 1)), over 400 classes; 200 samples a class round by 1/200 at most."""
+    """Dir_K(a): mean 1/K, variance (K - 1)/(K²(Ka + 1)), over 400 classes; 200 samples a class round by 1/200 at
+    most."""
     clients, alpha, classes = 10, 0.5, 400
     counts = histogram(partitioned(Labelled(classes, 200), Dirichlet(alpha), clients).open())
     shares = counts / 200
@@ -237,7 +240,8 @@ def test_dirichlet_shares_have_the_moments_of_the_law():
 
 
 def test_balanced_dirichlet_mixes_have_the_moments_of_the_law():
-    """Sizes are fixed; of a mix p, 50 samples are drawn; the last clients take what is left, which makes mixes a little less skew."""
+    """Sizes are fixed; of a mix p, 50 samples are drawn; the last clients take what is left, which makes mixes a little
+    less skew."""
     classes, alpha, clients, size = 8, 0.4, 600, 50
     population = partitioned(
         Labelled(classes, 3 * size * clients // classes), Dirichlet(alpha, balanced=True), clients * 3

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from raysplit.errors import PopulationError
 from raysplit.population.partition.iid import Iid
 from raysplit.population.partition.partitioned import partitioned
-from raysplit.population.subset import Subset, subset
+from raysplit.population.partition.subset import Subset, subset
 from tests.toys import ToyClients
 
 POOL = ToyClients(6)
@@ -29,11 +29,11 @@ EVERYTHING = set().union(*(rows(WHOLE.train(client)) for client in range(6)))
 @given(st.integers(1, TRAIN), st.integers(1, TEST), st.integers(0, 9))
 def test_a_part_is_so_many_different_samples_of_the_pool(train, test, seed):
     opened = Subset(POOL, train, test, seed).open()
-    drawn = opened.train(0)
-    assert len(drawn.y) == train == len(rows(drawn)) == opened.train_sizes(np.array([0]))[0]
+    sampled = opened.train(0)
+    assert len(sampled.y) == train == len(rows(sampled)) == opened.train_sizes(np.array([0]))[0]
     assert len(opened.test(0).y) == test == opened.test_sizes(np.array([0]))[0]
-    assert rows(drawn) <= EVERYTHING
-    assert opened.labels(0, "train").tolist() == drawn.y.tolist()
+    assert rows(sampled) <= EVERYTHING
+    assert opened.labels(0, "train").tolist() == sampled.y.tolist()
 
 
 def test_all_of_it_is_the_pool_and_more_contains_fewer():

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from raysplit.errors import PopulationError
-from raysplit.population.glyphs import ALLOGRAPHS, CHARACTERS, FREQUENCY
+from raysplit.population.handwriting.glyphs import ALLOGRAPHS, CHARACTERS, FREQUENCY
+from raysplit.population.handwriting.strokes import POINTS, WAYS, glyph_table
+from raysplit.population.handwriting.synthetic import SyntheticWriters, synthetic_writers
 from raysplit.population.hashing import uniforms
 from raysplit.population.population import Population, PopulationSpec
 from raysplit.population.preview import contact_sheet
-from raysplit.population.strokes import POINTS, WAYS, glyph_table
-from raysplit.population.synthetic import SyntheticWriters, synthetic_writers
 
 
 def gather(population: Population, clients: range, part: str = "train") -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysplit.errors import ScenarioError
-from raysplit.population.cohort import Cohort, draw, malicious_ranks
+from raysplit.population.selection.cohort import Cohort, draw, malicious_ranks
 
 SHARES = st.floats(0, 0.99)
 
@@ -27,8 +27,8 @@ def test_a_larger_share_holds_the_malicious_clients_of_a_smaller_one(size, a, b,
 
 @given(st.integers(1, 60), SHARES, st.integers(1, 20))
 def test_of_cohort_every_cohort_holds_exactly_its_share(size, share, round):
-    drawn = draw(Cohort(size, share, "cohort"), 1, round, malicious_ranks(1, 60))
-    assert drawn.malicious.sum() == round_half_even(share * size) == Cohort(size, share).declared
+    sampled = draw(Cohort(size, share, "cohort"), 1, round, malicious_ranks(1, 60))
+    assert sampled.malicious.sum() == round_half_even(share * size) == Cohort(size, share).assumed
 
 
 def round_half_even(value):
@@ -39,8 +39,8 @@ def test_of_population_a_client_is_malicious_once_and_for_all():
     ranks = malicious_ranks(42, 50)
     seen = {}
     for round in range(1, 200):
-        drawn = draw(Cohort(10, 0.3), 42, round, ranks)
-        for client, malicious in zip(drawn.clients.tolist(), drawn.malicious.tolist(), strict=True):
+        sampled = draw(Cohort(10, 0.3), 42, round, ranks)
+        for client, malicious in zip(sampled.clients.tolist(), sampled.malicious.tolist(), strict=True):
             assert seen.setdefault(client, malicious) == malicious
     assert len(seen) == 50 and sum(seen.values()) == 15
 

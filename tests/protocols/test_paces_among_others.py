@@ -1,36 +1,37 @@
-"""Asynchronous, published and other-party protocols with everything else: what goes together, and a sentence for what does not."""
+"""Asynchronous, published and other-party protocols with everything else: what goes together, and a sentence for what
+does not."""
 
 import math
 from typing import ClassVar
 
 import pytest
 
-from raysplit.costs.devices import DATACENTER, DeviceProfile, Devices
-from raysplit.defenses.aggregation.fltrust import FLTrust
-from raysplit.defenses.aggregation.fools_gold import FoolsGold
-from raysplit.defenses.aggregation.trimmed_mean import TrimmedMean
-from raysplit.engine.checkpoints import read_checkpoint
+from raysplit.aggregation.rules.fltrust import FLTrust
+from raysplit.aggregation.rules.fools_gold import FoolsGold
+from raysplit.aggregation.rules.trimmed_mean import TrimmedMean
 from raysplit.errors import ScenarioError
 from raysplit.models.gin import gin
-from raysplit.parts import part
-from raysplit.population.availability import DayNight
-from raysplit.population.cohort import Cohort
-from raysplit.population.draws import FixedRing, Poisson, Weighted
-from raysplit.population.dropouts import Dropouts
+from raysplit.parts.part import part
+from raysplit.population.selection.availability import DayNight
+from raysplit.population.selection.cohort import Cohort
+from raysplit.population.selection.draws import FixedRing, Poisson, Weighted
+from raysplit.population.selection.dropouts import Dropouts
 from raysplit.protocols.as_published import THAPA2022
 from raysplit.protocols.buffered import BufferedSplitFed, Speeds
 from raysplit.protocols.centralized import Centralized
+from raysplit.protocols.extended_split import ExtendedSplit
 from raysplit.protocols.loss_drop import AsyncSplitFed, AsyncSplitLearning
 from raysplit.protocols.minibatch_sfl import MiniBatchSfl
-from raysplit.protocols.server_side import ServerSide
+from raysplit.protocols.multi_task_split import MultiTaskSplit, Task
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.protocols.topologies.extended import ExtendedSplit
-from raysplit.protocols.topologies.multi_task import MultiTaskSplit, Task
-from raysplit.protocols.topologies.topology import Topology
-from raysplit.protocols.topologies.vertical import VerticalSplit
-from raysplit.state import Layout
+from raysplit.protocols.topology import Topology
+from raysplit.protocols.vertical_split import VerticalSplit
+from raysplit.scenario.devices import DATACENTER, DeviceProfile, Devices
+from raysplit.simulation.state import Layout
+from raysplit.storage.checkpoints import read_checkpoint
+from raysplit.training.servers.server_side import ServerSide
 from tests.models.dropouts import DropoutCnn
 from tests.toys import play, toy
 
@@ -75,7 +76,7 @@ def test_full_rounds_are_the_synchronous_protocol_whoever_turns_up(asynchronous,
 def test_rounds_of_the_server_alone_leave_client_portions_whoever_turns_up(tmp_path, cohort):
     scenario = toy(AsyncSplitFed(NEVER), cohort=cohort, training__rounds=9)
     whole = play(scenario)
-    assert not whole.diverged and "loss_drop/state" in whole.state.carried
+    assert not whole.diverged and "loss_drop/state" in whole.state.protocol_state
     clients = [row["round"] for row in whole.tables["rounds"].to_pylist() if row["clients"]]
     assert len(clients) >= 4, "rounds in all three states"
     after = {}
@@ -86,8 +87,12 @@ def test_rounds_of_the_server_alone_leave_client_portions_whoever_turns_up(tmp_p
         after[stop] = read_checkpoint(path, Layout(short), short.hash)
         assert play(scenario, start=after[stop]).digest == whole.digest
         if stop > 1 and stop not in clients:
-            assert after[stop].carried.keys() == after[stop - 1].carried.keys(), "a round passed over decides nothing"
-            assert all(after[stop].carried[name].equal(kept) for name, kept in after[stop - 1].carried.items())
+            assert after[stop].protocol_state.keys() == after[stop - 1].protocol_state.keys(), (
+                "a round passed over decides nothing"
+            )
+            assert all(
+                after[stop].protocol_state[name].equal(kept) for name, kept in after[stop - 1].protocol_state.items()
+            )
     second = clients[1]
     assert all(state.client.equal(after[second].client) for stop, state in after.items() if stop >= second)
     assert not whole.state.server.equal(after[second].server)
@@ -109,9 +114,9 @@ def test_what_a_server_kept_is_what_the_client_sent_masks_and_all(monkeypatch):
     """In state C the server trains on the smashed data of state B, although the simulator computes them again."""
     sent = {}
 
-    def smashed(self, visit, z, y):
-        sent[self._plan.round, int(self._plan.clients[visit.position]), visit.step] = z.clone()
-        return original(self, visit, z, y)
+    def smashed(self, split_step, z, y):
+        sent[self._plan.round, int(self._plan.clients[split_step.position]), split_step.step] = z.clone()
+        return original(self, split_step, z, y)
 
     original = ServerSide.smashed
     monkeypatch.setattr(ServerSide, "smashed", smashed)
@@ -192,7 +197,7 @@ def test_async_split_learning_loses_no_portion():
 
 def test_a_trim_is_judged_by_the_buffer():
     """A fifth of five under way is one, of a buffer of three none to speak of: 1 of 3 from each side leaves one."""
-    defense = TrimmedMean("declared")
+    defense = TrimmedMean("assumed")
     assert toy(BufferedSplitFed(3), cohort=Cohort(5, malicious=0.2), defense=defense)
     with pytest.raises(ScenarioError, match="would cut 1 of 2 updates from each side and leave none; a buffer of 2"):
         toy(BufferedSplitFed(2), cohort=Cohort(5, malicious=0.4), defense=defense)
@@ -210,7 +215,7 @@ def test_published_split_learning_trains_whole_clients():
 
 
 def test_an_optimiser_anew_for_every_batch_needs_a_step_a_batch():
-    with pytest.raises(ScenarioError, match=r"anew after every visit, but MiniBatchSfl has server_turn='step'"):
+    with pytest.raises(ScenarioError, match=r"anew after every visit, but MiniBatchSfl has server_step='step'"):
         toy(MiniBatchSfl(), training__server_state="each_batch")
 
 
@@ -224,7 +229,7 @@ class Own:
     """A user's protocol: SplitFedV2 with one more answer."""
 
     u_shaped: bool = False
-    meeting: str = "averaging"
+    client_sync: str = "averaging"
     server: str = "shared"
     order: str = "interleaved"
     threshold: ClassVar[float] = 0.1
@@ -241,23 +246,29 @@ def own(base=Own, /, **answers):
 @pytest.mark.parametrize(
     "answers,sentence",
     [
-        ({"pace": "slow"}, "pace must be 'synchronous' or 'loss_drop' or 'buffered', but it is 'slow'"),
-        ({"pace": "loss_drop", "server_turn": "step"}, "server_turn='step' and u_shaped=False; leave pace out"),
-        ({"pace": "loss_drop", "u_shaped": True}, "server_turn='visit' and u_shaped=True; leave pace out"),
+        ({"synchrony": "slow"}, "synchrony must be 'synchronous' or 'loss_drop' or 'buffered', but it is 'slow'"),
         (
-            {"pace": "loss_drop", "meeting": "personal"},
-            "meet by averaging or handover, but Mine has meeting='personal'",
+            {"synchrony": "loss_drop", "server_step": "step"},
+            "server_step='step' and u_shaped=False; leave synchrony out",
         ),
-        ({"pace": "loss_drop", "meeting": "handover"}, "has order='interleaved'; use 'client_major'"),
-        ({"pace": "buffered", "meeting": "handover"}, "meet by averaging, but Mine has meeting='handover'"),
-        ({"pace": "buffered"}, "is what BufferedSplitFed does, but Mine is another class"),
-        ({"published": THAPA2022, "server_turn": "step"}, "has server_turn='step' and pace='synchronous'"),
-        ({"published": THAPA2022, "pace": "loss_drop"}, "has server_turn='visit' and pace='loss_drop'"),
+        ({"synchrony": "loss_drop", "u_shaped": True}, "server_step='visit' and u_shaped=True; leave synchrony out"),
         (
-            {"published": THAPA2022, "meeting": "personal"},
-            "about client portions that meet, but Mine has meeting='personal'",
+            {"synchrony": "loss_drop", "client_sync": "personal"},
+            "meet by averaging or handover, but Mine has client_sync='personal'",
         ),
-        ({"topology": Topology("extended")}, "it needs meeting='one_party' and server='shared'"),
+        ({"synchrony": "loss_drop", "client_sync": "handover"}, "has order='interleaved'; use 'client_major'"),
+        (
+            {"synchrony": "buffered", "client_sync": "handover"},
+            "meet by averaging, but Mine has client_sync='handover'",
+        ),
+        ({"synchrony": "buffered"}, "is what BufferedSplitFed does, but Mine is another class"),
+        ({"published": THAPA2022, "server_step": "step"}, "has server_step='step' and synchrony='synchronous'"),
+        ({"published": THAPA2022, "synchrony": "loss_drop"}, "has server_step='visit' and synchrony='loss_drop'"),
+        (
+            {"published": THAPA2022, "client_sync": "personal"},
+            "about client portions that meet, but Mine has client_sync='personal'",
+        ),
+        ({"topology": Topology("extended")}, "it needs client_sync='one_party' and server='shared'"),
     ],
 )
 def test_answers_of_ones_own_that_do_not_go_together(answers, sentence):
@@ -267,8 +278,8 @@ def test_answers_of_ones_own_that_do_not_go_together(answers, sentence):
 
 def test_a_threshold_must_be_there():
     class Bare:
-        u_shaped, meeting, server, order = False, "averaging", "shared", "interleaved"
-        client_state, server_state, pace = "fresh", "persistent", "loss_drop"
+        u_shaped, client_sync, server, order = False, "averaging", "shared", "interleaved"
+        client_state, server_state, synchrony = "fresh", "persistent", "loss_drop"
 
-    with pytest.raises(ScenarioError, match=r"pace='loss_drop' needs a Bare.threshold, in nats"):
+    with pytest.raises(ScenarioError, match=r"synchrony='loss_drop' needs a Bare.threshold, in nats"):
         toy(part(Bare)())

@@ -4,10 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysplit.models.network import build, cut
-from raysplit.optimizers import Adam, Sgd
-from raysplit.protocols.parties import ClientSeat
-from raysplit.protocols.seating import Gathering, Seating
-from raysplit.training import Training
+from raysplit.training.optimizers import Adam, Sgd
+from raysplit.training.parties import ClientSlot
+from raysplit.training.settings import Training
+from raysplit.training.slot_pool import Gathering, SlotPool
 from tests.toys import ToyCnn
 
 D = 7
@@ -53,68 +53,68 @@ def test_rows_are_kept_as_they_were_put(case):
     assert not gathering.sums
 
 
-def client_seats(count, optimizer):
+def client_slots(count, optimizer):
     training = Training(rounds=1, lr=0.01, optimizer=optimizer)
     spec = ToyCnn("V2")
-    return [ClientSeat(cut(build(spec, 42), spec, False, False), training) for _ in range(count)]
+    return [ClientSlot(cut(build(spec, 42), spec, False, False), training) for _ in range(count)]
 
 
-def step(seat, position, turn):
+def step(slot, position, turn):
     generator = torch.Generator().manual_seed(100 * position + turn)
     x = torch.rand(3, 1, 8, 8, generator=generator)
-    seat.whole_step(x, torch.randint(0, 5, (3,), generator=generator))
+    slot.whole_step(x, torch.randint(0, 5, (3,), generator=generator))
 
 
 @pytest.mark.parametrize("optimizer", [Sgd(), Sgd(momentum=0.9), Adam()], ids=repr)
-@pytest.mark.parametrize("seats", [1, 2, 5])
-def test_parked_clients_go_on_as_if_they_had_never_stood_up(seats, optimizer):
-    clients, turns = 5, 4
-    alone = client_seats(1, optimizer)[0]
+@pytest.mark.parametrize("slots", [1, 2, 5])
+def test_parked_clients_go_on_as_if_they_had_never_stood_up(slots, optimizer):
+    clients, local_rounds = 5, 4
+    alone = client_slots(1, optimizer)[0]
     vector = alone.flat.vector.clone()
-    seating = Seating(client_seats(seats, optimizer), lambda position: (vector + position * 1e-3, None), 0.02)
-    for turn in range(turns):
+    slot_pool = SlotPool(client_slots(slots, optimizer), lambda position: (vector + position * 1e-3, None), 0.02)
+    for turn in range(local_rounds):
         for position in range(clients):
-            step(seating.sit(position), position, turn)
+            step(slot_pool.acquire(position), position, turn)
     for position in range(clients):
         alone.enter(vector + position * 1e-3, None, 0.02)
-        for turn in range(turns):
+        for turn in range(local_rounds):
             step(alone, position, turn)
-        seat = seating.sit(position)
-        assert seat.flat.vector.equal(alone.flat.vector)
-        state = seat.state()
+        slot = slot_pool.acquire(position)
+        assert slot.flat.vector.equal(alone.flat.vector)
+        state = slot.state()
         assert state.keys() == alone.state().keys()
         assert all(state[name].equal(tensor) for name, tensor in alone.state().items())
 
 
 def test_a_seat_that_changes_hands_keeps_nothing_of_the_last_client():
-    seat = client_seats(1, Adam())[0]
-    vector = seat.flat.vector.clone()
-    seating = Seating([seat], lambda position: (vector, None), 0.01)
-    step(seating.sit(0), 0, 0)
-    assert seating.leave(0).state()
-    assert seating.sit(1).state() == {}
-    assert seat.flat.vector.equal(vector)
+    slot = client_slots(1, Adam())[0]
+    vector = slot.flat.vector.clone()
+    slot_pool = SlotPool([slot], lambda position: (vector, None), 0.01)
+    step(slot_pool.acquire(0), 0, 0)
+    assert slot_pool.leave(0).state()
+    assert slot_pool.acquire(1).state() == {}
+    assert slot.flat.vector.equal(vector)
 
 
 def test_who_is_busy_keeps_the_seat():
-    vector = client_seats(1, Sgd())[0].flat.vector.clone()
-    seating = Seating(client_seats(2, Sgd()), lambda position: (vector, None), 0.01)
-    first, second = seating.sit(0), seating.sit(1)
-    assert seating.sit(2, busy=lambda position: position == 0) is second
-    assert seating.sit(0) is first
-    assert seating.sit(1, busy=lambda position: position == 0) is second
+    vector = client_slots(1, Sgd())[0].flat.vector.clone()
+    slot_pool = SlotPool(client_slots(2, Sgd()), lambda position: (vector, None), 0.01)
+    first, second = slot_pool.acquire(0), slot_pool.acquire(1)
+    assert slot_pool.acquire(2, busy=lambda position: position == 0) is second
+    assert slot_pool.acquire(0) is first
+    assert slot_pool.acquire(1, busy=lambda position: position == 0) is second
 
 
 def test_the_start_is_asked_for_once_a_client():
     asked = []
-    vector = client_seats(1, Sgd())[0].flat.vector.clone()
+    vector = client_slots(1, Sgd())[0].flat.vector.clone()
 
     def start(position):
         asked.append(position)
         return vector, None
 
-    seating = Seating(client_seats(1, Sgd()), start, 0.01)
+    slot_pool = SlotPool(client_slots(1, Sgd()), start, 0.01)
     for _ in range(3):
         for position in range(3):
-            seating.sit(position)
+            slot_pool.acquire(position)
     assert asked == [0, 1, 2]

@@ -1,4 +1,4 @@
-"""Which ``server_turn`` goes with which other answers, and in which order visits come."""
+"""Which ``server_step`` goes with which other answers, and in which order visits come."""
 
 from typing import ClassVar
 
@@ -8,16 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysplit.errors import ScenarioError
-from raysplit.parts import part
-from raysplit.planning import make_plan
-from raysplit.population.cohort import Turnouts
-from raysplit.protocols.batched_server import last_of_each_step, union_weights
+from raysplit.parts.part import part
+from raysplit.population.selection.cohort import ParticipationSampler
 from raysplit.protocols.cycle_sl import CycleSfl
 from raysplit.protocols.minibatch_sfl import MiniBatchSfl
 from raysplit.protocols.sglr import Sglr
 from raysplit.protocols.split_learning import SplitLearning
+from raysplit.protocols.split_steps import SplitStep, batch_indices, batch_length, shared_split_steps, steps_per_epoch
 from raysplit.protocols.splitfed_v1 import SplitFedV1
-from raysplit.protocols.visits import Visit, batch_indices, batch_length, shared_visits, steps_per_epoch
+from raysplit.simulation.planning import make_plan
+from raysplit.training.servers.batched_server import last_of_each_step, union_weights
 from tests.toys import toy
 
 STEPS = st.lists(st.integers(1, 5), min_size=1, max_size=8).map(np.array)
@@ -27,9 +27,9 @@ STEPS = st.lists(st.integers(1, 5), min_size=1, max_size=8).map(np.array)
 class Odd:
     """Answers that a user may give."""
 
-    server_turn: str
+    server_step: str
     server: str = "shared"
-    meeting: str = "averaging"
+    client_sync: str = "averaging"
     order: str = "interleaved"
     u_shaped: bool = False
 
@@ -42,9 +42,12 @@ class Odd:
     [
         (
             Odd("step", server="replicas"),
-            r"Odd.server_turn='step' needs one shared server portion that many clients visit",
+            r"Odd.server_step='step' needs one shared server portion that many clients visit",
         ),
-        (Odd("server_first", meeting="handover"), r"has server='shared' and meeting='handover'; leave server_turn out"),
+        (
+            Odd("server_first", client_sync="handover"),
+            r"has server='shared' and client_sync='handover'; leave server_step out",
+        ),
         (
             Odd("step", order="client_major"),
             r"takes everybody's batch before anybody's next, but Odd has order='client_major'",
@@ -52,7 +55,7 @@ class Odd:
         (Odd("mean_gradients", order="client_major"), r"use 'interleaved'"),
         (Odd("mean_gradients", u_shaped=True), r"needs the labels at the main server, but Odd is U-shaped"),
         (Odd("server_first", u_shaped=True), r"needs the labels at the main server, but Odd is U-shaped"),
-        (Odd("sometimes"), r"Odd.server_turn must be 'visit' or .*'server_first', but it is 'sometimes'"),
+        (Odd("sometimes"), r"Odd.server_step must be 'visit' or .*'server_first', but it is 'sometimes'"),
     ],
     ids=repr,
 )
@@ -77,14 +80,17 @@ def test_answers_that_do_go_together_are_not():
     ),
 )
 def test_every_client_takes_every_step_once_and_nobody_the_next_before_all(steps, protocol):
-    visits = shared_visits(protocol, 7, 3, steps)
-    assert sorted(visits) == [Visit(p, s) for p in range(len(steps)) for s in range(steps[p])]
-    assert [v.step for v in visits] == sorted(v.step for v in visits)
-    if protocol.meeting != "handover":
-        assert visits == sorted(visits, key=lambda v: (v.step, v.position)), "sums are taken in cohort order"
-    last = last_of_each_step(visits)
+    split_steps = shared_split_steps(protocol, 7, 3, steps)
+    assert sorted(split_steps) == [SplitStep(p, s) for p in range(len(steps)) for s in range(steps[p])]
+    assert [v.step for v in split_steps] == sorted(v.step for v in split_steps)
+    if protocol.client_sync != "handover":
+        assert split_steps == sorted(split_steps, key=lambda v: (v.step, v.position)), "sums are taken in cohort order"
+    last = last_of_each_step(split_steps)
     assert sorted(v.step for v in last) == list(range(max(steps)))
-    assert all(visits.index(v) + 1 == len(visits) or visits[visits.index(v) + 1].step == v.step + 1 for v in last)
+    assert all(
+        split_steps.index(v) + 1 == len(split_steps) or split_steps[split_steps.index(v) + 1].step == v.step + 1
+        for v in last
+    )
 
 
 @given(st.integers(1, 60), st.one_of(st.none(), st.integers(1, 70)), st.integers(1, 3))
@@ -98,7 +104,7 @@ def test_the_length_of_a_batch_is_known_without_drawing_it(samples, size, epochs
 def test_the_weights_of_a_step_add_up_to_one(batch):
     scenario = toy(MiniBatchSfl(), training__batch_size=batch, training__local_epochs=2)
     population = scenario.population.open()
-    plan = make_plan(scenario, population, 1, Turnouts(scenario.cohort, scenario.seed, population).of(1))
+    plan = make_plan(scenario, population, 1, ParticipationSampler(scenario.cohort, scenario.seed, population).of(1))
     weight = union_weights(plan)
     for step in range(int(plan.steps.max())):
-        assert sum(weight(v) for v in plan.visits(scenario.protocol) if v.step == step) == pytest.approx(1)
+        assert sum(weight(v) for v in plan.split_steps(scenario.protocol) if v.step == step) == pytest.approx(1)

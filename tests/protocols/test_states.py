@@ -7,15 +7,15 @@ import torch
 
 from raysplit.errors import ScenarioError
 from raysplit.models.network import build, cut
-from raysplit.optimizers import Adam, Sgd, copied_state
-from raysplit.population.cohort import Cohort
+from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.centralized import Centralized
 from raysplit.protocols.fedavg import FedAvg
-from raysplit.protocols.parties import ServerSeat
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.training import CosineDecay, FedOpt, StepDecay, Training
+from raysplit.training.optimizers import Adam, Sgd, copied_state
+from raysplit.training.parties import ServerSlot
+from raysplit.training.settings import CosineDecay, FedOpt, StepDecay, Training
 from tests.toys import ToyCnn, distance, play, toy
 
 SPECS = {
@@ -81,14 +81,14 @@ def test_a_seats_state_is_a_copy():
     network = build(model, 42)
     y = torch.zeros(2, dtype=torch.long)
     z = network.get_submodule("conv1")(torch.rand(2, 1, 8, 8)).detach()
-    seat = ServerSeat(cut(network, model, True, False), Training(1, 0.1, optimizer=Sgd(momentum=0.5)))
-    seat.enter(seat.flat.vector.clone(), None, 0.1)
-    seat.whole_step(z, y)
-    taken = seat.state()
+    slot = ServerSlot(cut(network, model, True, False), Training(1, 0.1, optimizer=Sgd(momentum=0.5)))
+    slot.enter(slot.flat.vector.clone(), None, 0.1)
+    slot.whole_step(z, y)
+    taken = slot.state()
     kept = {name: tensor.clone() for name, tensor in taken.items()}
-    seat.whole_step(z, y)
+    slot.whole_step(z, y)
     assert taken and all(taken[name].equal(kept[name]) for name in kept)
-    assert any(not tensor.equal(kept[name]) for name, tensor in seat.state().items())
+    assert any(not tensor.equal(kept[name]) for name, tensor in slot.state().items())
 
 
 def test_a_kept_state_waits_for_its_client_until_it_is_drawn_again():
@@ -102,12 +102,12 @@ def test_a_kept_state_waits_for_its_client_until_it_is_drawn_again():
         training__rounds=6,
     )
     played = play(scenario)
-    drawn = played.tables["clients"].select(["round", "client", "steps"]).to_pylist()
+    sampled = played.tables["clients"].select(["round", "client", "steps"]).to_pylist()
     for client, state in played.state.client_states.items():
-        steps = sum(row["steps"] for row in drawn if row["client"] == client)
+        steps = sum(row["steps"] for row in sampled if row["client"] == client)
         assert float(state["0.step"]) == steps, "Adam counts its steps over all rounds of this client"
-    assert set(played.state.client_states) == {row["client"] for row in drawn}
-    assert len(drawn) == 12
+    assert set(played.state.client_states) == {row["client"] for row in sampled}
+    assert len(sampled) == 12
 
 
 def test_fresh_kept_and_travelling_states_train_differently():

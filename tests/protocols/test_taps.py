@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from raysplit.channels import Channel
-from raysplit.protocols.client_side import ClientFailure
+from raysplit.channels.channel import Channel
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
+from raysplit.training.client_side import ClientFailure
 from tests.engine.faults import FaultyClients
 from tests.toys import play, toy
 
@@ -39,7 +39,7 @@ class Scaler(Listener):
         return replace(message, tensor=message.tensor * 1.5)
 
 
-class Liar(Listener):
+class MaliciousClient(Listener):
     def through(self, message):
         return replace(message, labels=(message.labels + 1) % 5)
 
@@ -79,7 +79,7 @@ def test_a_tap_that_changes_a_channel_changes_the_result(channel):
 
 def test_a_tap_may_change_labels():
     scenario = toy(SplitFedV2())
-    played = play(scenario, taps=(Liar(frozenset({Channel.SMASHED})),))
+    played = play(scenario, taps=(MaliciousClient(frozenset({Channel.SMASHED})),))
     assert played.digest != play(scenario).digest
 
 

@@ -1,27 +1,28 @@
-"""Whole toy runs with cohorts that vary: who drops out leaves no trace, rounds are passed over, and a resumed run is the same."""
+"""Whole toy runs with cohorts that vary: who drops out leaves no trace, rounds are passed over, and a resumed run is
+the same."""
 
 import numpy as np
 import pytest
 
-from raysplit.attacks.poisoning.sign_flip import SignFlip
-from raysplit.defenses.aggregation.krum import Krum
-from raysplit.defenses.aggregation.median import Median
-from raysplit.defenses.aggregation.trimmed_mean import TrimmedMean
-from raysplit.engine.checkpoints import read_checkpoint
+from raysplit.aggregation.rules.krum import Krum
+from raysplit.aggregation.rules.median import Median
+from raysplit.aggregation.rules.trimmed_mean import TrimmedMean
+from raysplit.attacks.updates.sign_flip import SignFlip
 from raysplit.errors import ScenarioError
-from raysplit.metrics.schemas import SCHEMAS, deterministic_columns
-from raysplit.optimizers import Adam
-from raysplit.parts import part
-from raysplit.population.availability import DayNight
-from raysplit.population.cohort import Cohort, Turnouts
-from raysplit.population.draws import FixedRing, Poisson, RoundRobin, Weighted
-from raysplit.population.dropouts import Dropouts
+from raysplit.parts.part import part
+from raysplit.population.selection.availability import DayNight
+from raysplit.population.selection.cohort import Cohort, ParticipationSampler
+from raysplit.population.selection.draws import FixedRing, Poisson, RoundRobin, Weighted
+from raysplit.population.selection.dropouts import Dropouts
 from raysplit.protocols.centralized import Centralized
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.training import FedOpt
+from raysplit.storage.checkpoints import read_checkpoint
+from raysplit.storage.schemas import SCHEMAS, deterministic_columns
+from raysplit.training.optimizers import Adam
+from raysplit.training.settings import FedOpt
 from tests.toys import play, toy
 
 PROTOCOLS = [FedAvg(), SplitFedV1(), SplitFedV2(), SplitFedV2("client_major"), SplitLearning()]
@@ -46,8 +47,8 @@ class Those:
         return np.array(self.clients, dtype=np.int64)
 
 
-def turnouts(scenario):
-    every = Turnouts(scenario.cohort, scenario.seed, scenario.population.open())
+def sampler(scenario):
+    every = ParticipationSampler(scenario.cohort, scenario.seed, scenario.population.open())
     return [every.of(round) for round in range(1, scenario.training.rounds + 1)]
 
 
@@ -60,9 +61,9 @@ def rows(played, table, round):
 def test_the_tables_say_who_took_part(protocol, cohort):
     scenario = toy(protocol, cohort=cohort, training__rounds=5)
     played = play(scenario)
-    for round, turnout in enumerate(turnouts(scenario), 1):
+    for round, participation in enumerate(sampler(scenario), 1):
         (row,) = rows(played, "rounds", round)
-        reporting, dropped = turnout.reporting.clients.tolist(), turnout.dropped.clients.tolist()
+        reporting, dropped = participation.reporting.clients.tolist(), participation.dropped.clients.tolist()
         assert (row["clients"], row["dropped"]) == (len(reporting), len(dropped))
         clients = rows(played, "clients", round)
         assert [r["client"] for r in clients if not r["dropped"]] == reporting
@@ -79,7 +80,7 @@ def test_the_tables_say_who_took_part(protocol, cohort):
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=str)
 def test_a_round_that_is_passed_over_changes_nothing(protocol):
     cohort = Cohort(2, available=DayNight(2, 0.5, spread=0))  # there in rounds 1, 3, 5, away in 2, 4
-    changes = {"client_state": "per_client"} if protocol.meeting == "averaging" else {}
+    changes = {"client_state": "per_client"} if protocol.client_sync == "averaging" else {}
     scenario = toy(protocol, cohort=cohort, **{f"training__{name}": value for name, value in changes.items()})
     one = play(scenario.replace(**{"training.rounds": 1}))
     two = play(scenario.replace(**{"training.rounds": 2}))
@@ -108,9 +109,9 @@ def test_a_step_on_the_aggregate_is_not_taken_without_one():
 def test_who_fails_before_training_leaves_no_trace(protocol):
     """The run with dropouts is, to the bit, the run whose cohorts never held those clients."""
     scenario = toy(protocol, cohort=Cohort(6, dropouts=Dropouts(0.4)), training__rounds=1)
-    (turnout,) = turnouts(scenario)
-    assert 0 < len(turnout.absent.clients) < 6
-    present = tuple(turnout.reporting.clients.tolist())
+    (participation,) = sampler(scenario)
+    assert 0 < len(participation.absent.clients) < 6
+    present = tuple(participation.reporting.clients.tolist())
     rest = toy(protocol, cohort=Cohort(len(present), draw=Those(present)), training__rounds=1)
     assert play(scenario).digest == play(rest).digest
 
@@ -152,11 +153,11 @@ def test_attack_and_defence_see_those_that_report(protocol, when):
         protocol, clients=12, cohort=cohort, attack=SignFlip(), defense=Median(), training__rounds=8, groups=2
     )
     played = play(scenario)
-    for round, turnout in enumerate(turnouts(scenario), 1):
-        malicious, n = int(turnout.reporting.malicious.sum()), len(turnout.reporting.clients)
+    for round, participation in enumerate(sampler(scenario), 1):
+        malicious, n = int(participation.reporting.malicious.sum()), len(participation.reporting.clients)
         (row,) = rows(played, "rounds", round)
         assert (row["malicious"], row["attacked"]) == (malicious, malicious > 0)
-        told = [(r["n"], r["realised"], r["declared"]) for r in rows(played, "aggregation", round)]
+        told = [(r["n"], r["actual"], r["assumed"]) for r in rows(played, "aggregation", round)]
         portions = 1 + (protocol.server == "replicas")
         assert told == ([(n, malicious, round_half_even(0.25 * n))] * portions if n else [])
         assert [r["m"] for r in rows(played, "attacks", round)] == ([malicious] if malicious else [])
@@ -169,8 +170,11 @@ def round_half_even(value):
 def test_a_cohort_that_shrinks_below_what_a_rule_bears_is_said_or_passed_over():
     cohort = Cohort(6, 0.34, "cohort", dropouts=Dropouts(0.5))
     scenario = toy(FedAvg(), cohort=cohort, attack=SignFlip(), defense=Krum(malicious=1), training__rounds=6)
-    assert min(len(turnout.reporting.clients) for turnout in turnouts(scenario)) < 5
-    said = r"at least 5 against 1 malicious clients, but it has (\d); only \1 clients reported in round \d: Cohort\.at_least=\d"
+    assert min(len(participation.reporting.clients) for participation in sampler(scenario)) < 5
+    said = (
+        r"at least 5 against 1 malicious clients, but it has (\d); only \1 clients reported in round \d: "
+        r"Cohort\.at_least=\d"
+    )
     with pytest.raises(ScenarioError, match=said):
         play(scenario)
     played = play(scenario.replace(**{"cohort.at_least": 5}))
@@ -181,10 +185,10 @@ def test_a_cohort_that_shrinks_below_what_a_rule_bears_is_said_or_passed_over():
 def test_more_liars_than_declared_are_recorded_as_broken():
     cohort = Cohort(8, 0.25, draw=Poisson(), at_least=3)
     scenario = toy(
-        FedAvg(), clients=12, cohort=cohort, attack=SignFlip(), defense=TrimmedMean("declared"), training__rounds=12
+        FedAvg(), clients=12, cohort=cohort, attack=SignFlip(), defense=TrimmedMean("assumed"), training__rounds=12
     )
     played = play(scenario).tables["aggregation"].to_pylist()
-    assert all(row["broken"] == (row["realised"] > row["trim"]) for row in played)
+    assert all(row["broken"] == (row["actual"] > row["trim"]) for row in played)
     assert any(row["broken"] for row in played)
 
 

@@ -6,16 +6,16 @@ from hypothesis import strategies as st
 
 from raysplit.protocols.plan import cut_groups
 from raysplit.protocols.split_learning import SplitLearning
-from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.protocols.visits import (
-    Visit,
+from raysplit.protocols.split_steps import (
+    SplitStep,
     batch_indices,
     completion_order,
     handover_order,
-    parallel_visits,
-    shared_visits,
+    parallel_split_steps,
+    shared_split_steps,
     steps_per_epoch,
 )
+from raysplit.protocols.splitfed_v2 import SplitFedV2
 
 STEPS = st.lists(st.integers(1, 5), min_size=1, max_size=8).map(np.array)
 SHARED = [SplitFedV2("interleaved"), SplitFedV2("client_major"), SplitLearning("central"), SplitLearning(ring="fixed")]
@@ -23,36 +23,38 @@ SHARED = [SplitFedV2("interleaved"), SplitFedV2("client_major"), SplitLearning("
 
 @given(STEPS, st.sampled_from(SHARED), st.integers(0, 99), st.integers(1, 9))
 def test_every_client_takes_every_step_once_and_its_own_in_order(steps, protocol, seed, round):
-    visits = shared_visits(protocol, seed, round, steps)
-    assert sorted(visits) == [Visit(p, s) for p in range(len(steps)) for s in range(steps[p])]
+    split_steps = shared_split_steps(protocol, seed, round, steps)
+    assert sorted(split_steps) == [SplitStep(p, s) for p in range(len(steps)) for s in range(steps[p])]
     for position in range(len(steps)):
-        assert [v.step for v in visits if v.position == position] == list(range(steps[position]))
+        assert [v.step for v in split_steps if v.position == position] == list(range(steps[position]))
 
 
 @given(STEPS, st.integers(0, 99))
 def test_interleaved_visits_finish_everybodys_batch_before_anybodys_next(steps, seed):
-    visits = shared_visits(SplitFedV2("interleaved"), seed, 1, steps)
-    assert [v.step for v in visits] == sorted(v.step for v in visits)
+    split_steps = shared_split_steps(SplitFedV2("interleaved"), seed, 1, steps)
+    assert [v.step for v in split_steps] == sorted(v.step for v in split_steps)
 
 
 @given(STEPS, st.sampled_from(SHARED[1:]), st.integers(0, 99))
 def test_a_sequential_client_takes_all_its_steps_in_one_go(steps, protocol, seed):
-    visits = shared_visits(protocol, seed, 1, steps)
-    changes = sum(a.position != b.position for a, b in itertools.pairwise(visits))
+    split_steps = shared_split_steps(protocol, seed, 1, steps)
+    changes = sum(a.position != b.position for a, b in itertools.pairwise(split_steps))
     assert changes == len(steps) - 1
     order = handover_order(protocol, seed, 1, len(steps))
-    assert list(dict.fromkeys(v.position for v in visits)) == order.tolist() == completion_order(visits).tolist()
+    assert (
+        list(dict.fromkeys(v.position for v in split_steps)) == order.tolist() == completion_order(split_steps).tolist()
+    )
 
 
 def test_the_order_is_drawn_anew_for_each_round_and_for_each_interleaved_batch():
     steps = np.full(20, 3)
-    interleaved = shared_visits(SplitFedV2("interleaved"), 42, 1, steps)
+    interleaved = shared_split_steps(SplitFedV2("interleaved"), 42, 1, steps)
     thirds = [[v.position for v in interleaved[i * 20 : (i + 1) * 20]] for i in range(3)]
     assert thirds[0] != thirds[1] != thirds[2] != thirds[0]
     for protocol in SHARED[:3]:
-        assert shared_visits(protocol, 42, 1, steps) == shared_visits(protocol, 42, 1, steps)
-        assert shared_visits(protocol, 42, 1, steps) != shared_visits(protocol, 42, 2, steps)
-        assert shared_visits(protocol, 42, 1, steps) != shared_visits(protocol, 43, 1, steps)
+        assert shared_split_steps(protocol, 42, 1, steps) == shared_split_steps(protocol, 42, 1, steps)
+        assert shared_split_steps(protocol, 42, 1, steps) != shared_split_steps(protocol, 42, 2, steps)
+        assert shared_split_steps(protocol, 42, 1, steps) != shared_split_steps(protocol, 43, 1, steps)
     assert handover_order(SplitLearning(ring="fixed"), 42, 7, 20).tolist() == list(range(20))
 
 
@@ -60,28 +62,28 @@ def test_a_clients_place_in_an_interleaved_batch_is_uniform():
     """Over 400 rounds of 8 clients a place is taken 50 ± 6.6 times; 5 standard deviations are allowed."""
     counts = np.zeros((8, 8))
     for round in range(400):
-        for place, visit in enumerate(shared_visits(SplitFedV2(), 1, round, np.ones(8, dtype=int))):
-            counts[visit.position, place] += 1
+        for place, split_step in enumerate(shared_split_steps(SplitFedV2(), 1, round, np.ones(8, dtype=int))):
+            counts[split_step.position, place] += 1
     assert abs(counts - 50).max() < 5 * np.sqrt(400 * 1 / 8 * 7 / 8)
 
 
 @given(STEPS)
 def test_clients_finish_in_the_order_of_their_last_visits(steps):
-    visits = shared_visits(SplitFedV2(), 3, 1, steps)
-    finished = [v.position for v in visits if v.step == steps[v.position] - 1]
-    assert completion_order(visits).tolist() == finished
+    split_steps = shared_split_steps(SplitFedV2(), 3, 1, steps)
+    finished = [v.position for v in split_steps if v.step == steps[v.position] - 1]
+    assert completion_order(split_steps).tolist() == finished
 
 
 @given(STEPS, st.integers(1, 4))
 def test_parallel_visits_keep_few_clients_under_way(steps, ahead):
-    visits = parallel_visits(list(range(len(steps))), steps, ahead)
-    assert sorted(visits) == [Visit(p, s) for p in range(len(steps)) for s in range(steps[p])]
+    split_steps = parallel_split_steps(list(range(len(steps))), steps, ahead)
+    assert sorted(split_steps) == [SplitStep(p, s) for p in range(len(steps)) for s in range(steps[p])]
     under_way: set[int] = set()
-    for visit in visits:
-        under_way.add(visit.position)
+    for split_step in split_steps:
+        under_way.add(split_step.position)
         assert len(under_way) <= ahead
-        if visit.step == steps[visit.position] - 1:
-            under_way.discard(visit.position)
+        if split_step.step == steps[split_step.position] - 1:
+            under_way.discard(split_step.position)
 
 
 @given(st.integers(1, 60), st.integers(1, 70), st.integers(1, 3), st.integers(0, 9))

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from raysplit.engine_choice import EngineChoice
+from raysplit.app.running.engine_choice import EngineChoice
+from raysplit.app.running.runner import Fork, jobs_from, run_all
 from raysplit.errors import ScenarioError
-from raysplit.population.cohort import Cohort
-from raysplit.runner import Fork, jobs_from, run_all
+from raysplit.population.selection.cohort import Cohort
 
 QUICKSTART = Path(__file__).parents[2] / "scenarios" / "quickstart.py"
 

@@ -3,20 +3,20 @@ import json
 
 import pytest
 
-from raysplit.attacks.poisoning.lie import LittleIsEnough
-from raysplit.channels import Channel
-from raysplit.defenses.aggregation.median import Median
-from raysplit.defenses.aggregation.trimmed_mean import TrimmedMean
+from raysplit.aggregation.rules.median import Median
+from raysplit.aggregation.rules.trimmed_mean import TrimmedMean
+from raysplit.attacks.updates.lie import LittleIsEnough
+from raysplit.channels.channel import Channel
 from raysplit.errors import PopulationError, ScenarioError
 from raysplit.models.femnist_cnn import leaf_cnn
-from raysplit.optimizers import Adam, Sgd
-from raysplit.population.cohort import Cohort
+from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.centralized import Centralized
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.scenario import Evaluation, channels_of, grid
+from raysplit.scenario.scenario import Evaluation, channels_of, grid
+from raysplit.training.optimizers import Adam, Sgd
 from tests.toys import ToyClients, play, toy
 
 BASE = toy(SplitFedV2())
@@ -125,7 +125,8 @@ def test_a_grid_whose_names_would_collide_or_are_missing_is_refused():
         ),
         (
             {"protocol": SplitLearning(), "cohort": Cohort(6, 0.2), "attack": LittleIsEnough(z=1.0)},
-            "names the channel 'updates', which SplitLearning does not have; its channels are smashed, cut_gradients, handover",
+            "names the channel 'updates', which SplitLearning does not have; its channels are smashed, cut_gradients, "
+            "handover",
         ),
     ],
 )

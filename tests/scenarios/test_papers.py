@@ -6,12 +6,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from raysplit.engine_choice import EngineChoice
-from raysplit.metrics.run import open_run
-from raysplit.population.subset import Subset, subset
-from raysplit.runner import Job, Watch, jobs_from, run
-from raysplit.scenario import with_changes
-from raysplit.sweep.command import sweep
+from raysplit.app.running.engine_choice import EngineChoice
+from raysplit.app.running.runner import Job, Watch, jobs_from, run
+from raysplit.app.sweep.command import sweep
+from raysplit.population.partition.subset import Subset, subset
+from raysplit.scenario.scenario import with_changes
+from raysplit.storage.run import open_run
 
 FILES = Path(__file__).resolve().parents[2] / "scenarios"
 LOCAL = EngineChoice(engine="local")
@@ -55,7 +55,8 @@ def cases() -> list[pytest.param]:
 
 
 def affordable(name: str) -> bool:
-    """All but what small() makes alike, 10 to 100 clients and reduced files, and AlexNet's 57 million parameters under every protocol."""
+    """All but what small() makes alike, 10 to 100 clients and reduced files, and AlexNet's 57 million parameters under
+    every protocol."""
     if "clients" in name:
         return "005" in name
     if name.startswith("small-"):  # their networks and protocols are those of the files that they make smaller
@@ -80,7 +81,8 @@ def test_a_papers_scenario_runs_on_real_data(tmp_path, monkeypatch, prepared_set
 @pytest.mark.slow
 @pytest.mark.parametrize("file", ["table_212", "figure4_212"])
 def test_khans_sweeps_run_on_real_writers(tmp_path, monkeypatch, real_femnist, file):
-    """Every rule and attack cut at V2, every rule and share in FL: ten writers, a shared round, a round under attack, one page."""
+    """Every rule and attack cut at V2, every rule and share in FL: ten writers, a shared round, a round under attack,
+    one page."""
     monkeypatch.setenv("RAYSPLIT_DATA", str(Path(real_femnist.path).parent))
     text = (FILES / "khan2022" / f"{file}.py").read_text()
     text, found = re.subn(r"(?m)^CLEAN_ROUNDS = .*$", 'CLEAN_ROUNDS = {"V2": 1, "V3": 1, "FL": 1}', text)

@@ -1,1 +1,1 @@
-"""See docs/design.md for what belongs in this room."""
+"""Attacks on training data, one a file: label flips and backdoors, and how their success is measured."""

@@ -1,13 +1,15 @@
 """Pixel backdoors: samples with a trigger are called the target class, and so will be those that bear it later.
 
-``PixelBackdoor`` after Gu et al. 2017 (BadNets) and Bagdasaryan et al., AISTATS 2020; ``DistributedBackdoor`` after Xie et al., ICLR 2020 (DBA).
-None of these papers is at hand: what is said of them is from memory and from our notes (poisoning, section 1.2).
+``PixelBackdoor`` after Gu et al. 2017 (BadNets) and Bagdasaryan et al., AISTATS 2020; ``DistributedBackdoor`` after Xie
+et al., ICLR 2020 (DBA). None of these papers is at hand: what is said of them is from memory and from our notes
+(poisoning, section 1.2).
 """
 
 from __future__ import annotations
 
 import torch
 
+from raysplit.aggregation.update_attack import check_start_round
 from raysplit.attacks.data.data_attack import (
     DATA_THREAT,
     DataView,
@@ -18,21 +20,22 @@ from raysplit.attacks.data.data_attack import (
     relabelled,
 )
 from raysplit.attacks.data.trigger import Patch
-from raysplit.attacks.poisoning.poisoning import check_start_round
-from raysplit.channels import ThreatModel
+from raysplit.channels.channel import ThreatModel
 from raysplit.errors import ScenarioError
 from raysplit.models.network import ModelSpec
-from raysplit.parts import part
+from raysplit.parts.part import part
 from raysplit.population.population import Samples
 
 
 @part
 class PixelBackdoor:
-    """round(``share`` · n) of a malicious client's n samples, of classes other than ``target``, bear the ``trigger`` and the label ``target``.
+    """round(``share`` · n) of a malicious client's n samples, of classes other than ``target``, bear the ``trigger``
+    and the label ``target``.
 
-    The same samples in every round. (DBA's code poisons the first so many of every batch, which come from anywhere in the set.)
-    ``source``: only samples of this class are stamped and later tried; None: of any other. Success: the share of test samples of other classes
-    than ``target`` (of class ``source``) that are classified as ``target`` when they bear the trigger.
+    The same samples in every round. (DBA's code poisons the first so many of every batch, which come from anywhere in
+    the set.) ``source``: only samples of this class are stamped and later tried; None: of any other. Success: the share
+    of test samples of other classes than ``target`` (of class ``source``) that are classified as ``target`` when they
+    bear the trigger.
     """
 
     target: int
@@ -67,10 +70,11 @@ class PixelBackdoor:
 
 @part
 class DistributedBackdoor:
-    """As ``PixelBackdoor``, but a malicious client stamps a quarter of the ``trigger`` alone, that of its rank modulo 4; the whole is tried.
+    """As ``PixelBackdoor``, but a malicious client stamps a quarter of the ``trigger`` alone, that of its rank modulo
+    4; the whole is tried.
 
-    So no client's data hold the trigger. DBA's four parts are bars of a larger figure; here they are the quarters of a patch. With
-    ``Cohort(of="cohort")`` ranks have gaps, so the quarters need not be equally frequent.
+    So no client's data hold the trigger. DBA's four parts are bars of a larger figure; here they are the quarters of a
+    patch. With ``Cohort(of="cohort")`` ranks have gaps, so the quarters need not be equally frequent.
     """
 
     target: int
@@ -82,7 +86,8 @@ class DistributedBackdoor:
         _check("DistributedBackdoor", self.start_round, self.share, self.target)
         if self.trigger.height < 2 or self.trigger.width < 2:
             raise ScenarioError(
-                f"DistributedBackdoor.trigger is cut in quarters, so it needs 2 × 2 pixels or more, but it is a patch of "
+                "DistributedBackdoor.trigger is cut in quarters, so it needs 2 × 2 pixels or more, but it is a patch "
+                "of "
                 f"{self.trigger.height} × {self.trigger.width}"
             )
 

@@ -1,4 +1,5 @@
-"""What a poisoning of training data is: what a malicious client trains on instead of its own samples, and what it hopes for."""
+"""What a poisoning of training data is: what a malicious client trains on instead of its own samples, and what it hopes
+for."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from raysplit.channels import ThreatModel
+from raysplit.channels.channel import ThreatModel
 from raysplit.errors import ScenarioError
 from raysplit.models.network import ModelSpec
 from raysplit.population.population import Samples
@@ -22,12 +23,13 @@ DATA_THREAT = ThreatModel(frozenset(), frozenset(), "partial", own_data=True)
 class DataView:
     """What one malicious client has when it begins a round.
 
-    ``own``: its training set as stored, x uint8 or float32 [n, C, H, W], y int64 [n]; not to be written into. ``rank``: its place in the
-    fixed ranking of the population by which clients turn malicious; with ``Cohort(of="population")`` 0, 1, 2 … without gaps.
-    ``round``: the one in which it draws its batches, 1-based. ``classes``: of the population. ``rng``: a stream of this client and this
-    attack, **the same in every round**: a set is poisoned once and stays so (Gu et al.; Tolpegin et al.), though a host makes it anew.
-    ``forward``: what the client portion that it holds makes of stored samples, [k, …] for k samples: logits where it is the
-    whole model (``whole``), smashed data where the model is cut. None where nobody has told it (offline).
+    ``own``: its training set as stored, x uint8 or float32 [n, C, H, W], y int64 [n]; not to be written into. ``rank``:
+    its place in the fixed ranking of the population by which clients turn malicious; with ``Cohort(of="population")``
+    0, 1, 2 … without gaps. ``round``: the one in which it draws its batches, 1-based. ``classes``: of the population.
+    ``rng``: a stream of this client and this attack, **the same in every round**: a set is poisoned once and stays so
+    (Gu et al.; Tolpegin et al.), though a host makes it anew. ``forward``: what the client portion that it holds makes
+    of stored samples, [k, …] for k samples: logits where it is the whole model (``whole``), smashed data where the
+    model is cut. None where nobody has told it (offline).
     """
 
     own: Samples
@@ -42,7 +44,8 @@ class DataView:
 
 @dataclass(frozen=True)
 class TestView:
-    """The test set of one evaluation client, for ``attempts``: as ``DataView``; ``rng`` is the same at every evaluation."""
+    """The test set of one evaluation client, for ``attempts``: as ``DataView``; ``rng`` is the same at every
+    evaluation."""
 
     own: Samples
     client: int
@@ -56,8 +59,8 @@ class TestView:
 class DataAttack(Protocol):
     """A frozen dataclass; ``poison_samples`` is pure: it changes none of its arguments and keeps nothing.
 
-    One that means to be measured has ``attempts`` too (``MeasuredAttack``). One that cannot be carried out on every model has
-    ``fits(model)``, which raises ``ScenarioError``.
+    One that means to be measured has ``attempts`` too (``MeasuredAttack``). One that cannot be carried out on every
+    model has ``fits(model)``, which raises ``ScenarioError``.
     """
 
     @property
@@ -78,13 +81,15 @@ class MeasuredAttack(Protocol):
     """An attack with a goal that can be tried on test samples."""
 
     def attempts(self, view: TestView) -> Samples:
-        """The samples with which the adversary tries its luck, as it would present them, and the classes that it wants: k ≥ 0."""
+        """The samples with which the adversary tries its luck, as it would present them, and the classes that it wants:
+        k ≥ 0."""
         ...
 
 
 @runtime_checkable
 class MeasuredAtCut(MeasuredAttack, Protocol):
-    """One that is tried at the cut: the samples go through the client portion, and what comes out is changed before the server sees it."""
+    """One that is tried at the cut: the samples go through the client portion, and what comes out is changed before the
+    server sees it."""
 
     def triggered(self, z: torch.Tensor) -> torch.Tensor:
         """What a malicious client sends of a batch of its own smashed data, [B, …], to be answered as it wants."""
@@ -92,7 +97,8 @@ class MeasuredAtCut(MeasuredAttack, Protocol):
 
 
 def pick(view: DataView, candidates: torch.Tensor, share: float, of: int | None = None) -> torch.Tensor:
-    """Which samples are poisoned, int64 ascending: round(``share`` · ``of``) of those with ``candidates``, bool [n]; all where they are fewer.
+    """Which samples are poisoned, int64 ascending: round(``share`` · ``of``) of those with ``candidates``, bool [n];
+    all where they are fewer.
 
     ``of``: the number that the share is of; None: n, the client's whole set.
     """

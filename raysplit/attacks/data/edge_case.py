@@ -1,4 +1,5 @@
-"""Edge-case backdoor: samples from another pool, such as few clients have, are called the target class (Wang et al., NeurIPS 2020).
+"""Edge-case backdoor: samples from another pool, such as few clients have, are called the target class (Wang et al.,
+NeurIPS 2020).
 
 The paper ("Attack of the Tails") is not at hand; this is from memory.
 """
@@ -12,23 +13,25 @@ from typing import cast
 import numpy as np
 import torch
 
+from raysplit.aggregation.update_attack import check_start_round
 from raysplit.attacks.data.data_attack import DATA_THREAT, DataView, TestView, check_class, check_share, pick
-from raysplit.attacks.poisoning.poisoning import check_start_round
-from raysplit.channels import ThreatModel
+from raysplit.channels.channel import ThreatModel
 from raysplit.errors import PopulationError
 from raysplit.models.network import ModelSpec
-from raysplit.parts import part, within
+from raysplit.parts.part import part, within
 from raysplit.population.partition.pool import Part, Pool
 from raysplit.population.population import PopulationSpec, Samples
 
 
 @part
 class EdgeCaseBackdoor:
-    """round(``share`` · n) of a malicious client's n samples give way to training samples of ``pool``, with the label ``target``.
+    """round(``share`` · n) of a malicious client's n samples give way to training samples of ``pool``, with the label
+    ``target``.
 
-    ``pool``: any population with samples of the same shape and type; its own labels do not matter. Every malicious client draws its own,
-    the same ones in every round. ``tested``: test samples of the pool, drawn once, that are shown to the model at each evaluation client.
-    Success: the share of them that is classified as ``target``. Raises ``PopulationError`` where the pool's samples are of another shape.
+    ``pool``: any population with samples of the same shape and type; its own labels do not matter. Every malicious
+    client draws its own, the same ones in every round. ``tested``: test samples of the pool, drawn once, that are shown
+    to the model at each evaluation client. Success: the share of them that is classified as ``target``. Raises
+    ``PopulationError`` where the pool's samples are of another shape.
     """
 
     pool: PopulationSpec
@@ -72,7 +75,8 @@ class EdgeCaseBackdoor:
         x = pool.read(distinct).x[torch.from_numpy(places)]
         if x.shape[1:] != like.shape[1:] or x.dtype != like.dtype:
             raise PopulationError(
-                f"EdgeCaseBackdoor.pool: samples of {name!r} are {x.dtype} {list(x.shape[1:])}, but those of the scenario's population are "
+                f"EdgeCaseBackdoor.pool: samples of {name!r} are {x.dtype} {list(x.shape[1:])}, but those of the "
+                "scenario's population are "
                 f"{like.dtype} {list(like.shape[1:])}; take a pool of the same kind"
             )
         return x

@@ -1,4 +1,5 @@
-"""Label flipping: the samples stay, their labels do not (Tolpegin et al., ESORICS 2020, and others; from memory, not at hand).
+"""Label flipping: the samples stay, their labels do not (Tolpegin et al., ESORICS 2020, and others; from memory, not at
+hand).
 
 Of public code: y → C − 1 − y is Blades', source → target FLPoison's (our notes on poisoning, section 1.2).
 """
@@ -9,6 +10,7 @@ from typing import Literal
 
 import torch
 
+from raysplit.aggregation.update_attack import check_start_round
 from raysplit.attacks.data.data_attack import (
     DATA_THREAT,
     DataView,
@@ -18,20 +20,20 @@ from raysplit.attacks.data.data_attack import (
     pick,
     relabelled,
 )
-from raysplit.attacks.poisoning.poisoning import check_start_round
-from raysplit.channels import ThreatModel
+from raysplit.channels.channel import ThreatModel
 from raysplit.errors import ScenarioError
 from raysplit.models.network import ModelSpec
-from raysplit.parts import part
+from raysplit.parts.part import part
 from raysplit.population.population import Samples
 
 
 @part
 class LabelFlip:
-    """Untargeted: round(``share`` · n) of a malicious client's n samples get another label, the same one in every round.
+    """Untargeted: round(``share`` · n) of a malicious client's n samples get another label, the same one in every
+    round.
 
-    ``to="opposite"``: C − 1 − y of C classes; with an odd C the middle class keeps its label. ``to="random"``: any class but the true one,
-    all alike. No success rate: what it lowers is the accuracy.
+    ``to="opposite"``: C − 1 − y of C classes; with an odd C the middle class keeps its label. ``to="random"``: any
+    class but the true one, all alike. No success rate: what it lowers is the accuracy.
     """
 
     to: Literal["opposite", "random"] = "opposite"
@@ -57,7 +59,8 @@ class LabelFlip:
 
 @part
 class TargetedLabelFlip:
-    """Samples of class ``source`` are called ``target``: ``share`` of a malicious client's samples of that class, rounded.
+    """Samples of class ``source`` are called ``target``: ``share`` of a malicious client's samples of that class,
+    rounded.
 
     Success: the share of test samples of class ``source`` that are classified as ``target``.
     """

@@ -9,6 +9,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 import torch
 
+from raysplit.aggregation.update_attack import check_start_round
 from raysplit.attacks.data.data_attack import (
     DATA_THREAT,
     DataView,
@@ -18,11 +19,10 @@ from raysplit.attacks.data.data_attack import (
     pick,
     relabelled,
 )
-from raysplit.attacks.poisoning.poisoning import check_start_round
-from raysplit.channels import ThreatModel
+from raysplit.channels.channel import ThreatModel
 from raysplit.errors import ScenarioError
 from raysplit.models.network import ModelSpec
-from raysplit.parts import part, within
+from raysplit.parts.part import part, within
 from raysplit.population.population import Samples
 
 Set = Literal["train", "test"]
@@ -33,13 +33,15 @@ class Property(Protocol):
     """A frozen dataclass that tells samples with a property from others."""
 
     def holds(self, samples: Samples, client: int, part: Set) -> torch.Tensor:
-        """Which samples of a client's training or test set have it, bool [n]; ``samples`` are as stored, in the set's order."""
+        """Which samples of a client's training or test set have it, bool [n]; ``samples`` are as stored, in the set's
+        order."""
         ...
 
 
 @part
 class Brightness:
-    """The mean of a sample's bytes, over 255, lies from ``low`` to ``high``. FEMNIST's background is 255, so bold writing is dark."""
+    """The mean of a sample's bytes, over 255, lies from ``low`` to ``high``. FEMNIST's background is 255, so bold
+    writing is dark."""
 
     low: float = 0.0
     high: float = 1.0
@@ -56,7 +58,8 @@ class Brightness:
 
 @part
 class OwnedBy:
-    """All samples of these ``clients``, such as writers with a hand of their own: malicious clients need to be among them."""
+    """All samples of these ``clients``, such as writers with a hand of their own: malicious clients need to be among
+    them."""
 
     clients: tuple[int, ...]
 
@@ -66,7 +69,8 @@ class OwnedBy:
 
 @part
 class ListedSamples:
-    """Samples that somebody has looked at and listed: (client, place in its set), counted from 0, of training sets and of test sets."""
+    """Samples that somebody has looked at and listed: (client, place in its set), counted from 0, of training sets and
+    of test sets."""
 
     train: tuple[tuple[int, int], ...]
     test: tuple[tuple[int, int], ...]
@@ -79,7 +83,8 @@ class ListedSamples:
                 continue
             if not 0 <= place < len(found):
                 raise ScenarioError(
-                    f"ListedSamples.{part} names sample {place} of client {client}, but that has {len(found)}, counted from 0"
+                    f"ListedSamples.{part} names sample {place} of client {client}, but that has {len(found)}, "
+                    "counted from 0"
                 )
             found[place] = True
         return found
@@ -87,10 +92,11 @@ class ListedSamples:
 
 @part
 class SemanticBackdoor:
-    """``share`` of a malicious client's samples ``having`` a property (and are of class ``source``) get the label ``target``, rounded.
+    """``share`` of a malicious client's samples ``having`` a property (and are of class ``source``) get the label
+    ``target``, rounded.
 
-    Success: the share of test samples having it, of other classes than ``target`` (of class ``source``), that are classified as
-    ``target``.
+    Success: the share of test samples having it, of other classes than ``target`` (of class ``source``), that are
+    classified as ``target``.
     """
 
     having: Property

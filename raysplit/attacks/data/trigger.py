@@ -6,16 +6,16 @@ import torch
 
 from raysplit.errors import ScenarioError
 from raysplit.models.network import ModelSpec
-from raysplit.parts import part, within
+from raysplit.parts.part import part, within
 
 
 @part
 class Patch:
     """``height`` × ``width`` pixels, ``bottom`` rows and ``right`` columns from those edges, in every channel.
 
-    ``values``: as stored (bytes 0 to 255, or numbers where samples are float32), in turn along rows and columns: the default is a
-    checkerboard, which shows on any background (FEMNIST's is 255, MNIST's 0); one value fills the patch. BadNets (Gu et al. 2017, from
-    memory) stamps a bright pixel or a pattern of four into the lower right corner.
+    ``values``: as stored (bytes 0 to 255, or numbers where samples are float32), in turn along rows and columns: the
+    default is a checkerboard, which shows on any background (FEMNIST's is 255, MNIST's 0); one value fills the patch.
+    BadNets (Gu et al. 2017, from memory) stamps a bright pixel or a pattern of four into the lower right corner.
     """
 
     height: int = 4
@@ -37,11 +37,13 @@ class Patch:
         _, height, width = model.input_shape
         if getattr(model, "reads_bytes", False):
             raise ScenarioError(
-                f"Patch is stamped on images, but {type(model).__name__} reads packed graphs; take an attack that changes labels alone"
+                f"Patch is stamped on images, but {type(model).__name__} reads packed graphs; take an attack that "
+                "changes labels alone"
             )
         if self.height + self.bottom > height or self.width + self.right > width:
             raise ScenarioError(
-                f"Patch of {self.height} × {self.width} pixels, {self.bottom} from the bottom and {self.right} from the right, does not fit "
+                f"Patch of {self.height} × {self.width} pixels, {self.bottom} from the bottom and {self.right} from "
+                "the right, does not fit "
                 f"samples of {height} × {width} pixels"
             )
 
@@ -53,14 +55,16 @@ class Patch:
         return pixels
 
     def quarter(self, number: int, height: int, width: int) -> torch.Tensor:
-        """Of its pixels those of quarter 0 to 3, bool [height, width]: upper left, upper right, lower left, lower right; disjoint, together all."""
+        """Of its pixels those of quarter 0 to 3, bool [height, width]: upper left, upper right, lower left, lower
+        right; disjoint, together all."""
         rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
         lower = rows >= height - self.bottom - self.height // 2
         right = columns >= width - self.right - self.width // 2
         return self.mask(height, width) & (lower == (number >= 2)) & (right == (number % 2 == 1))
 
     def stamp(self, x: torch.Tensor, quarter: int | None = None) -> torch.Tensor:
-        """A copy of samples [n, C, H, W] with the trigger, or a ``quarter`` of it; raises ``ScenarioError`` for values that bytes cannot hold."""
+        """A copy of samples [n, C, H, W] with the trigger, or a ``quarter`` of it; raises ``ScenarioError`` for values
+        that bytes cannot hold."""
         if not x.is_floating_point() and any(not (0 <= v <= 255 and v == int(v)) for v in self.values):
             raise ScenarioError(
                 f"Patch.values are bytes for these samples, whole numbers from 0 to 255, but they are {self.values}"

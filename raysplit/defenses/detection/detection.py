@@ -1,8 +1,9 @@
 """Detection at the main server: what a detector is shown, what it answers, and what the server does then.
 
-Two places. A ``Screen`` judges every visit before the server portion steps on it. A ``Rollback`` judges a client's whole turn after its
-last visit, where clients come one after another. Both are frozen parts and pure functions: what they must remember they return, and
-find again next time. That memory is part of the run's state and of its checkpoints. Nobody tells them who is malicious.
+Two places. A ``Screen`` judges every visit before the server portion steps on it. A ``Rollback`` judges a client's
+whole turn after its last visit, where clients come one after another. Both are frozen parts and pure functions: what
+they must remember they return, and find again next time. That memory is part of the run's state and of its checkpoints.
+Nobody tells them who is malicious.
 """
 
 from __future__ import annotations
@@ -14,18 +15,19 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 
 from raysplit.errors import ScenarioError
-from raysplit.optimizers import State
-from raysplit.parts import part
+from raysplit.parts.part import part
+from raysplit.training.optimizers import State
 
 
 @dataclass(frozen=True)
-class VisitView:
+class SplitStepView:
     """What the main server has of one visit, before it learns from it. Read it, do not write into it.
 
-    ``round``: 1-based. ``client``: the client's id, which a server knows from whom it serves. ``step``: the batch's number in the client's round.
-    ``smashed`` [B, …] as received. ``labels`` [B] and ``loss`` (nats, mean over the batch, at the portion before the step): None in a U-shape.
-    ``gradients`` [B, …]: of the mean loss, per sample: ∂L/∂Z as the server computed it; in a U-shape ∂L/∂features as the client
-    sent them, the only message there that can lie about labels. ``classes``: how many labels there are.
+    ``round``: 1-based. ``client``: the client's id, which a server knows from whom it serves. ``step``: the batch's
+    number in the client's round. ``smashed`` [B, …] as received. ``labels`` [B] and ``loss`` (nats, mean over the
+    batch, at the portion before the step): None in a U-shape. ``gradients`` [B, …]: of the mean loss, per sample: ∂L/∂Z
+    as the server computed it; in a U-shape ∂L/∂features as the client sent them, the only message there that can lie
+    about labels. ``classes``: how many labels there are.
     """
 
     round: int
@@ -40,7 +42,8 @@ class VisitView:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``accept``: whether the server portion steps on this visit. ``memory``: what the screen finds at its next visit, of any client."""
+    """``accept``: whether the server portion steps on this visit. ``memory``: what the screen finds at its next visit,
+    of any client."""
 
     accept: bool
     memory: State = field(default_factory=dict)
@@ -50,15 +53,16 @@ class Verdict:
 class Screen(Protocol):
     """A frozen dataclass that judges visits, in the planned order in which the server serves them."""
 
-    def judge(self, view: VisitView, memory: Mapping[str, torch.Tensor]) -> Verdict:
-        """``memory``: what the last verdict returned, empty at first. Tensors in it are never changed, only replaced."""
+    def judge(self, view: SplitStepView, memory: Mapping[str, torch.Tensor]) -> Verdict:
+        """``memory``: what the last verdict returned, empty at first. Tensors in it are never changed, only
+        replaced."""
         ...
 
 
 @dataclass(frozen=True)
-class TurnView:
-    """The server portion ``before`` and ``after`` one client's visits: its parameters (a layer's weight, a layer's bias, …) in their own
-    shapes and in the network's order, without buffers. Read them, do not write into them."""
+class LocalRoundView:
+    """The server portion ``before`` and ``after`` one client's visits: its parameters (a layer's weight, a layer's
+    bias, …) in their own shapes and in the network's order, without buffers. Read them, do not write into them."""
 
     round: int
     client: int
@@ -68,8 +72,8 @@ class TurnView:
 
 @dataclass(frozen=True)
 class Judgement:
-    """``undo``: 0 lets the turn stand; 1 takes it back, to the portion with which it began; n > 1: to the portion that stood n − 1 of
-    the turns that were let stand earlier. ``memory``: as ``Verdict.memory``.
+    """``undo``: 0 lets the turn stand; 1 takes it back, to the portion with which it began; n > 1: to the portion that
+    stood n − 1 of the turns that were let stand earlier. ``memory``: as ``Verdict.memory``.
     """
 
     undo: int
@@ -78,13 +82,15 @@ class Judgement:
 
 @runtime_checkable
 class Rollback(Protocol):
-    """A frozen dataclass that judges turns. ``window``: so many turns at most can be taken back, so many portions are kept."""
+    """A frozen dataclass that judges turns. ``window``: so many turns at most can be taken back, so many portions are
+    kept."""
 
     @property
     def window(self) -> int: ...
 
-    def judge(self, view: TurnView, memory: Mapping[str, torch.Tensor]) -> Judgement:
-        """``memory``: what the last judgement returned, empty at first. Tensors in it are never changed, only replaced."""
+    def judge(self, view: LocalRoundView, memory: Mapping[str, torch.Tensor]) -> Judgement:
+        """``memory``: what the last judgement returned, empty at first. Tensors in it are never changed, only
+        replaced."""
         ...
 
 
@@ -92,12 +98,12 @@ class Rollback(Protocol):
 class Detection:
     """Detectors at the main server of one shared server portion, which steps after every visit.
 
-    A visit that any of ``screens`` rejects teaches the server nothing: its portion, BatchNorm statistics included, and its optimiser stay
-    as they are. A visit whose smashed data or gradients are not finite is rejected before any screen sees it. ``answer``: what the client
-    gets back then, since a client that waits must get something: ``"gradients"``, those of the portion that did not step, so that it
-    cannot tell and an honest client goes on learning; or ``"zeros"``. Client portions are not the main server's: what a rejected
-    client sends to the fed server, or hands over, is for rules on updates.
-    Raises ScenarioError where there is no detector, or a rollback among the screens.
+    A visit that any of ``screens`` rejects teaches the server nothing: its portion, BatchNorm statistics included, and
+    its optimiser stay as they are. A visit whose smashed data or gradients are not finite is rejected before any screen
+    sees it. ``answer``: what the client gets back then, since a client that waits must get something: ``"gradients"``,
+    those of the portion that did not step, so that it cannot tell and an honest client goes on learning; or
+    ``"zeros"``. Client portions are not the main server's: what a rejected client sends to the fed server, or hands
+    over, is for rules on updates. Raises ScenarioError where there is no detector, or a rollback among the screens.
     """
 
     screens: tuple[Screen, ...] = ()

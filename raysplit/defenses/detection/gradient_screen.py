@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import torch
 
-from raysplit.defenses.detection.detection import Verdict, VisitView
+from raysplit.defenses.detection.detection import SplitStepView, Verdict
 from raysplit.defenses.detection.label_screen import check_ranges
 from raysplit.defenses.detection.peers import add_visit, deviation, means
 from raysplit.defenses.detection.sketch import sketch
-from raysplit.parts import part, within
+from raysplit.parts.part import part, within
 
 FLOOR = 0.05
 """Of a logarithm and of a cosine: smaller differences are never remarkable."""
@@ -19,17 +19,18 @@ TINY = 1e-12
 
 @part
 class GradientScreen:
-    """Rejects visits of a client whose gradients lie ``threshold`` robust standard deviations off the other clients', by either of two numbers,
-    means over the client's turn so far:
+    """Rejects visits of a client whose gradients lie ``threshold`` robust standard deviations off the other clients',
+    by either of two numbers, means over the client's turn so far:
 
-    - the logarithm of the root mean square length of a sample's gradient, √(Σ_i ‖B·∂L/∂z_i‖² / B), too large or too small;
-    - the cosine of the batch's mean gradient with the running benign direction, the coordinate-wise median of the other clients' mean
-      directions, too small.
+    - the logarithm of the root mean square length of a sample's gradient, √(Σ_i ‖B·∂L/∂z_i‖² / B), too large or too
+      small;
+    - the cosine of the batch's mean gradient with the running benign direction, the coordinate-wise median of the other
+      clients' mean directions, too small.
 
-    The gradients are ∂L/∂Z, which the server computes itself and which betrays wrong labels and strange smashed data; in a U-shape they are
-    ∂L/∂features, which clients send and can replace. Our own, after norm and cosine tests on updates in federated learning; no paper.
-    Directions are kept as sketches of ``sketch`` floats. It assumes an honest majority among the last ``clients`` clients, and judges
-    nobody before ``least`` others have come.
+    The gradients are ∂L/∂Z, which the server computes itself and which betrays wrong labels and strange smashed data;
+    in a U-shape they are ∂L/∂features, which clients send and can replace. Our own, after norm and cosine tests on
+    updates in federated learning; no paper. Directions are kept as sketches of ``sketch`` floats. It assumes an honest
+    majority among the last ``clients`` clients, and judges nobody before ``least`` others have come.
     """
 
     threshold: float = 5.0
@@ -41,7 +42,7 @@ class GradientScreen:
         check_ranges("GradientScreen", self.threshold, self.clients, self.least)
         within("GradientScreen.sketch", self.sketch, 1)
 
-    def judge(self, view: VisitView, memory: Mapping[str, torch.Tensor]) -> Verdict:
+    def judge(self, view: SplitStepView, memory: Mapping[str, torch.Tensor]) -> Verdict:
         gradients = view.gradients.detach().flatten(1)
         length = torch.linalg.vector_norm(gradients).cpu().double() * len(gradients) ** 0.5
         short = sketch(gradients.sum(0, keepdim=True), self.sketch)[0]

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import torch
 
-from raysplit.defenses.detection.detection import Verdict, VisitView
+from raysplit.defenses.detection.detection import SplitStepView, Verdict
 from raysplit.defenses.detection.peers import add_visit, deviation, means
 from raysplit.errors import ScenarioError
-from raysplit.parts import part, within
+from raysplit.parts.part import part, within
 
 FLOOR = 0.05
 """Nats: differences of mean losses below it are never remarkable."""
@@ -17,12 +17,14 @@ FLOOR = 0.05
 
 @part
 class LabelScreen:
-    """Rejects visits of a client whose mean loss over its turn so far lies ``threshold`` robust standard deviations above the median client's.
+    """Rejects visits of a client whose mean loss over its turn so far lies ``threshold`` robust standard deviations
+    above the median client's.
 
-    Against labels that do not belong to the smashed data: flipped labels in training data or in the message. Our own, after the usual use
-    of losses against noisy labels; no paper. It assumes an honest majority among the last ``clients`` clients, and clients of alike
-    difficulty: an honest one whose data are hard looks the same as a liar. It judges nobody before ``least`` other clients have come.
-    In a U-shape the server has no labels, and a scenario with this screen cannot be built.
+    Against labels that do not belong to the smashed data: flipped labels in training data or in the message. Our own,
+    after the usual use of losses against noisy labels; no paper. It assumes an honest majority among the last
+    ``clients`` clients, and clients of alike difficulty: an honest one whose data are hard looks the same as a liar. It
+    judges nobody before ``least`` other clients have come. In a U-shape the server has no labels, and a scenario with
+    this screen cannot be built.
     """
 
     threshold: float = 5.0
@@ -36,7 +38,7 @@ class LabelScreen:
     def needs_labels(self) -> bool:
         return True
 
-    def judge(self, view: VisitView, memory: Mapping[str, torch.Tensor]) -> Verdict:
+    def judge(self, view: SplitStepView, memory: Mapping[str, torch.Tensor]) -> Verdict:
         assert view.loss is not None, "scenarios check this"
         loss = torch.tensor(view.loss, dtype=torch.float64)
         after = add_visit(memory, view.client, view.round, {"loss": loss}, self.clients + 1)

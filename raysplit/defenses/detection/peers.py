@@ -1,9 +1,9 @@
 """What clients looked like lately, one entry a client, and how far one is from the others.
 
-An entry sums a client's visits of one round, so that it is the mean of a turn so far and one client counts once however often it comes. The
-entries of those clients that came longest ago are forgotten, which bounds the memory in any population. Liars' entries are kept
-too: medians bear them while they are fewer than half, and a server that forgot whom it rejected could never take back a wrong idea of
-what is usual.
+An entry sums a client's visits of one round, so that it is the mean of a turn so far and one client counts once however
+often it comes. The entries of those clients that came longest ago are forgotten, which bounds the memory in any
+population. Liars' entries are kept too: medians bear them while they are fewer than half, and a server that forgot whom
+it rejected could never take back a wrong idea of what is usual.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import torch
 
-from raysplit.optimizers import State
+from raysplit.training.optimizers import State
 
 CLIENTS, ROUNDS = "clients", "rounds"
 MAD_TO_SD = 1.4826
@@ -22,7 +22,8 @@ MAD_TO_SD = 1.4826
 def add_visit(
     memory: Mapping[str, torch.Tensor], client: int, round: int, amounts: Mapping[str, torch.Tensor], most: int
 ) -> State:
-    """``memory`` with ``amounts`` added to the client's entry of this round, which comes last; at most ``most`` entries.
+    """``memory`` with ``amounts`` added to the client's entry of this round, which comes last; at most ``most``
+    entries.
 
     ``memory``: ``clients``, ``rounds`` int64 [n], and the sums by name, [n, …].
     """
@@ -55,9 +56,11 @@ def means(memory: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:
 
 
 def deviation(values: torch.Tensor, floor: float) -> float:
-    """How many robust standard deviations the last of ``values`` [n] lies above the median of the others; below it is negative.
+    """How many robust standard deviations the last of ``values`` [n] lies above the median of the others; below it is
+    negative.
 
-    The others' spread is their median absolute deviation, taken as at least ``floor``: differences that small are never remarkable.
+    The others' spread is their median absolute deviation, taken as at least ``floor``: differences that small are never
+    remarkable.
     """
     others, own = values[:-1], values[-1]
     centre = others.median()

@@ -1,11 +1,13 @@
-"""SafeSplit: take a client's turn back when the server portion changed in another way than it did under most other clients.
+"""SafeSplit: take a client's turn back when the server portion changed in another way than it did under most other
+clients.
 
-Rieger, Pegoraro, Kumari, Abera, Knauer, Sadeghi, "SafeSplit: A Novel Defense Against Client-Side Backdoor Attacks in Split
-Learning", NDSS 2025, arXiv 2501.06650. **From memory and the abstract; the paper's text was not at hand.** The abstract gives the frame:
-after a client's training the server goes back over its checkpoints to the latest one that is benign; a static analysis of the layers'
-change in the frequency domain, and a rotational distance of their orientation. From memory, unverified: the 2-D DCT of each layer's update of
-which the low frequencies are compared, the score as a sum over the N/2 + 1 closest turns, a benign turn as one that both analyses
-count among the N/2 + 1 lowest, N = 10. Our own choices are named in ``SafeSplit``.
+Rieger, Pegoraro, Kumari, Abera, Knauer, Sadeghi, "SafeSplit: A Novel Defense Against Client-Side Backdoor Attacks in
+Split Learning", NDSS 2025, arXiv 2501.06650. **From memory and the abstract; the paper's text was not at hand.** The
+abstract gives the frame: after a client's training the server goes back over its checkpoints to the latest one that is
+benign; a static analysis of the layers' change in the frequency domain, and a rotational distance of their orientation.
+From memory, unverified: the 2-D DCT of each layer's update of which the low frequencies are compared, the score as a
+sum over the N/2 + 1 closest turns, a benign turn as one that both analyses count among the N/2 + 1 lowest, N = 10. Our
+own choices are named in ``SafeSplit``.
 """
 
 from __future__ import annotations
@@ -15,27 +17,29 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from raysplit.defenses.detection.detection import Judgement, TurnView
+from raysplit.defenses.detection.detection import Judgement, LocalRoundView
 from raysplit.errors import ScenarioError
-from raysplit.optimizers import State
-from raysplit.parts import part, within
+from raysplit.parts.part import part, within
+from raysplit.training.optimizers import State
 
 
 @part
 class SafeSplit:
-    """Rollback for protocols whose clients come one after another. ``window``: N, turns compared, and portions kept (N · d_S floats and their
-    optimiser states, in every checkpoint too). ``low``: share of frequencies kept along each axis of a layer's update.
+    """Rollback for protocols whose clients come one after another. ``window``: N, turns compared, and portions kept (N
+    · d_S floats and their optimiser states, in every checkpoint too). ``low``: share of frequencies kept along each
+    axis of a layer's update.
 
-    A turn's two scores are sums of distances to the N/2 + 1 turns closest to it: Euclidean distances of the low frequencies (static), and of
-    the angles by which each parameter tensor turned (dynamic; one angle a tensor is ours, as the paper's aggregate over layers
-    could not be checked). A turn is benign where each score is at most ``margin`` times the largest among the N/2 + 1 lowest.
-    ``margin=1`` is the rule as remembered, which finds N/2 − 1 turns of any window not benign, whoever they are; the default spares honest
-    clients that differ a little.
+    A turn's two scores are sums of distances to the N/2 + 1 turns closest to it: Euclidean distances of the low
+    frequencies (static), and of the angles by which each parameter tensor turned (dynamic; one angle a tensor is ours,
+    as the paper's aggregate over layers could not be checked). A turn is benign where each score is at most ``margin``
+    times the largest among the N/2 + 1 lowest. ``margin=1`` is the rule as remembered, which finds N/2 − 1 turns of any
+    window not benign, whoever they are; the default spares honest clients that differ a little.
 
-    What is not benign is taken back to the latest turn that was let stand and is still benign; without one, only this turn is taken back
-    (ours). Turns taken back stay in the window to be compared with, and can never be gone back to (ours). Nothing is judged before
-    ``least`` turns are there. **The paper, from memory, takes back the clients' layers too. Here the main server takes back what it holds**, its
-    portion and its optimiser; what a client hands over or sends to the fed server goes its way.
+    What is not benign is taken back to the latest turn that was let stand and is still benign; without one, only this
+    turn is taken back (ours). Turns taken back stay in the window to be compared with, and can never be gone back to
+    (ours). Nothing is judged before ``least`` turns are there. **The paper, from memory, takes back the clients' layers
+    too. Here the main server takes back what it holds**, its portion and its optimiser; what a client hands over or
+    sends to the fed server goes its way.
     """
 
     window: int = 10
@@ -47,13 +51,14 @@ class SafeSplit:
         within("SafeSplit.least", self.least, 3)
         if self.window < self.least:
             raise ScenarioError(
-                f"SafeSplit.window must be at least SafeSplit.least, {self.least}, or nothing is ever judged, but it is {self.window}"
+                f"SafeSplit.window must be at least SafeSplit.least, {self.least}, or nothing is ever judged, but it "
+                f"is {self.window}"
             )
         if not 0 < self.low <= 1:
             raise ScenarioError(f"SafeSplit.low is a share and must be above 0 and at most 1, but it is {self.low!r}")
         within("SafeSplit.margin", self.margin, 1)
 
-    def judge(self, view: TurnView, memory: Mapping[str, torch.Tensor]) -> Judgement:
+    def judge(self, view: LocalRoundView, memory: Mapping[str, torch.Tensor]) -> Judgement:
         pairs = list(zip(view.before, view.after, strict=True))
         static = torch.cat([low_frequencies(after - before, self.low) for before, after in pairs])
         angles = torch.stack([angle(before, after) for before, after in pairs])
@@ -91,7 +96,8 @@ def low_frequencies(update: torch.Tensor, share: float) -> torch.Tensor:
 
 
 def dct(rows: torch.Tensor) -> torch.Tensor:
-    """The orthonormal DCT-II of every row, [n, m] → [n, m]: c_k Σ_j x_j cos(π (j + ½) k / m), by one FFT of the row and its mirror image."""
+    """The orthonormal DCT-II of every row, [n, m] → [n, m]: c_k Σ_j x_j cos(π (j + ½) k / m), by one FFT of the row and
+    its mirror image."""
     size = rows.shape[1]
     mirrored = torch.fft.rfft(torch.cat([rows, rows.flip(1)], dim=1), dim=1)[:, :size]
     turn = torch.arange(size, dtype=torch.float64) * (-math.pi / (2 * size))
@@ -102,7 +108,8 @@ def dct(rows: torch.Tensor) -> torch.Tensor:
 
 
 def angle(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
-    """By how many radians a tensor turned, 0 … π; 0 where it was or became nothing. Exact for small angles too, where an arc cosine is not."""
+    """By how many radians a tensor turned, 0 … π; 0 where it was or became nothing. Exact for small angles too, where
+    an arc cosine is not."""
     one, other = (tensor.detach().cpu().double().flatten() for tensor in (before, after))
     lengths = torch.linalg.vector_norm(one), torch.linalg.vector_norm(other)
     if not bool(lengths[0]) or not bool(lengths[1]):
@@ -112,7 +119,8 @@ def angle(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
 
 
 def scores(rows: torch.Tensor) -> torch.Tensor:
-    """Sums of the Euclidean distances of each row to the n/2 + 1 others closest to it (to all others where they are fewer), [n]."""
+    """Sums of the Euclidean distances of each row to the n/2 + 1 others closest to it (to all others where they are
+    fewer), [n]."""
     count = len(rows)
     distances = torch.linalg.vector_norm(rows.unsqueeze(1) - rows.unsqueeze(0), dim=2)
     distances.fill_diagonal_(torch.inf)
@@ -120,7 +128,8 @@ def scores(rows: torch.Tensor) -> torch.Tensor:
 
 
 def majority(values: torch.Tensor, margin: float) -> torch.Tensor:
-    """bool [n]: which scores are at most ``margin`` times the largest among the n/2 + 1 lowest. A score that is no number never is."""
+    """bool [n]: which scores are at most ``margin`` times the largest among the n/2 + 1 lowest. A score that is no
+    number never is."""
     return values <= margin * values.sort().values[len(values) // 2]
 
 

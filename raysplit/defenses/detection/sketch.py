@@ -1,4 +1,5 @@
-"""Long vectors made short: a fixed random projection, under which lengths and angles hardly change (Johnson and Lindenstrauss, 1984)."""
+"""Long vectors made short: a fixed random projection, under which lengths and angles hardly change (Johnson and
+Lindenstrauss, 1984)."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from raysplit import rng
 
 
 def sketch(vectors: torch.Tensor, length: int) -> torch.Tensor:
-    """[n, …] → float64 [n, length] on the CPU: each row flattened, times one matrix of ±1/√length; rows not longer than that pass as they are."""
+    """[n, …] → float64 [n, length] on the CPU: each row flattened, times one matrix of ±1/√length; rows not longer than
+    that pass as they are."""
     flat = vectors.detach().flatten(1)
     if flat.shape[1] <= length:
         return flat.cpu().double()

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import torch
 
-from raysplit.defenses.detection.detection import Verdict, VisitView
+from raysplit.defenses.detection.detection import SplitStepView, Verdict
 from raysplit.defenses.detection.label_screen import check_ranges
 from raysplit.defenses.detection.peers import add_visit, deviation, means
 from raysplit.defenses.detection.sketch import sketch
-from raysplit.parts import part, within
+from raysplit.parts.part import part, within
 
 FLOOR = 0.05
 """Of a logarithm: lengths and distances within some 5 % of the median are never remarkable."""
@@ -19,17 +19,18 @@ TINY = 1e-12
 
 @part
 class SmashedScreen:
-    """Rejects visits of a client whose smashed data lie ``threshold`` robust standard deviations off the other clients', by either of two
-    logarithms, means over the client's turn so far:
+    """Rejects visits of a client whose smashed data lie ``threshold`` robust standard deviations off the other
+    clients', by either of two logarithms, means over the client's turn so far:
 
     - the length of a sample's smashed data, ‖z_i‖, too large or too small;
-    - the distance of the client's class means from the coordinate-wise median of the other clients' means of that class, averaged over the
-      classes that it has brought, too large. Without labels (U-shape) all samples are one class.
+    - the distance of the client's class means from the coordinate-wise median of the other clients' means of that
+      class, averaged over the classes that it has brought, too large. Without labels (U-shape) all samples are one
+      class.
 
-    Against smashed data that were replaced, scaled, shifted or drowned in noise on their way. Our own, from textbook robust statistics; no paper.
-    Class means are kept as sketches of ``sketch`` floats, clients · classes · sketch float64 in all. It assumes an honest
-    majority among the last ``clients`` clients, and judges nobody before ``least`` others have come. A liar that stays within the spread of honest
-    clients passes.
+    Against smashed data that were replaced, scaled, shifted or drowned in noise on their way. Our own, from textbook
+    robust statistics; no paper. Class means are kept as sketches of ``sketch`` floats, clients · classes · sketch
+    float64 in all. It assumes an honest majority among the last ``clients`` clients, and judges nobody before ``least``
+    others have come. A liar that stays within the spread of honest clients passes.
     """
 
     threshold: float = 5.0
@@ -41,7 +42,7 @@ class SmashedScreen:
         check_ranges("SmashedScreen", self.threshold, self.clients, self.least)
         within("SmashedScreen.sketch", self.sketch, 1)
 
-    def judge(self, view: VisitView, memory: Mapping[str, torch.Tensor]) -> Verdict:
+    def judge(self, view: SplitStepView, memory: Mapping[str, torch.Tensor]) -> Verdict:
         z = view.smashed.detach().flatten(1)
         norm = torch.linalg.vector_norm(z, dim=1).mean().cpu().double()
         amounts = {"norm": norm.clamp_min(TINY).log(), "distance": torch.zeros((), dtype=torch.float64)}
@@ -57,7 +58,7 @@ class SmashedScreen:
         away = deviation(means(after, "distance"), FLOOR)
         return Verdict(abs(lengths) <= self.threshold and away <= self.threshold, after)
 
-    def _by_class(self, view: VisitView) -> tuple[torch.Tensor, torch.Tensor]:
+    def _by_class(self, view: SplitStepView) -> tuple[torch.Tensor, torch.Tensor]:
         """Sums of the visit's sketches by class, [classes, sketch], and samples by class, [classes]."""
         short = sketch(view.smashed, self.sketch)
         labels = torch.zeros(len(short), dtype=torch.int64) if view.labels is None else view.labels.cpu()
@@ -67,7 +68,8 @@ class SmashedScreen:
 
 
 def _distance(sums: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """How far the last entry's class means are from the others' median, averaged over the classes that it and others have brought.
+    """How far the last entry's class means are from the others' median, averaged over the classes that it and others
+    have brought.
 
     ``sums`` [n, classes, p], ``counts`` [n, classes]. 1, an unremarkable number, where there are no such classes."""
     centres = (sums / counts.unsqueeze(2)).masked_fill(counts.unsqueeze(2) == 0, torch.nan)

@@ -1,1 +1,1 @@
-"""See docs/design.md for what belongs in this room."""
+"""Ways to deal a data set out to clients, one a file."""

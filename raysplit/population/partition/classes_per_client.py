@@ -6,7 +6,7 @@ import numpy as np
 
 from raysplit import rng
 from raysplit.errors import PopulationError
-from raysplit.parts import part, within
+from raysplit.parts.part import part, within
 from raysplit.population.partition.partitioner import Follows, even, hand_out
 from raysplit.population.partition.pool import Pool
 
@@ -15,10 +15,10 @@ from raysplit.population.partition.pool import Pool
 class ClassesPerClient:
     """Each client has ``classes`` different classes; a class is dealt evenly, ±1, over the clients that have it.
 
-    Li et al. 2022, NIID-Bench, "quantity-based label imbalance" (#C = k). Classes are given out from shuffled decks of all classes
-    of the pool, one deck after another, so every class has as many clients as any other, ±1. A class with fewer samples than
-    clients leaves some of them without it. Raises ``PopulationError`` where ``classes`` exceeds the classes of the pool, or where
-    clients · ``classes`` is less: some class would have nobody.
+    Li et al. 2022, NIID-Bench, "quantity-based label imbalance" (#C = k). Classes are given out from shuffled decks of
+    all classes of the pool, one deck after another, so every class has as many clients as any other, ±1. A class with
+    fewer samples than clients leaves some of them without it. Raises ``PopulationError`` where ``classes`` exceeds the
+    classes of the pool, or where clients · ``classes`` is less: some class would have nobody.
     """
 
     classes: int
@@ -38,8 +38,10 @@ class ClassesPerClient:
             )
         if clients * self.classes < len(present):
             raise PopulationError(
-                f"{clients} clients of {self.classes} classes hold at most {clients * self.classes} of the {len(present)} classes "
-                f"of the pool, and every sample must have a client; ask for at least {-(-len(present) // self.classes)} clients"
+                f"{clients} clients of {self.classes} classes hold at most {clients * self.classes} of the "
+                f"{len(present)} classes "
+                "of the pool, and every sample must have a client; ask for at least "
+                f"{-(-len(present) // self.classes)} clients"
             )
         holders = self._holders(present, clients, rng.stream(seed, "partition decks"))
         owner = np.empty(pool.samples, dtype=np.int32)
@@ -61,8 +63,8 @@ class ClassesPerClient:
             while len(hand) < self.classes:
                 if not deck:
                     deck = stream.permutation(present).tolist()
-                # The end of one deck and the head of the next may hold the same class: take the first that is new. There is one,
-                # since a hand is smaller than a deck.
+                # The end of one deck and the head of the next may hold the same class: take the first that is new.
+                # There is one, since a hand is smaller than a deck.
                 place = next(place for place, c in enumerate(deck) if c not in hand)
                 hand.append(deck.pop(place))
             for c in hand:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from raysplit import rng
-from raysplit.parts import part, within
+from raysplit.parts.part import part, within
 from raysplit.population.partition.partitioner import Follows, even, hand_out, largest_remainder
 from raysplit.population.partition.pool import Pool
 
@@ -15,13 +15,14 @@ class Dirichlet:
     """Label skew: the smaller ``alpha``, the fewer classes a client has; ∞ would be IID.
 
     ``balanced=False``: for each class c the shares of the K clients are p_c ~ Dir_K(alpha), cut by largest remainder
-    (Yurochkin et al. 2019, section 4; Li et al. 2022, NIID-Bench, "distribution-based label imbalance"). Sizes differ too. NIID-Bench draws
-    anew until no client has fewer than 10 samples, and stops clients that have their fair share; neither is done here (see
-    ``Partitioned.at_least``).
+    (Yurochkin et al. 2019, section 4; Li et al. 2022, NIID-Bench, "distribution-based label imbalance"). Sizes differ
+    too. NIID-Bench draws anew until no client has fewer than 10 samples, and stops clients that have their fair share;
+    neither is done here (see ``Partitioned.at_least``).
 
-    ``balanced=True``: all clients have the same number of samples, ±1, and client k a class mix p_k ~ Dir_C(alpha) over the C
-    classes of the pool (Hsu et al. 2019, section 3; their α is the sum, C·alpha, for a uniform prior). Clients are served in random
-    order without replacement; a class that is used up falls out of the mixes of those that come later, so the last ones take what is left.
+    ``balanced=True``: all clients have the same number of samples, ±1, and client k a class mix p_k ~ Dir_C(alpha) over
+    the C classes of the pool (Hsu et al. 2019, section 3; their α is the sum, C·alpha, for a uniform prior). Clients
+    are served in random order without replacement; a class that is used up falls out of the mixes of those that come
+    later, so the last ones take what is left.
     """
 
     alpha: float

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from raysplit.parts import part, within
+from raysplit.parts.part import part, within
 
 
 @runtime_checkable
@@ -15,16 +15,18 @@ class FeatureSkew(Protocol):
     """A frozen dataclass; the same client always sees the same bytes."""
 
     def change(self, x: np.ndarray, client: int, clients: int, stream: np.random.Generator) -> np.ndarray:
-        """All of one client's samples, uint8 or float32 [n, C, H, W], as that client sees them; ``x`` stays as it is."""
+        """All of one client's samples, uint8 or float32 [n, C, H, W], as that client sees them; ``x`` stays as it
+        is."""
         ...
 
 
 @part
 class NoiseLevels:
-    """Client k of K adds Gaussian noise of sd ``sd``·(k + 1)/K. Bytes: in units of their full range, rounded and clipped.
+    """Client k of K adds Gaussian noise of sd ``sd``·(k + 1)/K. Bytes: in units of their full range, rounded and
+    clipped.
 
-    Float32 samples: in their own units.
-    Li et al. 2022, NIID-Bench, "noise-based feature imbalance" (there the variance grows so; here the standard deviation does).
+    Float32 samples: in their own units. Li et al. 2022, NIID-Bench, "noise-based feature imbalance" (there the variance
+    grows so; here the standard deviation does).
     """
 
     sd: float = 0.1
@@ -42,8 +44,8 @@ class NoiseLevels:
 class Rotations:
     """Client k sees its images turned counter-clockwise by (k mod ``groups``)·360°/``groups`` about their centre.
 
-    Bilinear; what turns in from outside continues the border. With 4 groups square images are turned exactly. (Rotated MNIST, as
-    in Ghosh et al. 2020, IFCA.)
+    Bilinear; what turns in from outside continues the border. With 4 groups square images are turned exactly. (Rotated
+    MNIST, as in Ghosh et al. 2020, IFCA.)
     """
 
     groups: int = 4

@@ -12,9 +12,10 @@ from raysplit.errors import PopulationError
 def fill(owner: np.ndarray, clients: int, at_least: int, stream: np.random.Generator) -> int:
     """Change ``owner``, [samples], in place until every client has ``at_least`` samples; returns how many were moved.
 
-    Clients that lack samples are served in order of id; each missing sample is a random one of the client that is largest
-    just then (of equals the first). Exactly as many samples move as were missing: a giver never falls below ``at_least``, since the
-    largest is above it as long as somebody is below. Raises ``PopulationError`` where there are not enough samples.
+    Clients that lack samples are served in order of id; each missing sample is a random one of the client that is
+    largest just then (of equals the first). Exactly as many samples move as were missing: a giver never falls below
+    ``at_least``, since the largest is above it as long as somebody is below. Raises ``PopulationError`` where there are
+    not enough samples.
     """
     if len(owner) < clients * at_least:
         raise PopulationError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from raysplit import rng
-from raysplit.parts import part
+from raysplit.parts.part import part
 from raysplit.population.partition.partitioner import Follows, even, hand_out
 from raysplit.population.partition.pool import Pool
 

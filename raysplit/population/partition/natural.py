@@ -6,7 +6,7 @@ import numpy as np
 
 from raysplit import rng
 from raysplit.errors import PopulationError
-from raysplit.parts import part
+from raysplit.parts.part import part
 from raysplit.population.partition.partitioner import Follows, even
 from raysplit.population.partition.pool import Pool
 

@@ -1,7 +1,7 @@
 """``partitioned()``: any population taken as a pool and dealt anew to virtual clients.
 
-Only the assignment is held, one number a sample; samples are read through the pool when a client is asked for, so reading one
-client never copies the pool.
+Only the assignment is held, one number a sample; samples are read through the pool when a client is asked for, so
+reading one client never copies the pool.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 
 from raysplit import rng
 from raysplit.errors import PopulationError, ScenarioError
-from raysplit.parts import part, to_json, within
+from raysplit.parts.part import part, to_json, within
 from raysplit.population.partition.feature_skew import FeatureSkew
 from raysplit.population.partition.filling import fill
 from raysplit.population.partition.partitioner import Partitioner, even, hand_out, unbiased
@@ -26,20 +26,21 @@ from raysplit.population.population import PopulationInfo, PopulationSpec, Sampl
 
 @part
 class Partitioned:
-    """The samples of ``pool`` dealt to ``clients`` virtual clients by ``by``: every training and every test sample to exactly one.
+    """The samples of ``pool`` dealt to ``clients`` virtual clients by ``by``: every training and every test sample to
+    exactly one.
 
-    ``test``: ``"same"``, each client's test set follows its training set: of every class (or, for partitioners that ignore
-    labels, of all) it gets in proportion to its training samples, rounded without bias; pool clients keep their own under
-    ``Natural``. ``"iid"``: equal sizes at random. ``"pool"``: every client is judged on the whole pool's test set.
-    ``features``: how samples look at each client, training and test alike, but not the pool's test set.
+    ``test``: ``"same"``, each client's test set follows its training set: of every class (or, for partitioners that
+    ignore labels, of all) it gets in proportion to its training samples, rounded without bias; pool clients keep their
+    own under ``Natural``. ``"iid"``: equal sizes at random. ``"pool"``: every client is judged on the whole pool's test
+    set. ``features``: how samples look at each client, training and test alike, but not the pool's test set.
 
-    ``empty="fill"``: a client that was dealt fewer than ``at_least`` training samples gets random ones of whoever has most
-    (``filling.py``). ``empty="leave_out"``: clients that got nothing do not exist; the others close up, and ``info.clients``
-    says how many are left.
+    ``empty="fill"``: a client that was dealt fewer than ``at_least`` training samples gets random ones of whoever has
+    most (``filling.py``). ``empty="leave_out"``: clients that got nothing do not exist; the others close up, and
+    ``info.clients`` says how many are left.
 
-    The same spec gives the same bytes with the same numpy on every machine. Opening reads all labels once where ``by`` or
-    ``test`` needs them. Where the pool makes samples when they are read (``synthetic_writers``), every read makes all samples
-    of the pool clients it touches: write such a pool to a file first.
+    The same spec gives the same bytes with the same numpy on every machine. Opening reads all labels once where ``by``
+    or ``test`` needs them. Where the pool makes samples when they are read (``synthetic_writers``), every read makes
+    all samples of the pool clients it touches: write such a pool to a file first.
     """
 
     pool: PopulationSpec
@@ -56,7 +57,8 @@ class Partitioned:
         within("Partitioned.at_least", self.at_least, 1)
         if self.empty == "leave_out" and self.at_least > 1:
             raise ScenarioError(
-                f"Partitioned(empty='leave_out') leaves out clients with nothing, so at_least={self.at_least} needs empty='fill'"
+                f"Partitioned(empty='leave_out') leaves out clients with nothing, so at_least={self.at_least} needs "
+                "empty='fill'"
             )
 
     def open(self) -> OpenPartitioned:
@@ -180,7 +182,8 @@ class OpenPartitioned:
         return ids
 
     def _test_owner(self, owner: np.ndarray, clients: int, renamed: np.ndarray) -> np.ndarray:
-        """The client of every test sample; ``owner``: of every training sample, ``renamed``: new id by dealt id, -1 for none."""
+        """The client of every test sample; ``owner``: of every training sample, ``renamed``: new id by dealt id, -1 for
+        none."""
         spec, train, test = self._spec, self._parts["train"], self._parts["test"]
         everything, seed = np.arange(test.samples), spec.seed
         found = np.full(test.samples, -1, dtype=np.int64)
@@ -195,7 +198,8 @@ class OpenPartitioned:
                     hand_out(samples, unbiased(len(samples), shares, stream), found, stream)
         elif spec.by.follows == "pool_clients":
             found = renamed[spec.by.deal(test, spec.clients, seed)]
-        # What no class or pool client decides goes by size: everything here, or test samples of classes that nobody trains on.
+        # What no class or pool client decides goes by size: everything here, or test samples of classes that nobody
+        # trains on.
         rest, stream = np.flatnonzero(found < 0), rng.stream(seed, "partition test", 2)
         hand_out(rest, unbiased(len(rest), np.bincount(owner, minlength=clients), stream), found, stream)
         return found
@@ -226,6 +230,7 @@ def _check_dealt(owner: np.ndarray, samples: int, spec: Partitioned) -> None:
     whole = owner.shape == (samples,) and owner.dtype.kind in "iu"
     if not whole or (samples and (owner.min() < 0 or owner.max() >= spec.clients)):
         raise PopulationError(
-            f"{type(spec.by).__name__}.deal() must give a client in 0..{spec.clients - 1} for each of {samples} samples, "
+            f"{type(spec.by).__name__}.deal() must give a client in 0..{spec.clients - 1} for each of {samples} "
+            "samples, "
             f"but it gave {owner.dtype}{list(owner.shape)}"
         )

@@ -23,8 +23,9 @@ class Partitioner(Protocol):
     def deal(self, pool: Pool, clients: int, seed: int) -> np.ndarray:
         """The client of every sample: an integer array [pool.samples] of values in 0 … ``clients`` - 1.
 
-        One owner a sample, so that none can be lost or doubled; clients may come out empty. Deterministic in (pool, clients, seed),
-        with randomness from ``rng.stream(seed, "partition", …)``. Raises ``PopulationError`` where the pool cannot be dealt so.
+        One owner a sample, so that none can be lost or doubled; clients may come out empty. Deterministic in (pool,
+        clients, seed), with randomness from ``rng.stream(seed, "partition", …)``. Raises ``PopulationError`` where the
+        pool cannot be dealt so.
         """
         ...
 

@@ -17,7 +17,8 @@ Part = Literal["train", "test"]
 
 @runtime_checkable
 class HasViews(Protocol):
-    """A population on disk: one client's rows without a copy (``train_x`` [n, C, H, W], ``train_y`` [n], and for ``test_``)."""
+    """A population on disk: one client's rows without a copy (``train_x`` [n, C, H, W], ``train_y`` [n], and for
+    ``test_``)."""
 
     def views(self, client: int) -> Any: ...
 
@@ -70,7 +71,8 @@ class Pool:
         return found
 
     def read(self, samples: np.ndarray) -> Samples:
-        """The samples numbered ``samples``, int64 [n] ascending, as tensors of their own. Touches only the clients that own them."""
+        """The samples numbered ``samples``, int64 [n] ascending, as tensors of their own. Touches only the clients that
+        own them."""
         info = self._population.info
         x = np.empty((len(samples), *info.shape), dtype=info.dtype)
         y = np.empty(len(samples), dtype=np.int64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from raysplit import rng
-from raysplit.parts import part, within
+from raysplit.parts.part import part, within
 from raysplit.population.partition.partitioner import Follows, hand_out, largest_remainder
 from raysplit.population.partition.pool import Pool
 
@@ -14,7 +14,8 @@ from raysplit.population.partition.pool import Pool
 class QuantitySkew:
     """Sizes in proportion to q ~ Dir_K(``alpha``), samples at random (Li et al. 2022, NIID-Bench, "quantity skew").
 
-    The smaller ``alpha``, the fewer clients have nearly everything; a share has mean 1/K and variance (K - 1)/(K²(K·alpha + 1)).
+    The smaller ``alpha``, the fewer clients have nearly everything; a share has mean 1/K and variance (K -
+    1)/(K²(K·alpha + 1)).
     """
 
     alpha: float
@@ -33,7 +34,8 @@ class QuantitySkew:
 
 @part
 class LogNormalSizes:
-    """Sizes in proportion to exp(``sigma``·N(0, 1)), samples at random (as in the synthetic sets of Li et al. 2020, FedProx).
+    """Sizes in proportion to exp(``sigma``·N(0, 1)), samples at random (as in the synthetic sets of Li et al. 2020,
+    FedProx).
 
     The median client has 1/√(1 + cv²) of the mean size, with cv² = exp(sigma²) - 1.
     """

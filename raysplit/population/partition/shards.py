@@ -6,18 +6,19 @@ import numpy as np
 
 from raysplit import rng
 from raysplit.errors import PopulationError
-from raysplit.parts import part, within
+from raysplit.parts.part import part, within
 from raysplit.population.partition.partitioner import Follows, even
 from raysplit.population.partition.pool import Pool
 
 
 @part
 class Shards:
-    """The pool sorted by class, cut into clients · ``per_client`` shards of equal size, ±1, of which each client gets ``per_client``.
+    """The pool sorted by class, cut into clients · ``per_client`` shards of equal size, ±1, of which each client gets
+    ``per_client``.
 
-    McMahan et al. 2017, section 3 ("pathological non-IID": 200 shards of 300 digits, 2 a client). A shard holds one class and,
-    where it lies across their border, the next ones too. Within a class samples are in random order. Raises ``PopulationError``
-    where there are more shards than samples.
+    McMahan et al. 2017, section 3 ("pathological non-IID": 200 shards of 300 digits, 2 a client). A shard holds one
+    class and, where it lies across their border, the next ones too. Within a class samples are in random order. Raises
+    ``PopulationError`` where there are more shards than samples.
     """
 
     per_client: int = 2
@@ -33,7 +34,8 @@ class Shards:
         shards = clients * self.per_client
         if shards > pool.samples:
             raise PopulationError(
-                f"Shards(per_client={self.per_client}) cannot cut {pool.samples} samples into {shards} shards; ask for fewer clients"
+                f"Shards(per_client={self.per_client}) cannot cut {pool.samples} samples into {shards} shards; ask "
+                "for fewer clients"
             )
         stream = rng.stream(seed, "partition", 0)
         by_class = np.lexsort((stream.permutation(pool.samples), pool.labels))

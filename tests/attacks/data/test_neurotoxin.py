@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysplit import (
+    CompositeAttack,
     FedAvg,
     Mean,
     ModelReplacement,
@@ -15,14 +16,13 @@ from raysplit import (
     Scheduled,
     SignFlip,
     SplitFedV2,
-    Together,
 )
-from raysplit.attacks.data.neurotoxin import least_touched, needs_last_move
-from raysplit.attacks.poisoning.poisoning import UpdateView
-from raysplit.defenses.aggregation.aggregation import RoundContext
+from raysplit.aggregation.rule import RoundContext
+from raysplit.aggregation.update_attack import UpdateView
+from raysplit.attacks.updates.neurotoxin import least_touched, needs_last_move
 from raysplit.errors import ScenarioError
-from raysplit.parts import part
-from raysplit.state import GlobalState
+from raysplit.parts.part import part
+from raysplit.simulation.state import GlobalState
 from tests.toys import play, toy
 
 
@@ -70,7 +70,7 @@ class Witness:
         return ModelReplacement(scale=1.0).poison(view)
 
 
-ATTACK = Together((PixelBackdoor(target=1), Neurotoxin(keep=0.5)))
+ATTACK = CompositeAttack((PixelBackdoor(target=1), Neurotoxin(keep=0.5)))
 
 
 def test_the_last_move_is_what_the_global_portion_did(tmp_path):
@@ -78,13 +78,13 @@ def test_the_last_move_is_what_the_global_portion_did(tmp_path):
     states = []
     for rounds in (1, 2, 3):
         states.append(play(scenario.replace(**{"training.rounds": rounds})).state)
-    assert states[2].carried["attack/last_move"].equal(states[2].client - states[1].client)
-    assert "attack/last_move" not in play(toy(FedAvg())).state.carried
+    assert states[2].protocol_state["attack/last_move"].equal(states[2].client - states[1].client)
+    assert "attack/last_move" not in play(toy(FedAvg())).state.protocol_state
 
 
 @pytest.mark.parametrize("protocol", [FedAvg(), SplitFedV2()])
 def test_resumed_from_a_checkpoint_it_has_the_same_bits(tmp_path, protocol):
-    from raysplit.engine.checkpoints import newest_checkpoint, read_checkpoint
+    from raysplit.storage.checkpoints import newest_checkpoint, read_checkpoint
 
     scenario = toy(protocol, cohort__malicious=0.5, attack=ATTACK, training__rounds=4, checkpoint_every=2)
     straight = play(scenario, folder=tmp_path / "a")
@@ -92,10 +92,10 @@ def test_resumed_from_a_checkpoint_it_has_the_same_bits(tmp_path, protocol):
     read: GlobalState = read_checkpoint(folder / "round-000002", straight.layout, scenario.hash)
     assert newest_checkpoint(folder) != folder / "round-000002" and read.round == 2
     assert play(scenario, start=read).digest == straight.digest
-    forgetful = {name: tensor for name, tensor in read.carried.items() if name != "attack/last_move"}
+    forgetful = {name: tensor for name, tensor in read.protocol_state.items() if name != "attack/last_move"}
     import dataclasses
 
-    assert play(scenario, start=dataclasses.replace(read, carried=forgetful)).digest != straight.digest
+    assert play(scenario, start=dataclasses.replace(read, protocol_state=forgetful)).digest != straight.digest
 
 
 def test_who_asks():

@@ -1,4 +1,5 @@
-"""What every data attack promises of a client's samples: how many change, in what, and that the rest stay as they were."""
+"""What every data attack promises of a client's samples: how many change, in what, and that the rest stay as they
+were."""
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from raysplit import (
     SemanticBackdoor,
     TargetedLabelFlip,
 )
-from raysplit.attacks.data.carried_out import Liar, attempts, poison
+from raysplit.attacks.data.poisoning import MaliciousClient, attempts, poison
 from raysplit.population.population import Samples
 from tests.attacks.data.views import CLASSES, changed, samples, test_view, view
 from tests.toys import ToyClients
@@ -52,11 +53,11 @@ ATTACKS = [
 def test_same_seed_same_bytes_in_every_round_and_nothing_shown_is_changed(attack, whole):
     own = samples(30)
     before = Samples(own.x.clone(), own.y.clone())
-    made = [poison(attack, own, Liar(3, 1, round, linear, whole), CLASSES, 5)[0] for round in (1, 1, 9)]
+    made = [poison(attack, own, MaliciousClient(3, 1, round, linear, whole), CLASSES, 5)[0] for round in (1, 1, 9)]
     assert own.x.equal(before.x) and own.y.equal(before.y)
     assert all(other.x.equal(made[0].x) and other.y.equal(made[0].y) for other in made)
     assert any(changed(own, made[0])[1])
-    others = poison(attack, own, Liar(4, 1, 1, linear, whole), CLASSES, 5)[1]
+    others = poison(attack, own, MaliciousClient(4, 1, 1, linear, whole), CLASSES, 5)[1]
     assert others[type(attack).__name__].clients == 1
 
 

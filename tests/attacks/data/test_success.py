@@ -8,6 +8,7 @@ import torch
 
 from raysplit import (
     Cohort,
+    CompositeAttack,
     Evaluation,
     FedAvg,
     LabelFlip,
@@ -16,14 +17,13 @@ from raysplit import (
     SplitFedV2,
     SplitFedV3,
     TargetedLabelFlip,
-    Together,
 )
+from raysplit.analysis.report import accuracy_table, to_markdown, trials
+from raysplit.analysis.report.page import page
 from raysplit.engine.host import Host
 from raysplit.errors import ScenarioError
 from raysplit.models.network import build
-from raysplit.prefix import leaves_traces, shared_rounds
-from raysplit.report import accuracy_table, to_markdown, trials
-from raysplit.report.page import page
+from raysplit.simulation.shared_rounds import leaves_traces, shared_rounds
 from tests.toys import play, toy
 
 FILE = Path(__file__).resolve().parents[3] / "scenarios" / "backdoors.py"
@@ -125,17 +125,17 @@ def test_a_run_that_measured_is_not_forked_from_one_that_did_not():
 def test_only_an_attack_with_a_goal_can_be_measured():
     with pytest.raises(ScenarioError, match=r"success_of takes an attack with a goal.*SignFlip has none"):
         scenario(FedAvg(), None, evaluation=Evaluation(success_of=SignFlip()))
-    joined = Together((BACKDOOR, SignFlip()))
+    joined = CompositeAttack((BACKDOOR, SignFlip()))
     assert scenario(FedAvg(), None, evaluation=Evaluation(success_of=joined)).evaluation.success_of == joined
 
 
 def runs(tmp_path, scenarios):
     import sys
 
-    from raysplit.engine_choice import EngineChoice
-    from raysplit.metrics.run import open_run
-    from raysplit.run_folder import folder_for
-    from raysplit.runner import Job, Watch, run
+    from raysplit.app.running.engine_choice import EngineChoice
+    from raysplit.app.running.runner import Job, Watch, run
+    from raysplit.storage.run import open_run
+    from raysplit.storage.run_folder import folder_for
 
     source = tmp_path / "made.py"
     tmp_path.mkdir(exist_ok=True)
@@ -148,7 +148,7 @@ def runs(tmp_path, scenarios):
 
 
 def test_the_scenario_file_of_backdoors_can_be_read(tmp_path):
-    from raysplit.runner import jobs_from
+    from raysplit.app.running.runner import jobs_from
 
     jobs = jobs_from(FILE, tmp_path, [])
     assert len(jobs) == 16 and {job.scenario.attack is None for job in jobs} == {True, False}

@@ -1,4 +1,5 @@
-"""MNIST dealt to twenty clients, a small network, and runs of it in a second or two: real data for what detection must show."""
+"""MNIST dealt to twenty clients, a small network, and runs of it in a second or two: real data for what detection must
+show."""
 
 from __future__ import annotations
 
@@ -8,17 +9,17 @@ from torch import nn
 
 from raysplit.defenses.detection.detection import Detection
 from raysplit.models.sequential import sequential
-from raysplit.optimizers import Sgd
 from raysplit.population.arrow import ArrowFile
-from raysplit.population.cohort import Cohort
 from raysplit.population.partition.iid import Iid
 from raysplit.population.partition.partitioned import partitioned
 from raysplit.population.partition.partitioner import Partitioner
+from raysplit.population.partition.subset import subset
 from raysplit.population.population import PopulationSpec
-from raysplit.population.subset import subset
+from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.protocol import TrainingProtocol
-from raysplit.scenario import Evaluation, Scenario
-from raysplit.training import Training
+from raysplit.scenario.scenario import Evaluation, Scenario
+from raysplit.training.optimizers import Sgd
+from raysplit.training.settings import Training
 from tests.toys import Played
 
 CLIENTS = 20

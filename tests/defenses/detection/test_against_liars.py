@@ -1,11 +1,12 @@
-"""On real handwriting (MNIST) each detector beats no detection under what it claims to stop, and costs little where nobody lies."""
+"""On real handwriting (MNIST) each detector beats no detection under what it claims to stop, and costs little where
+nobody lies."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from raysplit.channels import Channel
+from raysplit.channels.channel import Channel
 from raysplit.defenses.detection.detection import Detection
 from raysplit.defenses.detection.gradient_screen import GradientScreen
 from raysplit.defenses.detection.label_screen import LabelScreen
@@ -16,7 +17,7 @@ from raysplit.population.arrow import ArrowFile
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from tests.defenses.detection.handwriting import CLIENTS, LIARS, accuracy, dealt, found, written
-from tests.defenses.detection.liars import Altering, Poisoned, liars_of
+from tests.defenses.detection.malicious import Altering, Poisoned, liars_of
 from tests.toys import play
 
 pytestmark = pytest.mark.slow
@@ -31,7 +32,8 @@ def mnist(prepared_sets):
 
 
 def test_the_label_screen_against_flipped_labels(mnist):
-    """Measured: 0.886 clean and 0.818 flipped without it; with it 0.886 (3 of 720 visits rejected) and 0.872 (114 of 216, 0 of 504 honest)."""
+    """Measured: 0.886 clean and 0.818 flipped without it; with it 0.886 (3 of 720 visits rejected) and 0.872 (114 of
+    216, 0 of 504 honest)."""
     detection = Detection((LabelScreen(),), answer="zeros")
     flipped = Poisoned(mnist, LIARS, shift=1)
     plain, clean = (play(written(mnist, SplitLearning(), d, 6)) for d in (None, detection))
@@ -53,8 +55,8 @@ def test_the_label_screen_against_flipped_labels(mnist):
     ids=repr,
 )
 def test_screens_against_altered_messages(mnist, screen, channel, protocol):
-    """Times −10. Measured: 0.091 without either screen; with it 0.552 (smashed data) and 0.675 (gradients), all 144 malicious visits
-    rejected; 0.71 and 0.74 clean, with and without, where 16 and 3 of 480 visits are rejected."""
+    """Times −10. Measured: 0.091 without either screen; with it 0.552 (smashed data) and 0.675 (gradients), all 144
+    malicious visits rejected; 0.71 and 0.74 clean, with and without, where 16 and 3 of 480 visits are rejected."""
     detection = Detection((screen,), answer="zeros")
     taps = (Altering(liars_of(CLIENTS, LIARS), lambda tensor: -10 * tensor, channel),)
     plain, clean = (play(written(mnist, protocol, d, 4, 0.3)) for d in (None, detection))
@@ -67,8 +69,9 @@ def test_screens_against_altered_messages(mnist, screen, channel, protocol):
 
 
 def test_safe_split_against_a_backdoor(mnist):
-    """Measured over 4 rounds, 4 of 20 clients with the trigger: it works on 0.87 of the test images without SafeSplit, on 0.60 with it (13
-    of 16 malicious turns taken back, 4 of 64 honest ones); where nobody lies 11 of 80 turns are taken back, accuracy 0.735 and 0.750."""
+    """Measured over 4 rounds, 4 of 20 clients with the trigger: it works on 0.87 of the test images without SafeSplit,
+    on 0.60 with it (13 of 16 malicious turns taken back, 4 of 64 honest ones); where nobody lies 11 of 80 turns are
+    taken back, accuracy 0.735 and 0.750."""
     protocol, rollback = SplitFedV2("client_major"), Detection(rollback=SafeSplit())
     poisoned = Poisoned(mnist, 0.2, target=7)
     plain, clean = (play(written(mnist, protocol, d, 4, malicious=0.2)) for d in (None, rollback))

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from raysplit.defenses.detection.detection import TurnView
+from raysplit.defenses.detection.detection import LocalRoundView
 from raysplit.defenses.detection.safe_split import SafeSplit, angle, dct, low_frequencies, majority, scores
 from raysplit.errors import ScenarioError
 
@@ -52,11 +52,11 @@ def test_scores_are_sums_over_the_closest_majority():
     assert not majority(torch.tensor([1.0, 2.0, torch.nan]), 9.0)[2]
 
 
-def turns(rollback, updates):
+def local_rounds(rollback, updates):
     """The verdicts on turns that change a portion by ``updates``, each beginning where the last one was let stand."""
     at, memory, undone = torch.ones(8), {}, []
     for number, update in enumerate(updates):
-        judgement = rollback.judge(TurnView(1, number, (at,), (at + update,)), memory)
+        judgement = rollback.judge(LocalRoundView(1, number, (at,), (at + update,)), memory)
         memory = judgement.memory
         undone.append(judgement.undo)
         if judgement.undo == 0:
@@ -68,17 +68,17 @@ def test_a_turn_unlike_the_others_is_taken_back_and_like_ones_are_not():
     generator = torch.Generator().manual_seed(0)
     usual = [0.1 + 0.01 * torch.randn(8, generator=generator) for _ in range(9)]
     lenient = SafeSplit(margin=4.0)
-    assert turns(lenient, usual) == [0] * 9
-    assert turns(lenient, [*usual[:6], -usual[6] * 5, *usual[7:]]) == [0] * 6 + [1] + [0] * 2
-    assert turns(SafeSplit(least=8), [*usual[:6], -usual[6] * 5]) == [0] * 7, "too few to judge"
-    assert turns(SafeSplit(), [*usual[:6], usual[6] * torch.nan])[-1] == 1, "what is no number is never benign"
+    assert local_rounds(lenient, usual) == [0] * 9
+    assert local_rounds(lenient, [*usual[:6], -usual[6] * 5, *usual[7:]]) == [0] * 6 + [1] + [0] * 2
+    assert local_rounds(SafeSplit(least=8), [*usual[:6], -usual[6] * 5]) == [0] * 7, "too few to judge"
+    assert local_rounds(SafeSplit(), [*usual[:6], usual[6] * torch.nan])[-1] == 1, "what is no number is never benign"
 
 
 def test_it_goes_back_past_turns_that_have_become_suspicious():
     """Two liars come while nobody is judged; the third finds a majority against all of them."""
     usual = [torch.full((8,), 0.1) + 0.001 * k for k in range(6)]
     bad = torch.tensor([3.0, -3.0] * 4)
-    assert turns(SafeSplit(least=8, window=8), [*usual[:5], bad, -2 * bad, 3 * bad]) == [0] * 7 + [3]
+    assert local_rounds(SafeSplit(least=8, window=8), [*usual[:5], bad, -2 * bad, 3 * bad]) == [0] * 7 + [3]
 
 
 @pytest.mark.parametrize("wrong", [{"least": 2}, {"window": 4}, {"low": 0.0}, {"low": 1.5}, {"margin": 0.5}])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from raysplit.defenses.detection.detection import Detection, VisitView
+from raysplit.defenses.detection.detection import Detection, SplitStepView
 from raysplit.defenses.detection.gradient_screen import GradientScreen
 from raysplit.defenses.detection.label_screen import LabelScreen
 from raysplit.defenses.detection.peers import add_visit, deviation, means
@@ -12,12 +12,12 @@ from raysplit.defenses.detection.smashed_screen import SmashedScreen
 from raysplit.errors import ScenarioError
 
 
-def visit(client, seed, loss=1.0, z=1.0, gradient=1.0, labels=True, round=1):
+def split_step(client, seed, loss=1.0, z=1.0, gradient=1.0, labels=True, round=1):
     generator = torch.Generator().manual_seed(seed)
     smashed = z * (torch.rand(6, 50, generator=generator) + 1)
     gradients = gradient * (0.1 + 0.02 * torch.randn(6, 50, generator=generator))
     y = torch.arange(6) % 3 if labels else None
-    return VisitView(round, client, 0, smashed, y, loss if labels else None, gradients, 3)
+    return SplitStepView(round, client, 0, smashed, y, loss if labels else None, gradients, 3)
 
 
 def judged(screen, views):
@@ -43,18 +43,18 @@ CASES = [
 @pytest.mark.parametrize(("screen", "lie"), CASES, ids=repr)
 def test_who_is_unlike_the_others_is_rejected_once_there_are_enough(screen, lie):
     labels = lie.get("labels", True)
-    honest = [visit(k, k, loss=1 + 0.02 * k, labels=labels) for k in range(8)]
+    honest = [split_step(k, k, loss=1 + 0.02 * k, labels=labels) for k in range(8)]
     assert judged(screen, honest)[0] == [True] * 8
-    liar = visit(99, 99, **lie)
-    assert judged(screen, [*honest, liar, visit(9, 9, labels=labels)])[0] == [True] * 8 + [False, True]
-    assert judged(screen, [*honest[:3], liar])[0][-1], "three others are too few"
+    malicious_client = split_step(99, 99, **lie)
+    assert judged(screen, [*honest, malicious_client, split_step(9, 9, labels=labels)])[0] == [True] * 8 + [False, True]
+    assert judged(screen, [*honest[:3], malicious_client])[0][-1], "three others are too few"
 
 
 @pytest.mark.parametrize(
     "screen", [LabelScreen(clients=5), SmashedScreen(clients=5), GradientScreen(clients=5)], ids=repr
 )
 def test_memory_holds_so_many_clients_the_last_to_come(screen):
-    _, memory = judged(screen, [visit(k % 9, k) for k in range(30)])
+    _, memory = judged(screen, [split_step(k % 9, k) for k in range(30)])
     assert memory["clients"].tolist() == [6, 7, 8, 0, 1, 2]
     assert {len(tensor) for tensor in memory.values()} == {6}
 
@@ -77,9 +77,9 @@ def test_deviation_is_in_robust_standard_deviations_of_the_others():
 
 def test_judging_changes_no_memory_that_it_was_given():
     for screen in (LabelScreen(), SmashedScreen(), GradientScreen()):
-        _, memory = judged(screen, [visit(k, k) for k in range(6)])
+        _, memory = judged(screen, [split_step(k, k) for k in range(6)])
         before = {name: tensor.clone() for name, tensor in memory.items()}
-        screen.judge(visit(3, 7), memory)
+        screen.judge(split_step(3, 7), memory)
         assert all(memory[name].equal(tensor) for name, tensor in before.items())
 
 

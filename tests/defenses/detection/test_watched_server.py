@@ -1,4 +1,5 @@
-"""Detection in whole runs: the same bits without a rejection, straight through or resumed, and what a rollback restores."""
+"""Detection in whole runs: the same bits without a rejection, straight through or resumed, and what a rollback
+restores."""
 
 from dataclasses import replace
 
@@ -10,13 +11,13 @@ from raysplit.defenses.detection.gradient_screen import GradientScreen
 from raysplit.defenses.detection.label_screen import LabelScreen
 from raysplit.defenses.detection.safe_split import SafeSplit
 from raysplit.defenses.detection.smashed_screen import SmashedScreen
-from raysplit.engine.checkpoints import newest_checkpoint, read_checkpoint
-from raysplit.optimizers import Adam
-from raysplit.parts import part
-from raysplit.population.cohort import Cohort
+from raysplit.parts.part import part
+from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.parallel_sl import ParallelSl
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v2 import SplitFedV2
+from raysplit.storage.checkpoints import newest_checkpoint, read_checkpoint
+from raysplit.training.optimizers import Adam
 from tests.toys import ToyCnn, play, toy
 
 EVERY = (LabelScreen(1e9), SmashedScreen(1e9), GradientScreen(1e9))
@@ -73,7 +74,8 @@ def test_where_nothing_is_rejected_it_is_the_run_without_detection(protocol, det
 
 @pytest.mark.parametrize("u_shaped", [False, True])
 def test_a_rejected_visit_teaches_the_server_nothing(u_shaped):
-    """One client alone, always rejected: portion, BatchNorm statistics and optimiser stay as they were; only its own portion moves."""
+    """One client alone, always rejected: portion, BatchNorm statistics and optimiser stay as they were; only its own
+    portion moves."""
     model = ToyCnn("V1", "fc1" if u_shaped else None, batch_norm=True)
     protocol = SplitFedV2(u_shaped=u_shaped)
     scenario = toy(protocol, clients=1, model=model, detection=Detection((RejectsOne(0),)))
@@ -96,7 +98,8 @@ def test_a_rejected_visit_teaches_the_server_nothing(u_shaped):
 
 @pytest.mark.parametrize("server_state", ["persistent", "fresh"])
 def test_a_rollback_restores_the_portion_and_its_optimiser(server_state):
-    """A client whose turns are all taken back leaves the server as if it had not come: portion, statistics, momentum, to the bit.
+    """A client whose turns are all taken back leaves the server as if it had not come: portion, statistics, momentum,
+    to the bit.
 
     Clients keep their own portions (``ParallelSl``), so nothing else of it reaches the others.
     """

@@ -1,0 +1,81 @@
+"""Krum: the one update that lies closest to its neighbours (Blanchard et al. 2017, section 4)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from raysplit.aggregation.columns import combined
+from raysplit.aggregation.geometry import Geometry
+from raysplit.aggregation.rule import Aggregate, RoundContext
+from raysplit.aggregation.rules.malicious_count import Malicious, check_malicious, malicious_count
+from raysplit.errors import ScenarioError
+from raysplit.parts.part import part
+
+Neighbours = Literal["n-f-2", "n-f-1"]
+
+
+@part
+class Krum:
+    """AGR(U) = u_i* with i* = argmin_i s_i and s_i = Σ ‖u_i - u_j‖² over the q updates u_j, j ≠ i, nearest to u_i.
+
+    ``neighbours`` says what q is: ``"n-f-2"``, as in the paper and Flower; ``"n-f-1"``, as in ByzFL. ``malicious`` says
+    what f is: ``"actual"``, the true number in this very cohort (an oracle); ``"assumed"``, what the operator expects;
+    or a fixed number. Of equal scores the first row's wins. The sample weights play no part.
+
+    Records ``malicious`` (f), ``score`` (s_i*) and ``broken``: 1 where more clients were malicious than f. Raises
+    ScenarioError where n < 2f + 3 (for ``"n-f-1"``: n < 2f + 1), as f equal rows could then always win.
+    """
+
+    neighbours: Neighbours = "n-f-2"
+    malicious: Malicious = "actual"
+
+    def __post_init__(self) -> None:
+        check_malicious(self)
+
+    @property
+    def columnwise(self) -> bool:
+        return False
+
+    def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        return self.over(Geometry.of(updates), weights, context)
+
+    def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        n, _ = geometry.shape
+        f = malicious_count(self.malicious, context)
+        require_majority(self, n, f, self.neighbours)
+        distances = geometry.distances
+        selected = self.selection(distances, f)
+        best = int(selected.nonzero())
+        scores = krum_scores(distances, neighbour_count(n, f, self.neighbours))
+        record = {"malicious": float(f), "score": float(scores[best]), "broken": float(context.actual > f)}
+        return Aggregate(combined(geometry.columns, selected.double()), record, selected)
+
+    def selection(self, distances: torch.Tensor, f: int) -> torch.Tensor:
+        """Which row is taken, bool [n], by the squared ``distances``, [n, n]."""
+        n = distances.shape[0]
+        best = krum_scores(distances, neighbour_count(n, f, self.neighbours)).argmin()
+        return torch.arange(n) == best
+
+
+def neighbour_count(n: int, f: int, neighbours: Neighbours) -> int:
+    """q for ``n`` rows; at least 1, which matters only for the last picks of Bulyan."""
+    return max(1, n - f - 2 if neighbours == "n-f-2" else n - f - 1)
+
+
+def krum_scores(distances: torch.Tensor, neighbours: int) -> torch.Tensor:
+    """s_i, [n], the sum of the ``neighbours`` smallest squared ``distances``, [n, n], from i to the others."""
+    others = distances.clone().fill_diagonal_(torch.inf)
+    return others.sort(dim=1).values[:, :neighbours].sum(1)
+
+
+def require_majority(rule: object, n: int, f: int, neighbours: Neighbours) -> None:
+    """Raise ScenarioError where ``n`` is too small for ``f`` malicious clients."""
+    least = 2 * f + 3 if neighbours == "n-f-2" else 2 * f + 1
+    if n < least:
+        raise ScenarioError(
+            f"{type(rule).__name__}(neighbours={neighbours!r}) needs a cohort of at least {least} against {f} "
+            "malicious clients, "
+            f"but it has {n}"
+        )

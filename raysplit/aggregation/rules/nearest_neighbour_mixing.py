@@ -1,0 +1,47 @@
+"""Nearest-neighbour mixing, NNM (Allouah et al. 2023, Fixing by mixing, algorithm 2)."""
+
+from __future__ import annotations
+
+import torch
+
+from raysplit.aggregation.geometry import Geometry
+from raysplit.aggregation.rule import RoundContext
+from raysplit.aggregation.rules.composed import Mixed, Mixing
+from raysplit.aggregation.rules.malicious_count import Malicious, check_malicious, minority
+from raysplit.parts.part import part
+
+
+@part
+class NearestNeighbourMixing:
+    """y_i = 1/(n - f) · Σ u_j over the n - f updates u_j nearest to u_i, itself among them.
+
+    ``malicious`` says what f is: ``"actual"``, ``"assumed"`` or a fixed number, as for ``Krum``. It is one product W U
+    with W: [n, n]. Of equally near rows the first is taken. The rule that follows is told the same n and f and the same
+    weights. A row whose neighbours are not all finite becomes NaN.
+
+    Records ``mixed_rows``, n - f, and ``broken``: 1 where more clients were malicious than f. Raises ScenarioError
+    where 2f ≥ n.
+    """
+
+    malicious: Malicious = "actual"
+
+    def __post_init__(self) -> None:
+        check_malicious(self)
+
+    @property
+    def columnwise(self) -> bool:
+        return False
+
+    def mix(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Mixed:
+        return self.mixing(Geometry.of(updates), weights, context).of(updates)
+
+    def mixing(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Mixing:
+        n, _ = geometry.shape
+        f = minority(self, n, context)
+        distances = geometry.distances.clone().fill_diagonal_(-1)  # a row is its own first neighbour, before its copies
+        nearest = distances.sort(dim=1, stable=True)
+        members = torch.zeros(n, n, dtype=torch.bool).scatter_(1, nearest.indices[:, : n - f], True)
+        lost = nearest.values[:, : n - f].isinf().any(1)
+        matrix = (members.double() / (n - f)).masked_fill_(lost[:, None], torch.nan)
+        record = {"mixed_rows": float(n - f), "broken": float(context.actual > f)}
+        return Mixing(matrix, weights, context, members, record)

@@ -1,0 +1,63 @@
+"""Coordinate-wise trimmed mean (Yin et al. 2018, definition 2; Khan et al. 2022, section 3.2)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal
+
+import torch
+
+from raysplit.aggregation.geometry import Geometry
+from raysplit.aggregation.order_statistics import mean_of_ranks
+from raysplit.aggregation.rule import Aggregate, RoundContext
+from raysplit.errors import ScenarioError
+from raysplit.parts.part import part
+
+
+@part
+class TrimmedMean:
+    """AGR(U)_j = 1/(n - 2k) · Σ_{i=k+1..n-k} c_(i),j with c_(1),j ≤ … ≤ c_(n),j the received values of coordinate j.
+
+    ``trim`` says which k is cut from each side: ``"actual"``, the true number of malicious clients in this very cohort
+    (an oracle, as in the NDSS'21 code and in Khan et al.); ``"assumed"``, the number that the operator expects; or a
+    fixed number. The sample weights play no part. NaN counts as larger than any number.
+
+    Records ``trim`` and ``broken``, which is 1 where more clients were malicious than k: then they can move the result
+    without bound. Raises ScenarioError where 2k ≥ n, as nothing would be left.
+    """
+
+    trim: Literal["actual", "assumed"] | int = "actual"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.trim, int) and self.trim < 0:
+            raise ScenarioError(f"TrimmedMean.trim must be 0 or more, but it is {self.trim}")
+
+    @property
+    def columnwise(self) -> bool:
+        return True
+
+    def trim_count(self, n: int, assumed: int, actual: int) -> int:
+        """k for a cohort of ``n``; raises ScenarioError where 2k ≥ n."""
+        k = self.trim if isinstance(self.trim, int) else {"assumed": assumed, "actual": actual}[self.trim]
+        if 2 * k >= n:
+            raise ScenarioError(
+                f"TrimmedMean(trim={self.trim!r}) would cut {k} of {n} updates from each side and leave none: "
+                f"at most {(n - 1) // 2} can be cut from a cohort of {n}"
+            )
+        return k
+
+    def ranks(self, n: int, trim: int | None) -> tuple[int, int]:
+        """The first and last order statistic (from 1) that the mean is taken over."""
+        if trim is None:
+            raise ValueError("a trimmed mean needs its trim count")
+        return trim + 1, n - trim
+
+    def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        return self.over(Geometry.of(updates), weights, context)
+
+    def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        n, _ = geometry.shape
+        k = self.trim_count(n, context.assumed, context.actual)
+        record = {"trim": float(k), "broken": float(context.actual > k)}
+        first, last = self.ranks(n, k)
+        return Aggregate(geometry.columns.map(partial(mean_of_ranks, first=first, last=last)), record)

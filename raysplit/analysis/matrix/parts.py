@@ -1,0 +1,92 @@
+"""The attacks and rules that the command line names: ``MinMax``, ``TrimmedMean(trim=2)``,
+``Composed(pre=(Bucketing(size=2),), rule=Median())``."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+from typing import Any, Literal
+
+import raysplit
+from raysplit.aggregation.rules.composed import Composed
+from raysplit.aggregation.rules.median import Median
+from raysplit.errors import ScenarioError, first_line, nearest
+
+PackageName = Literal["attacks.updates", "aggregation.rules"]
+
+
+def named_in(package: PackageName) -> dict[str, type]:
+    """The public parts of a package, by name."""
+    found: dict[str, type] = {}
+    for home, names in raysplit._HOMES.items():
+        if home.startswith(f"raysplit.{package}."):
+            found.update({name: getattr(importlib.import_module(home), name) for name in names})
+    return found
+
+
+def all_parts(package: PackageName) -> tuple[dict[str, Any], list[str]]:
+    """Every part of a package as it is without arguments, by name, and a sentence on each that cannot do without.
+
+    A pre-aggregation stands before ``Median``.
+    """
+    parts: dict[str, Any] = {}
+    left_out: list[str] = []
+    for name, cls in named_in(package).items():
+        needs = [
+            field.name
+            for field in dataclasses.fields(cls)
+            if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        ]
+        if needs:
+            left_out.append(f"{name} has no default for {', '.join(needs)}: to see it, name it with its arguments.")
+        else:
+            parts.update([_labelled(name, cls())])
+    return parts, left_out
+
+
+def parts_named(text: str, package: PackageName, option: str) -> dict[str, Any]:
+    """The parts that a list such as ``"Krum, TrimmedMean(trim=2)"`` names, by how they are written there.
+
+    Raises ``ScenarioError`` for an unknown name or argument and for what is no list of parts.
+    """
+    try:
+        tree = ast.parse(f"[{text}]", mode="eval").body
+    except SyntaxError as error:
+        raise ScenarioError(f"{option} {text!r} is no list of parts such as 'Krum, TrimmedMean(trim=2)'") from error
+    assert isinstance(tree, ast.List)
+    known = named_in(package)
+    return dict(_labelled(ast.unparse(item), _value(item, known, option)) for item in tree.elts)
+
+
+def _labelled(label: str, value: Any) -> tuple[str, Any]:
+    return (f"{label} + Median", Composed((value,), Median())) if hasattr(value, "mix") else (label, value)
+
+
+def _value(node: ast.expr, known: dict[str, type], option: str) -> Any:
+    """A part, from its name or from a call with named arguments; nothing else is evaluated."""
+    head = node.func if isinstance(node, ast.Call) else node
+    positional, keywords = (node.args, node.keywords) if isinstance(node, ast.Call) else ([], [])
+    if not isinstance(head, ast.Name):
+        raise ScenarioError(f"{option} takes parts such as 'Krum' or 'TrimmedMean(trim=2)', not {ast.unparse(node)!r}")
+    if head.id not in known:
+        raise ScenarioError(f"{option} knows no {head.id!r}; {nearest(head.id, known)}")
+    words = {word.arg: word.value for word in keywords if word.arg is not None}
+    if positional or len(words) < len(keywords):
+        raise ScenarioError(f"{option}: name the arguments of {ast.unparse(node)!r}, as in 'TrimmedMean(trim=2)'")
+    arguments = {word: _argument(value, known, option) for word, value in words.items()}
+    try:
+        return known[head.id](**arguments)
+    except TypeError as error:
+        raise ScenarioError(f"{option}: {ast.unparse(node)!r} cannot be made: {first_line(error)}") from error
+
+
+def _argument(node: ast.expr, known: dict[str, type], option: str) -> Any:
+    if isinstance(node, ast.Tuple):
+        return tuple(_argument(item, known, option) for item in node.elts)
+    if isinstance(node, ast.Call | ast.Name):
+        return _value(node, known, option)
+    try:
+        return ast.literal_eval(node)
+    except ValueError as error:
+        raise ScenarioError(f"{option}: {ast.unparse(node)!r} is no plain value") from error

@@ -1,0 +1,34 @@
+"""What a command leaves in the folder that its user named."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from raysplit.errors import RunError
+from raysplit.storage.atomic import write_bytes
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """A line of names and a line a row; None is empty."""
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow(["" if row[column] is None else row[column] for column in columns])
+    return sink.getvalue()
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
+    """Write ``files`` by name, each atomically, and return their paths; raises ``RunError`` where the folder cannot be
+    written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            write_bytes(folder / name, data)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written ({error.strerror}); choose another folder with --out") from error
+    return [folder / name for name in files]

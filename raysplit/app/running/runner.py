@@ -1,0 +1,336 @@
+"""From a scenario to a finished run folder: open the engine, go on from a checkpoint if there is one, mark how it
+ended."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from raysplit.app.running.engine_choice import Cluster, EngineChoice, check_choice, open_cluster, open_engine
+from raysplit.engine.engine import Engine
+from raysplit.errors import ClusterError, RunError, ScenarioError, UserError, first_line, nearest
+from raysplit.population.population import PopulationInfo
+from raysplit.scenario.file import apply_sets, load_scenarios
+from raysplit.scenario.scenario import Scenario
+from raysplit.simulation.shard_checks import check_room, check_shards
+from raysplit.simulation.shared_rounds import Form, adopt_tables, leaves_traces, shared_rounds
+from raysplit.simulation.simulation import Progress, RoundReport, check_population, simulate
+from raysplit.simulation.state import GlobalState, Layout
+from raysplit.storage.checkpoints import newest_checkpoint, read_checkpoint
+from raysplit.storage.run import open_run
+from raysplit.storage.run_folder import RunFolder, check_free, create, folder_for, locked, origin_of
+from raysplit.storage.tables import open_tables, rewind
+from raysplit.storage.updates import adopt_updates, rewind_updates
+
+IfExists = Literal["refuse", "replace", "keep"]
+"""What becomes of a run that stands already: an error, a fresh start, or what is done of it is kept and the rest is
+done now."""
+
+
+@dataclass(frozen=True)
+class Fork:
+    """A run with which another one has its first ``rounds`` rounds in common."""
+
+    folder: RunFolder
+    rounds: int
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder.checkpoints / f"round-{self.rounds:06d}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scenario to run: where it came from, where it goes, and the runs before it whose first rounds it shares, the
+    longest first."""
+
+    scenario: Scenario
+    module: ModuleType
+    source: Path
+    origin: dict[str, Any]
+    folder: RunFolder
+    forks: tuple[Fork, ...] = ()
+    keep: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a job ended."""
+
+    folder: RunFolder
+    status: Literal["finished", "diverged"]
+    digest: str
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A job that an error stopped: ``why`` in a sentence. What it has done can be resumed."""
+
+    folder: RunFolder
+    why: str
+
+
+@dataclass
+class Watch:
+    """What a front end wants to hear."""
+
+    begin: Callable[[Job, PopulationInfo, dict[str, Any], int], None] = lambda job, info, layout, done: None
+    round: Callable[[RoundReport], None] = lambda report: None
+
+
+def jobs_from(
+    file: Path, out: Path, sets: list[str], only: list[str] | None = None, others: Mapping[Path, Form] | None = None
+) -> list[Job]:
+    """The jobs of a scenario file, or of those named in ``only``; ``sets`` are applied to these alone.
+
+    A scenario forks from one before it with which it has its first rounds in common, or from ``others``: ended runs and
+    their scenarios.
+    """
+    scenarios, module = load_scenarios(file)
+    names = [scenario.name for scenario in scenarios]
+    for name in only or []:
+        if name not in names:
+            raise ScenarioError(f"{file} has no scenario {name!r}; {nearest(name, names)}")
+    scenarios = [scenario for scenario in scenarios if not only or scenario.name in only]
+    changed = [apply_sets(scenario, sets) for scenario in scenarios]
+    folders = [folder_for(scenario, out) for scenario in changed]
+    keep: dict[Path, set[int]] = {folder.path: set() for folder in folders}
+    before: dict[Path, Form] = {path: form for path, form in (others or {}).items() if path not in keep}
+    traces: dict[Path, bool] = {}
+    jobs: list[Job] = []
+    for original, scenario, folder in zip(scenarios, changed, folders, strict=True):
+        forks = [Fork(RunFolder(p), shared_rounds(scenario, form, traces.get(p))) for p, form in before.items()]
+        forks = sorted((fork for fork in forks if _can(fork, folder, keep)), key=lambda fork: -fork.rounds)
+        if forks and forks[0].folder.path in keep:
+            keep[forks[0].folder.path].add(forks[0].rounds)
+        before[folder.path], traces[folder.path] = scenario.to_json(), leaves_traces(scenario)
+        origin = {"file": file.name, "scenario": original.name, "set": sets}
+        jobs.append(Job(scenario, module, file, origin, folder, tuple(forks)))
+    return [replace(job, keep=frozenset(keep[job.folder.path])) for job in jobs]
+
+
+def _can(fork: Fork, folder: RunFolder, keep: Mapping[Path, set[int]]) -> bool:
+    """Whether the run in ``folder`` can fork there: from a run of the same call, or from another one that has kept that
+    round."""
+    here = fork.folder.path in keep or fork.checkpoint.exists()
+    return fork.rounds > 0 and fork.folder != folder and here
+
+
+def run_all(
+    jobs: list[Job],
+    choice: EngineChoice,
+    following: Callable[[Job], AbstractContextManager[Watch]],
+    if_exists: IfExists = "refuse",
+) -> Iterator[Ended | Failed]:
+    """Run jobs one after another on one cluster. What is wrong with any of them is said before the first one starts.
+
+    ``if_exists="keep"`` is for an experiment of many runs: ended ones are passed over, unfinished ones resumed, and a
+    job that fails is given back as ``Failed`` while the others go on. Otherwise its error is raised.
+    """
+    with ready(jobs, choice, if_exists) as cluster:
+        for job in jobs:
+            with following(job) as watch:
+                ended = attempt(job, choice, cluster, watch, if_exists)
+            yield ended
+
+
+@contextmanager
+def ready(jobs: list[Job], choice: EngineChoice, if_exists: IfExists) -> Iterator[Cluster | None]:
+    """The cluster for jobs (None: the local engine), after a check of all of them."""
+    check_choice(choice)
+    portions = []
+    for job in jobs:
+        check_shards(job.scenario, choice.shards)
+        check_population(job.scenario, job.scenario.population.open().info)
+        if if_exists != "keep":
+            check_free(job.folder, job.scenario, if_exists == "replace")
+        start = Layout(job.scenario).initial()
+        check_room(job.scenario, start, choice.shards)
+        portions.append((job.scenario, _portion_bytes(start)))
+    with open_cluster(choice, portions) as cluster:
+        yield cluster
+
+
+def attempt(
+    job: Job, choice: EngineChoice, cluster: Cluster | None, watch: Watch, if_exists: IfExists
+) -> Ended | Failed:
+    """Do what is left of a job."""
+    if if_exists != "keep":
+        return _run(job, choice, cluster, watch, if_exists)
+    try:
+        return ended_before(job.folder) or _run(job, choice, cluster, watch, if_exists)
+    except ClusterError:
+        raise  # no cluster, no other job either
+    except UserError as error:
+        return Failed(job.folder, str(error))
+    except Exception as error:
+        return Failed(job.folder, f"{type(error).__name__}: {first_line(error)}")
+
+
+def ended_before(folder: RunFolder) -> Ended | None:
+    """How a run ended that is finished or diverged; None where there is something left to do. Raises ``RunError`` if it
+    is damaged."""
+    state = folder.state()
+    status = state.get("status")
+    if status not in ("finished", "diverged"):
+        return None
+    return Ended(folder, status, str(state.get("digest")), state.get("final_accuracy"))
+
+
+def run(job: Job, choice: EngineChoice, watch: Watch, if_exists: IfExists = "refuse") -> Ended:
+    """Run a job in a fresh folder. An error before training starts leaves no new folder behind and an old one as it
+    was."""
+    (ended,) = run_all([job], choice, lambda _: nullcontext(watch), if_exists)
+    assert isinstance(ended, Ended)
+    return ended
+
+
+def _run(job: Job, choice: EngineChoice, cluster: Cluster | None, watch: Watch, if_exists: IfExists) -> Ended:
+    layout = Layout(job.scenario)
+    with open_engine(job.scenario, choice, cluster, job.module) as engine:
+        go_on = if_exists == "keep" and newest_checkpoint(job.folder.checkpoints) is not None
+        if not go_on:
+            create(job.folder, job.scenario, job.source, job.origin, overwrite=if_exists != "refuse")
+        with locked(job.folder):
+            try:
+                fork = None if go_on else _fork(job)
+                return _go_on(job, engine, watch, layout, _reached(job, layout), fork)
+            except BaseException:
+                if not job.folder.checkpoints.exists() and not job.folder.state():
+                    shutil.rmtree(job.folder.path, ignore_errors=True)
+                raise
+
+
+def resume(path: Path, choice: EngineChoice, watch: Watch) -> Ended:
+    """Go on with an unfinished run from its newest checkpoint, or from the start if it has none."""
+    folder = RunFolder(path)
+    check_choice(choice)
+    if not path.is_dir():
+        raise RunError(f"there is no run folder {path}")
+    origin = origin_of(folder)
+    if folder.state().get("status") in ("finished", "diverged"):
+        raise RunError(f"{path} is already {folder.state()['status']}; see it with 'raysplit report {path}'")
+    scenarios, module = load_scenarios(folder.source)
+    original = next((s for s in scenarios if s.name == origin.get("scenario")), None)
+    if original is None:
+        raise RunError(
+            f"{folder.source} no longer defines the scenario {origin.get('scenario')!r} of this run; restore the file"
+        )
+    scenario = apply_sets(original, list(origin.get("set", [])))
+    if scenario.hash != origin["hash"]:
+        raise RunError(
+            f"{folder.source} now gives scenario {scenario.hash}, but this run began as {origin['hash']}; restore the "
+            "file or run it anew"
+        )
+    check_shards(scenario, choice.shards)
+    job = Job(scenario, module, folder.source, origin, folder)
+    with locked(folder):
+        layout = Layout(scenario)
+        state = _reached(job, layout)
+        check_room(scenario, state, choice.shards)
+        with (
+            open_cluster(choice, [(scenario, _portion_bytes(state))]) as cluster,
+            open_engine(scenario, choice, cluster, module) as engine,
+        ):
+            return _go_on(job, engine, watch, layout, state)
+
+
+def _reached(job: Job, layout: Layout) -> GlobalState:
+    """Where to go on from: the newest checkpoint, or the start."""
+    checkpoint = newest_checkpoint(job.folder.checkpoints)
+    return layout.initial() if checkpoint is None else read_checkpoint(checkpoint, layout, job.scenario.hash)
+
+
+def _portion_bytes(state: GlobalState) -> int:
+    return max(state.client.numel(), state.server.numel()) * state.client.element_size()
+
+
+def _go_on(
+    job: Job, engine: Engine, watch: Watch, layout: Layout, state: GlobalState, fork: Fork | None = None
+) -> Ended:
+    scenario, folder = job.scenario, job.folder
+    if folder.metrics.exists():
+        rewind(folder.metrics, state.round)
+    rewind_updates(folder.updates, state.round)
+    population = scenario.population.open()
+    progress = Progress(state)
+    with open_tables(folder.metrics) as tables:
+        about = engine.describe()
+        watch.begin(job, population.info, about, state.round)
+        facts: dict[str, Any] = {"engine": about, "population": _facts(population.info), "of": scenario.training.rounds}
+        if scenario.attack is not None:
+            model = scenario.attack.threat_model
+            facts["threat_model"] = {
+                "sees": sorted(channel.value for channel in model.sees),
+                "changes": sorted(channel.value for channel in model.changes),
+                "knowledge": model.knowledge,
+                "own_data": model.own_data,
+                "party": model.party,
+            }
+        before = folder.state()
+        for name in ("forked_from", "forked_rounds"):
+            if name in before:
+                facts[name] = before[name]
+        if fork is not None:
+            facts |= {"forked_from": fork.folder.path.name, "forked_rounds": fork.rounds}
+        try:
+            folder.mark("running", rounds=state.round, **facts)
+            finish = simulate(
+                scenario, population, engine, layout, progress, tables, folder.checkpoints, watch.round, job.keep
+            )
+        except BaseException as error:
+            _interrupted(job, layout, progress, facts, error)
+            raise
+    status: Literal["finished", "diverged"] = "diverged" if finish.diverged else "finished"
+    digest = layout.digest(finish.state)
+    accuracy = open_run(folder.path).summary().final
+    folder.mark(status, rounds=finish.state.round, digest=digest, final_accuracy=accuracy, **facts)
+    return Ended(folder, status, digest, accuracy)
+
+
+def _interrupted(job: Job, layout: Layout, progress: Progress, facts: dict[str, Any], error: BaseException) -> None:
+    """Leave a resumable run behind: checkpoint the last complete round before passing the error on."""
+    from raysplit.storage.checkpoints import write_checkpoint
+
+    newest = newest_checkpoint(job.folder.checkpoints)
+    written = 0 if newest is None else int(newest.name.rsplit("-", 1)[1])
+    why = "Ctrl-C" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}".splitlines()[0]
+    try:
+        if progress.state.round > written:
+            write_checkpoint(job.folder.checkpoints, progress.state, layout, job.scenario.hash, job.keep)
+        job.folder.mark("interrupted", rounds=progress.state.round, why=why, **facts)
+    except (RunError, OSError):
+        return  # the disk that failed the run fails this too; the checkpoint before stands
+
+
+def _fork(job: Job) -> Fork | None:
+    """Take over the longest opening that a run before it has kept: its checkpoint and its tables up to there. None:
+    train from the start."""
+    from raysplit.storage.checkpoints import write_checkpoint
+
+    fork = next((fork for fork in job.forks if fork.checkpoint.exists()), None)
+    if fork is None:
+        return None
+    layout = Layout(job.scenario)
+    state = read_checkpoint(fork.checkpoint, layout, origin_of(fork.folder)["hash"])
+    population = job.scenario.population.open()
+    adopt_tables(fork.folder.metrics, job.folder.metrics, fork.rounds, job.scenario, population)
+    adopt_updates(fork.folder.updates, job.folder.updates, fork.rounds)
+    write_checkpoint(job.folder.checkpoints, state, layout, job.scenario.hash, job.keep)
+    return fork
+
+
+def _facts(info: PopulationInfo) -> dict[str, Any]:
+    return {
+        "name": info.name,
+        "clients": info.clients,
+        "synthetic": info.synthetic,
+        "digest": info.digest,
+        "description": info.description,
+    }

@@ -1,0 +1,69 @@
+"""The work behind ``raysplit sweep``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from raysplit.analysis.report.sweep import outcomes
+from raysplit.analysis.report.sweep_page import write_sweep
+from raysplit.app.running.engine_choice import EngineChoice
+from raysplit.app.running.runner import Ended, Failed, Job, run_all
+from raysplit.app.sweep.live import SweepLive
+from raysplit.app.sweep.plan import ended_runs, plan, plan_table, summary
+from raysplit.app.sweep.side_by_side import Origin, run_side_by_side
+from raysplit.errors import ScenarioError
+
+Instead = Literal["plan", "report"] | None
+"""What is done instead of training: the plan is shown, or only the report written."""
+
+
+def sweep(
+    file: Path,
+    out: Path,
+    sets: list[str],
+    only: list[str] | None,
+    choice: EngineChoice,
+    processes: int,
+    instead: Instead = None,
+) -> int:
+    """Do what is left of a file's scenarios and write their report; returns how many failed."""
+    if processes > 1 and choice.engine != "local":
+        raise ScenarioError(
+            "--jobs gives each scenario a process of its own, so it needs --engine local; on Ray one scenario takes "
+            "all hosts"
+        )
+    origin = Origin(file, out, sets, only, ended_runs(out))
+    jobs = origin.jobs()
+    steps = plan(jobs)
+    left = [step.job for step in steps if not step.ended]
+    live = SweepLive(len(left))
+    if instead == "plan":
+        live.show(plan_table(steps))
+    live.say(summary(steps))
+    if instead == "plan":
+        return 0
+    failed: dict[Path, str] = {}
+    by_folder = {job.folder.path: job for job in jobs}
+    if instead is None:
+        with live.shown():
+            for ended in _played(origin, left, choice, processes, live):
+                live.ended(by_folder[ended.folder.path], ended)
+                if isinstance(ended, Failed):
+                    failed[ended.folder.path] = ended.why
+    found = outcomes([(job.scenario, job.folder.path, failed.get(job.folder.path, "")) for job in jobs])
+    written = write_sweep(file.stem, found, out / f"sweep-{file.stem}")
+    for name, why in ((job.scenario.name, failed.get(job.folder.path)) for job in jobs):
+        if why is not None:
+            live.say(f"failed: {name}: {why}")
+    live.say(f"Report: {written.resolve()}")
+    return len(failed)
+
+
+def _played(
+    origin: Origin, jobs: list[Job], choice: EngineChoice, processes: int, live: SweepLive
+) -> Iterator[Ended | Failed]:
+    if processes > 1:
+        return run_side_by_side(origin, jobs, processes, live.following)
+    return run_all(jobs, choice, live.following, if_exists="keep")

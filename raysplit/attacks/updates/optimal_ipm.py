@@ -1,0 +1,45 @@
+"""Inner-product manipulation with its factor optimised against the rule in place ("optimal IPM" of ByzFL; Allouah et
+al. 2023)."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from raysplit.aggregation.update_attack import Poison, UpdateView, check_start_round, updates_threat
+from raysplit.attacks.updates.line_search import check_search, line_search
+from raysplit.attacks.updates.simulated_aggregation import Rehearsal
+from raysplit.channels.channel import ThreatModel
+from raysplit.parts.part import part
+
+
+@part
+class OptimalInnerProductManipulation:
+    """Every malicious client sends v = -ε·μ with the ε that a line search finds to move the rule farthest from μ.
+
+    argmax_ε ‖AGR({v}^m ∪ B) - μ‖₂, with ``evaluations`` calls of the rule in place (rehearsal.py), from ε = 0 by steps
+    of ``step`` and ``ratio`` (line_search.py); the defaults are ByzFL's. It means something for updates, not for whole
+    weights. Records ``gamma`` (ε) and ``objective``.
+    """
+
+    evaluations: int = 20
+    step: float = 10.0
+    ratio: float = 0.8
+    knowledge: Literal["full", "partial"] = "full"
+    start_round: int = 1
+    shardable: ClassVar[bool] = True
+    simulates_rule: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_start_round("OptimalInnerProductManipulation", self.start_round)
+        check_search("OptimalInnerProductManipulation", self.evaluations, self.step, self.ratio)
+
+    @property
+    def threat_model(self) -> ThreatModel:
+        return updates_threat(self.knowledge)
+
+    def poison(self, view: UpdateView) -> Poison:
+        trial = Rehearsal.of(view, self.knowledge, "OptimalInnerProductManipulation")
+        epsilon, damage = line_search(
+            lambda e: trial.damage(-e * trial.mean), 0.0, self.step, self.ratio, self.evaluations
+        )
+        return Poison((-epsilon * trial.mean).expand(view.m, -1), {"gamma": epsilon, "objective": damage})

@@ -1,1 +1,0 @@
-"""See docs/design.md for what belongs in this room."""

@@ -1,0 +1,107 @@
+"""How a model does on clients' test sets, and how often an attack with a goal reaches it there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from raysplit.attacks.data.data_attack import MeasuredAtCut, MeasuredAttack
+from raysplit.attacks.data.poisoning import attempts
+from raysplit.engine.engine import ClientScores
+from raysplit.population.population import Samples
+
+EVALUATION_BATCH = 1024
+EVALUATION_CHUNK = 50
+"""Clients evaluated together; fixed, so that batches depend neither on the engine nor on the number of hosts."""
+
+AtCut = Callable[[torch.Tensor], torch.Tensor]
+"""What becomes of a batch of smashed data on its way to the server."""
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """A model that is being tested: the ``stages`` that a batch passes, the client's first, in evaluation mode.
+
+    ``pixels``: what the first stage takes of stored samples, on its device. ``hold``: puts the portion of one client,
+    by id, into the stages; None where all have the same.
+    """
+
+    stages: Sequence[nn.Module]
+    pixels: Callable[[torch.Tensor], torch.Tensor]
+    hold: Callable[[int], None] | None = None
+
+    def scores(
+        self,
+        clients: np.ndarray,
+        tests: Sequence[Samples],
+        aims: Sequence[MeasuredAttack],
+        classes: int,
+        seed: int,
+    ) -> ClientScores:
+        """By client; ``tests``: their test sets; ``aims``: attacks whose success is tried. In float64; nothing is
+        trained."""
+        with torch.no_grad():
+            scores = ClientScores(clients, *self._judge(clients, tests))
+            if not aims:
+                return scores
+            tries = [attempts(aims, test, int(c), classes, seed) for c, test in zip(clients, tests, strict=True)]
+            successes, tried = np.zeros(len(clients), dtype=np.int64), np.zeros(len(clients), dtype=np.int64)
+            for aim, mine in zip(aims, zip(*tries, strict=True), strict=True):
+                at_cut = aim.triggered if isinstance(aim, MeasuredAtCut) else None
+                _, reached, count = self._judge(clients, mine, at_cut)
+                successes, tried = successes + reached, tried + count
+            return replace(scores, attempts=tried, successes=successes)
+
+    def _judge(
+        self, clients: np.ndarray, sets: Sequence[Samples], at_cut: AtCut | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """By client: loss (sum), right answers, samples.
+
+        In large batches that ignore client boundaries, unless clients have portions of their own, or a batch is what
+        one of them sends.
+        """
+        losses: list[torch.Tensor] = []
+        hits: list[torch.Tensor] = []
+        if self.hold is None and at_cut is None:
+            losses, hits = self._pass(torch.cat([s.x for s in sets]), torch.cat([s.y for s in sets]))
+        else:
+            for owner, mine in zip(clients, sets, strict=True):
+                if self.hold is not None:
+                    self.hold(int(owner))
+                found = self._pass(mine.x, mine.y, at_cut)
+                losses.extend(found[0])
+                hits.extend(found[1])
+        sizes = np.array([len(s.y) for s in sets], dtype=np.int64)
+        owners = np.repeat(np.arange(len(sets)), sizes)
+        return _sums(owners, losses, len(sets)), _sums(owners, hits, len(sets)).astype(np.int64), sizes
+
+    def _pass(
+        self, x: torch.Tensor, y: torch.Tensor, at_cut: AtCut | None = None
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Loss (nats, float64) and hit of every sample, batch by batch."""
+        losses, hits = [], []
+        for begin in range(0, len(y), EVALUATION_BATCH):
+            z = self.pixels(x[begin : begin + EVALUATION_BATCH])
+            for place, stage in enumerate(self.stages):
+                z = stage(z)
+                if place == 0 and at_cut is not None:
+                    z = at_cut(z)
+            target = y[begin : begin + EVALUATION_BATCH].to(z.device)
+            losses.append(functional.cross_entropy(z, target, reduction="none").double().cpu())
+            hits.append((z.argmax(1) == target).cpu())
+        return losses, hits
+
+
+def evaluation_chunks(clients: np.ndarray) -> list[np.ndarray]:
+    """Client ids cut into the chunks that ``Host.evaluate`` takes."""
+    return [clients[begin : begin + EVALUATION_CHUNK] for begin in range(0, len(clients), EVALUATION_CHUNK)]
+
+
+def _sums(owners: np.ndarray, values: list[torch.Tensor], clients: int) -> np.ndarray:
+    """Values of samples summed by the client that owns them, float64 [clients]."""
+    return np.bincount(owners, torch.cat(values).numpy(), minlength=clients) if values else np.zeros(clients)

@@ -1,0 +1,323 @@
+"""The two kinds of Ray actors: client hosts and main servers. Thin: they unpack, call plain Python, and pack."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import select
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+
+from raysplit.aggregation.across import ReductionRequest
+from raysplit.aggregation.rule import RoundContext
+from raysplit.aggregation.sharding.reduction import Done
+from raysplit.aggregation.sharding.shard import Poisoned
+from raysplit.aggregation.sharding.task import AggregationTask
+from raysplit.channels.channel import Channel
+from raysplit.engine.engine import ClientScores, RoundStart
+from raysplit.engine.host import Host, count_replicas, peak_memory_bytes, take_detection
+from raysplit.engine.ray.row_wire import RowSender, RowSinkAddress
+from raysplit.engine.ray.wire import Parcel, PeerLost, Wire, WireLink, accept
+from raysplit.protocols.plan import Outcome, RoundPlan
+from raysplit.scenario.scenario import Scenario
+from raysplit.training.client_side import ClientFailure
+from raysplit.training.servers.lying_server import LyingServer
+from raysplit.training.servers.main_server import open_server
+from raysplit.training.servers.server_side import MainServerSide, Reply
+from raysplit.training.slot_pool import RowSink
+
+CALL_TIMEOUT_S = 60
+"""How long a server waits for the hosts of a round to call."""
+
+
+_OPENED = (Outcome, RoundStart, AggregationTask, RoundContext, ReductionRequest, Done, Poisoned)
+"""Records whose tensors travel as arrays."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """An outcome whose tensors are numpy arrays, which Ray moves without a copy."""
+
+    outcome: Any
+    peak_memory_bytes: int
+
+
+def to_arrays(thing: Any) -> Any:
+    """Tensors inside dicts and records → numpy arrays."""
+    if torch.is_tensor(thing):
+        return _Array(thing.detach().cpu().numpy())
+    if isinstance(thing, dict):
+        return {key: to_arrays(value) for key, value in thing.items()}
+    if isinstance(thing, list):
+        return [to_arrays(value) for value in thing]
+    if isinstance(thing, _OPENED):
+        return replace(thing, **{name: to_arrays(value) for name, value in vars(thing).items()})
+    return thing
+
+
+def to_tensors(thing: Any) -> Any:
+    """The inverse of ``to_arrays``. The tensors are read-only views of Ray's store: whoever steps on them copies
+    first."""
+    if isinstance(thing, _Array):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # "not writable": nobody writes
+            return torch.from_numpy(thing.array)
+    if isinstance(thing, dict):
+        return {key: to_tensors(value) for key, value in thing.items()}
+    if isinstance(thing, list):
+        return [to_tensors(value) for value in thing]
+    if isinstance(thing, _OPENED):
+        return replace(thing, **{name: to_tensors(value) for name, value in vars(thing).items()})
+    return thing
+
+
+def _begin(start: Any, portions: Any) -> RoundStart:
+    return replace(to_tensors(start), client_portions=to_tensors(portions))
+
+
+@contextlib.contextmanager
+def _sending(sink: RowSinkAddress | None, host: int) -> Iterator[RowSink | None]:
+    """What takes finished portions to the column shards, if there are any."""
+    if sink is None:
+        yield None
+        return
+    sender = RowSender(sink, host)
+    try:
+        yield sender.send
+    finally:
+        sender.close()
+
+
+@dataclass(frozen=True)
+class _Array:
+    """Marks what was a tensor, so that arrays which were arrays stay so."""
+
+    array: np.ndarray
+
+
+def _limit_gpu(share: float) -> str:
+    """A share of a GPU is a share of its memory too; returns the device."""
+    if share <= 0:
+        return "cpu"
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.cuda.set_per_process_memory_fraction(min(share, 1.0))
+    return "cuda"
+
+
+@ray.remote
+class ClientHost:
+    """A shard of the virtual clients on one core or a share of a GPU. It plays for one scenario at a time."""
+
+    def __init__(self, gpus: float) -> None:
+        self._device = _limit_gpu(gpus)
+
+    def take(self, scenario: Scenario, index: int) -> int:
+        """From here on play for ``scenario``; the process id, once the population is open and the model built."""
+        self._index = index
+        self._host = Host(scenario, self._device)
+        self._host.initial()
+        return os.getpid()
+
+    def answers(self) -> None:
+        """Returns if this process is alive and at rest."""
+
+    def train(
+        self, plan: RoundPlan, groups: Sequence[int], start: Any, portions: Any, sink: RowSinkAddress | None = None
+    ) -> Packed:
+        """``portions``: by client id, those that clients of these groups keep of their own. ``sink``: where finished
+        ones go, if not back."""
+        try:
+            with _sending(sink, self._index) as row_sink:
+                outcome = self._host.train(plan, groups, _begin(start, portions), row_sink)
+        except ClientFailure as failure:
+            raise failure.on(self._name()) from None
+        return Packed(to_arrays(outcome), peak_memory_bytes())
+
+    def train_pooled(
+        self,
+        plan: RoundPlan,
+        groups: Sequence[int],
+        start: Any,
+        portions: Any,
+        address: Any,
+        token: bytes,
+        ahead: int,
+        sink: RowSinkAddress | None = None,
+    ) -> Packed:
+        """Play groups against the main server at ``address``."""
+        link = WireLink(address, token, self._index)
+        try:
+            with _sending(sink, self._index) as row_sink:
+                outcome = self._host.train_pooled(plan, groups, _begin(start, portions), link, ahead, row_sink)
+        except ClientFailure as failure:
+            raise failure.on(self._name()) from None
+        finally:
+            link.close()
+        return Packed(to_arrays(outcome), peak_memory_bytes())
+
+    def _name(self) -> str:
+        return f"host {self._index} (pid {os.getpid()}, node {ray.util.get_node_ip_address()})"
+
+    def evaluate(self, chunks: Sequence[np.ndarray], start: Any, portions: Any) -> list[ClientScores]:
+        """``portions``: by client id, those of this host's chunks alone; None where clients keep none."""
+        begin, own = to_tensors(start), to_tensors(portions)
+        return [self._host.evaluate(chunk, begin.client, begin.server, own) for chunk in chunks]
+
+
+@ray.remote(max_concurrency=2)
+class MainServer:
+    """One member of the server pool: the shared portion, or the replicas of the hosts that it is given. One scenario at
+    a time."""
+
+    def __init__(self, gpus: float) -> None:
+        self._device = _limit_gpu(gpus)
+        self._listener = socket.create_server((ray.util.get_node_ip_address(), 0), backlog=256)
+        self._listener.settimeout(0.5)
+        self._hung_up = threading.Event()
+        self._wires: dict[int, Wire] = {}
+
+    def answers(self) -> None:
+        """Returns if this process is alive."""
+
+    def take(self, scenario: Scenario, token: bytes) -> tuple[int, tuple[str, int]]:
+        """From here on serve ``scenario`` to whoever knows ``token``; process id and the address on which hosts reach
+        this server."""
+        self._host = Host(scenario, self._device)
+        self._protocol = scenario.protocol
+        self._token = token
+        self._host.initial()
+        address, port = self._listener.getsockname()[:2]
+        return os.getpid(), (address, port)
+
+    def serve(self, plan: RoundPlan, start: Any, groups: dict[int, list[int]], ahead: int) -> Packed:
+        """Serve one round to the hosts in ``groups`` (host → its client groups)."""
+        begin: RoundStart = to_tensors(start)
+        self._hung_up.clear()
+        mine = [group for theirs in groups.values() for group in theirs]
+        inbox: queue.SimpleQueue[tuple[int, Parcel | None]] = queue.SimpleQueue()
+        shared = self._protocol.server == "shared"
+        slots = self._host.server_slots(1 if shared else len(groups) * ahead)
+        vector, watch = begin.server.to(self._host.device), self._host.watch(begin)
+        honest = open_server(self._protocol, plan, slots, vector, begin.server_state, mine, watch=watch)
+        tampered = self._host.tampering(plan, "main_server")
+        server: MainServerSide = honest if tampered is None else LyingServer(honest, plan, tampered)
+        try:
+            self._connect(set(groups), inbox)
+            if shared:
+                self._serve_in_order(plan, groups, server, inbox)
+            else:
+                self._serve_as_they_come(plan, groups, server, inbox)
+        finally:
+            self.abort()
+        outcome = Outcome.empty()
+        if tampered is not None:
+            outcome.tampered = tampered.records
+        if shared:
+            outcome.server_vector, outcome.server_state = server.shared_result()
+            take_detection(outcome, honest)
+        else:
+            outcome.server_sums, outcome.server_rows = server.replicas()
+            replicas = sum(p < plan.reporting for group in mine for p in plan.groups[group])
+            count_replicas(outcome, replicas, begin.server)
+        return Packed(to_arrays(outcome), peak_memory_bytes())
+
+    def abort(self) -> None:
+        """Hang up: whoever waits for this server, and this server if it waits for a lost host, stops waiting."""
+        self._hung_up.set()
+        for wire in list(self._wires.values()):
+            wire.close()
+        self._wires.clear()
+        while select.select([self._listener], [], [], 0)[0]:
+            with contextlib.suppress(OSError):
+                self._listener.accept()[0].close()
+
+    def _connect(self, hosts: set[int], inbox: queue.SimpleQueue[tuple[int, Parcel | None]]) -> None:
+        missing = set(hosts)
+        deadline = time.monotonic() + CALL_TIMEOUT_S
+        while missing:
+            try:
+                greeted = accept(self._listener, self._token)
+            except TimeoutError as error:
+                if self._hung_up.is_set() or time.monotonic() > deadline:
+                    raise PeerLost(f"hosts {sorted(missing)} did not call") from error
+                continue
+            if greeted is None or greeted[0] not in missing:
+                continue
+            host, connection = greeted
+            self._wires[host] = Wire(connection, lambda parcel, host=host: inbox.put((host, parcel)))  # type: ignore[misc]
+            missing.discard(host)
+
+    def _serve_in_order(
+        self, plan: RoundPlan, groups: dict[int, list[int]], server: MainServerSide, inbox: queue.SimpleQueue[Any]
+    ) -> None:
+        host_of = _hosts_of(plan, groups)
+        early: dict[tuple[int, Channel], list[Parcel]] = {}
+        owed = _steps_owed(plan, groups)
+
+        def next_parcel(host: int, channel: Channel) -> Parcel:
+            waiting = early.setdefault((host, channel), [])
+            while not waiting:
+                sender, parcel = inbox.get()
+                if parcel is None:
+                    if owed[sender]:
+                        raise PeerLost(f"host {sender} is gone")
+                    continue
+                early.setdefault((sender, parcel.channel), []).append(parcel)
+            return waiting.pop(0)
+
+        for split_step in plan.split_steps(self._protocol):
+            host = host_of[split_step.position]
+            self._answer(server, host_of, next_parcel(host, Channel.SMASHED))
+            if self._protocol.u_shaped:
+                self._answer(server, host_of, next_parcel(host, Channel.FEATURE_GRADIENTS))
+            owed[host] -= 1
+
+    def _serve_as_they_come(
+        self, plan: RoundPlan, groups: dict[int, list[int]], server: MainServerSide, inbox: queue.SimpleQueue[Any]
+    ) -> None:
+        owed, host_of = _steps_owed(plan, groups), _hosts_of(plan, groups)
+        while any(owed.values()):
+            host, parcel = inbox.get()
+            if parcel is None:
+                if owed[host]:
+                    raise PeerLost(f"host {host} is gone")
+                continue
+            for reply in self._answer(server, host_of, parcel):
+                owed[host] -= reply.channel is Channel.CUT_GRADIENTS
+
+    def _answer(self, server: MainServerSide, host_of: dict[int, int], parcel: Parcel) -> list[Reply]:
+        """Hand a parcel to the server and send what is due now, to whichever hosts."""
+        tensor = parcel.tensor.to(self._host.device)
+        if parcel.channel is Channel.SMASHED:
+            labels = None if parcel.labels is None else parcel.labels.to(self._host.device)
+            replies = server.smashed(parcel.split_step, tensor, labels)
+        else:
+            replies = server.feature_gradients(parcel.split_step, tensor)
+        for reply in replies:
+            wire = self._wires.get(host_of[reply.split_step.position])
+            if wire is None:
+                raise PeerLost("this server was told to hang up")
+            wire.send(Parcel(reply.channel, reply.split_step, reply.tensor, None, reply.score))
+        return replies
+
+
+def _hosts_of(plan: RoundPlan, groups: dict[int, list[int]]) -> dict[int, int]:
+    """Cohort position → the host that plays it."""
+    return {p: host for host, theirs in groups.items() for group in theirs for p in plan.groups[group]}
+
+
+def _steps_owed(plan: RoundPlan, groups: dict[int, list[int]]) -> dict[int, int]:
+    """Visits that each host has still to make; once it owes none it may hang up."""
+    return {host: sum(int(plan.owed[p]) for g in theirs for p in plan.groups[g]) for host, theirs in groups.items()}

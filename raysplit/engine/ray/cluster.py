@@ -1,0 +1,109 @@
+"""Joining or starting a Ray cluster, bounded and quiet, and leaving nothing behind."""
+
+from __future__ import annotations
+
+import copyreg
+import importlib
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import ray
+import torch
+
+from raysplit.engine.placement import Resources
+from raysplit.errors import ClusterError
+from raysplit.scenario.scenario import Scenario
+
+START_TIMEOUT_S = 180
+MEGABYTE = 1 << 20
+
+
+def object_store_bytes(scenario: Scenario, portion_bytes: int, shards: int = 1) -> int:
+    """Room for two rounds' worth of gathered portions (or partial sums) and global weights; at least 256 MB.
+
+    Portions that go to column ``shards`` never lie there.
+    """
+    rows = scenario.group_count + 8 + (scenario.cohort.size if shards == 1 else 0)
+    if scenario.protocol.server == "replicas":
+        rows += scenario.cohort.size
+    if scenario.protocol.client_sync == "personal":  # their portions go to hosts, too, for training and for evaluation
+        rows += scenario.cohort.size + (scenario.evaluation.clients or 0)
+    return max(256 * MEGABYTE, 2 * rows * portion_bytes)
+
+
+@contextmanager
+def connect(address: str | None, object_store: int, cpus: int | None = None) -> Iterator[Resources]:
+    """A cluster for the length of a ``with``: the one at ``address`` (``"auto"``: the running one), or one started
+    here.
+
+    A cluster that is started here has no dashboard, a bounded object store, and is shut down at the end. Raises
+    ``ClusterError`` where no cluster answers at ``address``.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    try:
+        if address is None:
+            count = cpus or os.cpu_count() or 1
+            ray.init(
+                num_cpus=count,
+                include_dashboard=False,
+                object_store_memory=_fitting(object_store),
+                **quiet,
+            )
+        else:
+            ray.init(address=address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        where = "here" if address is None else f"at {address!r}"
+        raise ClusterError(
+            f"no Ray cluster {where} ({str(error).strip().splitlines()[0]}); start one with 'ray start --head' or "
+            "leave --address out"
+        ) from error
+    try:
+        total = ray.cluster_resources()
+        nodes = sum(node["Alive"] for node in ray.nodes())
+        yield Resources(int(total.get("CPU", 0)), float(total.get("GPU", 0)), nodes)
+    finally:
+        ray.shutdown()
+
+
+def by_value(module: ModuleType) -> None:
+    """Send the classes of a user's scenario file to hosts by value: the file need not exist there."""
+    # Where code names ``torch`` and an attribute ``classes`` or ``ops``, cloudpickle takes torch's pseudo-modules
+    # along.
+    for pseudo in (torch.classes, torch.ops):
+        copyreg.pickle(type(pseudo), _by_name)
+    ray.cloudpickle.register_pickle_by_value(module)
+
+
+def _by_name(module: ModuleType) -> tuple[Any, tuple[str]]:
+    return importlib.import_module, (module.__name__,)
+
+
+def ready_within(calls: Sequence[Any], what: str) -> list[Any]:
+    """Wait for actors to start. Raises ``ClusterError`` where the cluster has no room for them."""
+    if not calls:
+        return []
+    _, waiting = ray.wait(list(calls), num_returns=len(calls), timeout=START_TIMEOUT_S)
+    if waiting:
+        free = ", ".join(
+            f"{count:g} {name}" for name, count in sorted(ray.available_resources().items()) if name in ("CPU", "GPU")
+        )
+        raise ClusterError(
+            f"{len(waiting)} of {len(calls)} {what} found no room within {START_TIMEOUT_S} s (free: "
+            f"{free or 'nothing'}); use fewer --hosts"
+        )
+    return list(ray.get(list(calls)))
+
+
+def _fitting(wanted: int) -> int:
+    """No more than 80 % of free shared memory, which Ray would otherwise replace by a slow folder on disk."""
+    try:
+        stat = os.statvfs("/dev/shm")
+    except OSError:
+        return wanted
+    free = stat.f_bavail * stat.f_frsize
+    return max(80 * MEGABYTE, min(wanted, int(0.8 * free)))

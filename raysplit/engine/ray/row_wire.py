@@ -1,0 +1,118 @@
+"""Portions on their way from client hosts straight to the column shards: raw bytes over TCP, a piece a shard, nothing
+pickled.
+
+A host sends a portion when its client has finished and keeps none; a shard reads each piece into the place where it
+stays. So no process holds more than its share of a round's n·d floats, and the driver none of them.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import struct
+import threading
+from typing import NamedTuple
+
+import torch
+
+from raysplit.aggregation.sharding.shard import ColumnShard
+from raysplit.engine.ray.wire import PeerLost, accept, raw_bytes
+
+_PIECE = struct.Struct("<iq")  # position, bytes that follow
+LOOK_UP_S = 0.2
+
+
+class RowSinkAddress(NamedTuple):
+    """Where the portions of a round go: of each shard its address and which floats it takes, and the token of this
+    attempt at the round."""
+
+    addresses: tuple[tuple[str, int], ...]
+    bounds: tuple[tuple[int, int], ...]
+    token: bytes
+
+
+class RowSender:
+    """A host's wires to all shards for one round."""
+
+    def __init__(self, sink: RowSinkAddress, host: int) -> None:
+        """Connect and introduce this host; raises ``PeerLost`` where a shard does not listen."""
+        self._wires: list[tuple[socket.socket, tuple[int, int]]] = []
+        for address, bounds in zip(sink.addresses, sink.bounds, strict=True):
+            try:
+                connection = socket.create_connection(address, timeout=30)
+                self._wires.append((connection, bounds))
+                connection.settimeout(None)
+                connection.sendall(sink.token + struct.pack("<i", host))
+            except OSError as error:
+                self.close()
+                raise PeerLost(f"the column shard at {address[0]}:{address[1]} does not answer") from error
+
+    def send(self, position: int, portion: torch.Tensor) -> None:
+        """Send a finished client's portion, [d], to pieces. Raises ``PeerLost`` where a shard is gone."""
+        whole = portion.detach().cpu().contiguous()
+        try:
+            for connection, (first, last) in self._wires:
+                piece = raw_bytes(whole[first:last])
+                connection.sendall(_PIECE.pack(position, len(piece)))
+                connection.sendall(piece)
+        except OSError as error:
+            raise PeerLost(f"a wire to a column shard broke ({error.strerror})") from error
+
+    def close(self) -> None:
+        for connection, _ in self._wires:
+            connection.close()
+
+
+def receive_rows(listener: socket.socket, token: bytes, shard: ColumnShard, hung_up: threading.Event) -> None:
+    """Take in pieces from whichever hosts know ``token`` until ``shard`` has all its rows. Raises ``PeerLost`` once
+    ``hung_up`` is set."""
+    with selectors.DefaultSelector() as waiting:
+        waiting.register(listener, selectors.EVENT_READ)
+        try:
+            while not shard.complete:
+                if hung_up.is_set():
+                    raise PeerLost("this column shard was told to hang up")
+                for key, _ in waiting.select(LOOK_UP_S):
+                    if key.fileobj is listener:
+                        greeted = accept(listener, token)
+                        if greeted is not None:
+                            waiting.register(greeted[1], selectors.EVENT_READ)
+                    elif isinstance(key.fileobj, socket.socket) and not _take(key.fileobj, shard, hung_up):
+                        waiting.unregister(key.fileobj)
+                        key.fileobj.close()
+        finally:
+            for key in list(waiting.get_map().values()):
+                if key.fileobj is not listener and isinstance(key.fileobj, socket.socket):
+                    key.fileobj.close()
+
+
+def _take(connection: socket.socket, shard: ColumnShard, hung_up: threading.Event) -> bool:
+    """Read one piece into its room; False where the host has closed the wire, having sent what it had or not."""
+    connection.settimeout(LOOK_UP_S)
+    header = bytearray(_PIECE.size)
+    if not _into(memoryview(header), connection, hung_up):
+        return False
+    position, size = _PIECE.unpack(header)
+    room = raw_bytes(shard.room(position))
+    if len(room) != size:
+        raise PeerLost(f"a piece of {size} bytes came where {len(room)} were expected")
+    if not _into(room, connection, hung_up):
+        return False
+    shard.filled(position)
+    return True
+
+
+def _into(view: memoryview, connection: socket.socket, hung_up: threading.Event) -> bool:
+    while len(view):
+        try:
+            received = connection.recv_into(view)
+        except TimeoutError:
+            if hung_up.is_set():
+                return False
+            continue
+        except OSError:
+            return False
+        if received == 0:
+            return False
+        view = view[received:]
+    return True

@@ -1,0 +1,181 @@
+"""The wire between a client host and a main server in another process: tensors as raw bytes over a TCP socket.
+
+Ray places the actors and moves what a round begins and ends with; the thousands of small messages in between go
+straight from host to server, so Ray calls stay O(hosts) a round. No pickling: a fixed header, then the tensor's own
+bytes. A tensor arrives with the strides with which it left, because kernels choose their order of summation by them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import queue
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from raysplit.channels.channel import Channel
+from raysplit.protocols.split_steps import SplitStep
+from raysplit.training.parties import Score
+from raysplit.training.servers.server_side import Reply
+
+_HEADER = struct.Struct("<BBBiiqdq")  # channel, dtype, dimensions, position, step, labels, loss, correct
+_CHANNELS = (Channel.SMASHED, Channel.FEATURES, Channel.FEATURE_GRADIENTS, Channel.CUT_GRADIENTS)
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+_UNSCORED = -1
+TOKEN_BYTES = 32
+
+
+class PeerLost(ConnectionError):
+    """The other end of the wire is gone; the round is played again."""
+
+
+class Parcel(NamedTuple):
+    """One message on the wire. ``labels``: int64 [B] with smashed data; ``score`` with cut gradients."""
+
+    channel: Channel
+    split_step: SplitStep
+    tensor: torch.Tensor
+    labels: torch.Tensor | None = None
+    score: Score | None = None
+
+
+class Wire:
+    """One connection. A thread reads parcels as they come, so that two ends that both send can never block each
+    other."""
+
+    def __init__(self, connection: socket.socket, inbox: Callable[[Parcel | None], None]) -> None:
+        """``inbox`` is called from the reading thread with every parcel, and with None when the other end is gone."""
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._connection = connection
+        self._inbox = inbox
+        self._thread = threading.Thread(target=self._read, daemon=True, name="raysplit-wire")
+        self._thread.start()
+
+    def send(self, parcel: Parcel) -> None:
+        """Raises ``PeerLost`` where the other end is gone."""
+        tensor = _dense(parcel.tensor.detach().cpu())
+        labels = parcel.labels
+        score = parcel.score or Score(0.0, _UNSCORED)
+        header = _HEADER.pack(
+            _CHANNELS.index(parcel.channel),
+            _DTYPES.index(tensor.dtype),
+            tensor.dim(),
+            *parcel.split_step,
+            0 if labels is None else labels.numel(),
+            *score,
+        )
+        shape = np.array([*tensor.shape, *tensor.stride()], dtype=np.int64).tobytes()
+        flat = tensor.as_strided((tensor.numel(),), (1,))
+        try:
+            self._connection.sendall(header + shape)
+            self._connection.sendall(raw_bytes(flat))
+            if labels is not None:
+                self._connection.sendall(raw_bytes(labels.cpu().contiguous()))
+        except OSError as error:
+            raise PeerLost(f"the wire broke while sending ({error.strerror})") from error
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # the other end may have hung up first
+            self._connection.shutdown(socket.SHUT_RDWR)
+        self._connection.close()
+
+    def _read(self) -> None:
+        try:
+            while True:
+                self._inbox(self._parcel())
+        except (OSError, EOFError, ValueError):
+            self._inbox(None)
+
+    def _parcel(self) -> Parcel:
+        channel, dtype, dimensions, position, step, labels, loss, correct = _HEADER.unpack(self._exactly(_HEADER.size))
+        sizes = np.frombuffer(self._exactly(16 * dimensions), dtype=np.int64)
+        shape, strides = sizes[:dimensions].tolist(), sizes[dimensions:].tolist()
+        flat = torch.empty(int(np.prod(shape)), dtype=_DTYPES[dtype])
+        self._into(raw_bytes(flat))
+        y = None
+        if labels:
+            y = torch.empty(labels, dtype=torch.int64)
+            self._into(raw_bytes(y))
+        score = None if correct == _UNSCORED else Score(loss, correct)
+        return Parcel(_CHANNELS[channel], SplitStep(position, step), flat.as_strided(shape, strides), y, score)
+
+    def _exactly(self, count: int) -> bytearray:
+        data = bytearray(count)
+        self._into(memoryview(data))
+        return data
+
+    def _into(self, view: memoryview) -> None:
+        while len(view):
+            received = self._connection.recv_into(view)
+            if received == 0:
+                raise EOFError("the other end closed the wire")
+            view = view[received:]
+
+
+class WireLink:
+    """A client host's end: the ``ServerLink`` of ``placement="pooled"``."""
+
+    def __init__(self, address: tuple[str, int], token: bytes, host: int) -> None:
+        """Connect and introduce this host; raises ``PeerLost`` where nobody listens."""
+        try:
+            connection = socket.create_connection(address, timeout=30)
+            connection.settimeout(None)
+            connection.sendall(token + struct.pack("<i", host))
+        except OSError as error:
+            raise PeerLost(f"the main server at {address[0]}:{address[1]} does not answer") from error
+        self._replies: queue.SimpleQueue[Parcel | None] = queue.SimpleQueue()
+        self._wire = Wire(connection, self._replies.put)
+
+    def send_smashed(self, split_step: SplitStep, z: torch.Tensor, y: torch.Tensor | None) -> None:
+        self._wire.send(Parcel(Channel.SMASHED, split_step, z, y))
+
+    def send_feature_gradients(self, split_step: SplitStep, gradient: torch.Tensor) -> None:
+        self._wire.send(Parcel(Channel.FEATURE_GRADIENTS, split_step, gradient))
+
+    def receive(self) -> Reply:
+        parcel = self._replies.get()
+        if parcel is None:
+            raise PeerLost("the main server is gone")
+        return Reply(parcel.channel, parcel.split_step, parcel.tensor, parcel.score)
+
+    def close(self) -> None:
+        self._wire.close()
+
+
+def accept(listener: socket.socket, token: bytes) -> tuple[int, socket.socket] | None:
+    """One host that knows the token, as (host, connection); None for a stranger. Raises ``OSError`` once the listener
+    is closed."""
+    connection, _ = listener.accept()
+    connection.settimeout(10)
+    try:
+        greeting = connection.recv(TOKEN_BYTES + 4, socket.MSG_WAITALL)
+    except OSError:
+        greeting = b""
+    if len(greeting) != TOKEN_BYTES + 4 or not hmac.compare_digest(greeting[:TOKEN_BYTES], token):
+        connection.close()
+        return None
+    connection.settimeout(None)
+    return struct.unpack("<i", greeting[TOKEN_BYTES:])[0], connection
+
+
+def _dense(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor itself if its elements fill one block of memory in some order; else a contiguous copy."""
+    span = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    distinct = sorted((stride, size) for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if size > 1)
+    expected = 1
+    for stride, size in distinct:
+        if stride != expected:
+            return tensor.contiguous()
+        expected *= size
+    return tensor if span == tensor.numel() else tensor.contiguous()
+
+
+def raw_bytes(flat: torch.Tensor) -> memoryview:
+    """The memory itself of a contiguous tensor on the CPU, [k], to read from or into."""
+    return memoryview(flat.view(torch.uint8).numpy())  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""The data sets by name: prepared files of FEMNIST, MNIST, CIFAR-10 and others, and the user's own."""

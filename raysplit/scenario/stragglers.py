@@ -1,0 +1,129 @@
+"""What a server does about slow clients. Decided before a round is trained, from virtual time alone, so it is the same
+on every machine.
+
+Clients are ranked by the time that each would need if it were alone in the round. Who is left out takes no part in the
+round: it trains nothing, sends nothing, and stands in ``times.arrow`` with the reason.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from raysplit.errors import ScenarioError
+from raysplit.parts.part import part
+from raysplit.population.selection.cohort import Cohort
+from raysplit.protocols.protocol import TrainingProtocol
+
+Reports = Callable[[np.ndarray], float]
+"""Cohort positions that take part → seconds until the last of them has reported"""
+
+
+@runtime_checkable
+class StragglerPolicy(Protocol):
+    """A frozen dataclass."""
+
+    def late(self, alone: np.ndarray, last_report: Reports) -> np.ndarray:
+        """Who misses the round: positions. ``alone``: float64 [n], seconds that each client would need by itself."""
+        ...
+
+    def closes(self, last_report: float, missed: bool) -> float:
+        """When the server stops waiting, in seconds from the round's start."""
+        ...
+
+
+@part
+class Wait:
+    """Everybody is waited for."""
+
+    def late(self, alone: np.ndarray, last_report: Reports) -> np.ndarray:
+        return np.zeros(0, dtype=np.int64)
+
+    def closes(self, last_report: float, missed: bool) -> float:
+        return last_report
+
+
+@part
+class Deadline:
+    """The round closes ``seconds`` after its start if anybody is still missing (Bonawitz et al. 2019, section 2).
+
+    As few as possible of the slowest are left out so that all others report in time. Where clients do not hinder each
+    other these are exactly those who need longer than that; at a shared server portion a slow client holds up the
+    others.
+    """
+
+    seconds: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.seconds < math.inf:
+            raise ScenarioError(f"Deadline.seconds must be above 0, but it is {self.seconds!r}")
+
+    def late(self, alone: np.ndarray, last_report: Reports) -> np.ndarray:
+        slowest = _slowest_first(alone)
+        hopeless = int((alone > self.seconds).sum())
+        for count in range(hopeless, len(alone)):
+            if last_report(np.sort(slowest[count:])) <= self.seconds:
+                return slowest[:count]
+        return slowest
+
+    def closes(self, last_report: float, missed: bool) -> float:
+        return self.seconds if missed else last_report
+
+
+@part
+class Drop:
+    """The slowest share of every cohort, rounded down, is left out; the server knows them and does not wait for
+    them."""
+
+    slowest: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.slowest < 1:
+            raise ScenarioError(
+                f"Drop.slowest is a share and must be at least 0 and below 1, but it is {self.slowest!r}"
+            )
+
+    def late(self, alone: np.ndarray, last_report: Reports) -> np.ndarray:
+        return _slowest_first(alone)[: math.floor(self.slowest * len(alone) + 1e-9)]
+
+    def closes(self, last_report: float, missed: bool) -> float:
+        return last_report
+
+
+@part
+class Buffer:
+    """The round closes when the ``first`` fastest have reported; what comes later is thrown away (over-selection,
+    Bonawitz et al. 2019)."""
+
+    first: int
+
+    def __post_init__(self) -> None:
+        if self.first < 1:
+            raise ScenarioError(f"Buffer.first must be at least 1 report, but it is {self.first}")
+
+    def late(self, alone: np.ndarray, last_report: Reports) -> np.ndarray:
+        return _slowest_first(alone)[: max(0, len(alone) - self.first)]
+
+    def closes(self, last_report: float, missed: bool) -> float:
+        return last_report
+
+
+def check_stragglers(policy: StragglerPolicy, protocol: TrainingProtocol, cohort: Cohort) -> None:
+    """Raise ``ScenarioError`` for a policy that the protocol or the cohort cannot follow."""
+    if not isinstance(policy, Wait) and protocol.client_sync != "averaging":
+        raise ScenarioError(
+            f"{type(policy).__name__} leaves out clients whose updates come late, but {type(protocol).__name__} "
+            "gathers no updates; use Wait()"
+        )
+    if isinstance(policy, Buffer) and policy.first > cohort.size:
+        raise ScenarioError(
+            f"Buffer waits for {policy.first} reports, but Cohort.size is {cohort.size}; wait for fewer or draw more"
+        )
+
+
+def _slowest_first(alone: np.ndarray) -> np.ndarray:
+    """Positions; of equally slow ones the later in the cohort counts as slower."""
+    return np.argsort(alone, kind="stable")[::-1]

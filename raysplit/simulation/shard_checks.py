@@ -1,0 +1,128 @@
+"""What column shards can and cannot do for a scenario, and what does not fit without them, said before anything is
+trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from raysplit.aggregation.across import STRIPES
+from raysplit.aggregation.rule import AggregationRule, GeometryRule
+from raysplit.aggregation.rules.composed import LinearPreAggregation
+from raysplit.aggregation.rules.mean import Mean
+from raysplit.aggregation.rules.start_at_round import StartAtRound
+from raysplit.aggregation.update_attack import UpdateAttack, attack_shards
+from raysplit.attacks.scheduled import singles
+from raysplit.channels.channel import Channel
+from raysplit.errors import ClusterError, ScenarioError
+from raysplit.scenario.scenario import Scenario, channels_of
+from raysplit.simulation.state import GlobalState
+
+
+def check_shards(scenario: Scenario, shards: int) -> None:
+    """Raise ``ScenarioError`` where a scenario's updates cannot be aggregated in ``shards`` column shards; 1 is the
+    driver itself."""
+    if not 1 <= shards <= STRIPES:
+        raise ScenarioError(f"--shards must be at least 1 and at most {STRIPES}, but it is {shards}")
+    if shards == 1:
+        return
+    wrong = _wrong(scenario)
+    if wrong is not None:
+        raise ScenarioError(f"{scenario.name} cannot be run with --shards {shards}: {wrong}")
+
+
+def check_room(scenario: Scenario, start: GlobalState, shards: int) -> None:
+    """Raise ``ClusterError`` where the updates of one round, gathered in this process, are more than its machine has
+    free memory for.
+
+    ``start``: the model's portions. Nothing is checked of column ``shards``, nor where the system does not tell
+    (``/proc/meminfo``).
+    """
+    free = _free_bytes()
+    floats = 0
+    if shards == 1 and _gathers(scenario.defense, scenario, Channel.UPDATES):
+        floats += start.client.numel()
+    if _gathers(scenario.server_defense, scenario, Channel.SERVER_UPDATES):
+        floats += start.server.numel()
+    wanted = scenario.cohort.size * floats * start.client.element_size()
+    if free is not None and wanted > free:
+        raise ClusterError(
+            f"{scenario.name} gathers {scenario.cohort.size:,} updates of {floats:,} numbers in one process, "
+            f"{wanted / 2**30:.1f} GiB, but only "
+            f"{free / 2**30:.1f} GiB of this machine's memory are free; choose a smaller cohort, or --shards on a "
+            "cluster that has the memory"
+        )
+
+
+def _gathers(rule: AggregationRule, scenario: Scenario, channel: Channel) -> bool:
+    """Whether some round's updates on ``channel`` may be needed one by one."""
+    attacked = any(
+        isinstance(single, UpdateAttack) and channel in single.threat_model.changes
+        for single in singles(scenario.attack)
+    )
+    recorded = channel is Channel.UPDATES and scenario.record_updates_every is not None
+    return channel in channels_of(scenario.protocol) and (not isinstance(rule, Mean) or attacked or recorded)
+
+
+def _free_bytes() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return None
+
+
+def _wrong(scenario: Scenario) -> str | None:
+    if scenario.protocol.client_sync != "averaging":
+        return (
+            f"{type(scenario.protocol).__name__} averages no client portions, so there is nothing to cut; leave "
+            "--shards out"
+        )
+    if scenario.record_updates_every is not None:
+        return "recorded updates are written by one process; leave Scenario.record_updates_every or --shards out"
+    whole = _whole_rule(scenario.defense)
+    if whole is not None:
+        return f"{whole}; leave --shards out or choose another rule, such as TrimmedMean or MultiKrum"
+    for attack in singles(scenario.attack):
+        why = _whole_attack(attack, scenario.defense)
+        if why is not None:
+            return why
+    return None
+
+
+def _whole_attack(attack: Any, rule: AggregationRule) -> str | None:
+    """Why an attack on client updates cannot do without whole updates in one place, if it cannot."""
+    if not isinstance(attack, UpdateAttack) or Channel.UPDATES not in attack.threat_model.changes:
+        return None
+    name = type(attack).__name__
+    if not attack_shards(attack):
+        return (
+            f"{name} does not say that it is shardable; leave --shards out or choose another attack, such as "
+            "AgrTailored"
+        )
+    if getattr(attack, "simulates_rule", False) and not rule.columnwise:
+        return (
+            f"{name} simulates {type(rule).__name__}, which goes by whole updates; "
+            "leave --shards out or choose a column-wise rule, such as TrimmedMean"
+        )
+    inner = getattr(attack, "attack", None)
+    return None if inner is None else _whole_attack(inner, rule)
+
+
+def _whole_rule(rule: AggregationRule) -> str | None:
+    """Why a rule cannot do without whole updates in one place, if it cannot."""
+    name = type(rule).__name__
+    if isinstance(rule, StartAtRound):
+        return _whole_rule(rule.rule)
+    if not isinstance(rule, GeometryRule):
+        return f"{name} has no over() (docs/how-to/defense.md), so it needs whole updates in one place"
+    if getattr(rule, "remembers_clients", False):
+        return f"{name} remembers an update of every client, in one place"
+    for step in getattr(rule, "pre", ()):
+        if not isinstance(step, LinearPreAggregation):
+            return (
+                f"{type(step).__name__} has no mixing() (docs/how-to/defense.md), so it needs whole updates in one "
+                "place"
+            )
+    inner = getattr(rule, "rule", None)
+    return None if inner is None else _whole_rule(inner)

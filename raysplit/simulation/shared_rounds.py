@@ -1,0 +1,200 @@
+"""Which first rounds two scenarios have in common, so that they are trained once, and how a run takes them over.
+
+Two scenarios share round r where everything that acts in rounds 1 to r is equal in their canonical forms: an attack or
+a rule that starts later does not act yet, and under the mean nobody's hands show who is malicious. What a round
+computes then has the same bits, and what the tables say of it differs by that label alone, which is written anew.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+import raysplit
+from raysplit.aggregation.rules.mean import Mean
+from raysplit.attacks.data.poisoning import measured
+from raysplit.attacks.updates.neurotoxin import needs_last_move
+from raysplit.parts.part import to_json
+from raysplit.population.population import Population
+from raysplit.population.selection.cohort import Participation, ParticipationSampler
+from raysplit.protocols.protocol import synchrony_of
+from raysplit.scenario.scenario import Scenario
+from raysplit.storage.atomic import write_bytes
+from raysplit.storage.schemas import SCHEMAS
+from raysplit.storage.stream import batch_message, schema_message
+from raysplit.storage.tables import read_table, rewind
+
+Form = Mapping[str, Any]
+"""A scenario's canonical form: ``Scenario.to_json()``, or a run's scenario.json."""
+
+
+def leaves_traces(scenario: Scenario) -> bool:
+    """Whether rounds before its attack starts tell of it: of its success, where that is measured, or of what it will
+    ask for."""
+    return needs_last_move(scenario.attack) or (
+        bool(measured(scenario.attack)) and scenario.evaluation.success_of is None
+    )
+
+
+def shared_rounds(scenario: Scenario, other: Form, traces: bool | None = None) -> int:
+    """How many first rounds a scenario has in common with ``other``, at most all but the last of the shorter one; 0
+    where there is none.
+
+    ``traces``: whether ``other`` leaves some of its attack in rounds before that starts; None: what its form lets one
+    fear.
+    """
+    mine = scenario.to_json()
+    seen = (leaves_traces(scenario), _may_leave_traces(other) if traces is None else traces)
+    last = min(_rounds(mine), _rounds(other)) - 1
+    starts = {_start(form.get(name)) - 1 for form in (mine, other) for name in ("attack", "defense", "server_defense")}
+    labels = _labels_only(scenario)  # ``other`` is alike in all that this asks, or its opening is another one anyway
+    for rounds in sorted({last, *(start for start in starts if start < last)}, reverse=True):
+        if rounds >= 1 and opening(mine, rounds, labels, seen[0]) == opening(other, rounds, labels, seen[1]):
+            return rounds
+    return 0
+
+
+def opening(scenario: Form, rounds: int, labels_only: bool, traces: bool = False) -> str:
+    """The canonical text of all that decides rounds 1 to ``rounds`` of a scenario (``rounds`` below its last).
+
+    ``labels_only``: whether the share of malicious clients decides nothing while nobody lies and the mean acts.
+    ``traces``: whether the attack is part of rounds before it starts.
+    """
+    form = {name: value for name, value in scenario.items() if name not in ("name", "checkpoint_every")}
+    if form["training"]["schedule"] is None:
+        form["training"] = _without(
+            form["training"], "rounds"
+        )  # a schedule may ask how many there will be, nothing else does
+    if form["attack"] is not None and _start(form["attack"]) > rounds and not traces:
+        form["attack"] = None
+    for name in ("defense", "server_defense"):
+        rule = form.get(name)
+        if rule is not None and _is(rule, "StartAtRound") and rule["start_round"] > rounds:
+            form[name] = to_json(Mean())
+    means = _is(form["defense"], "Mean") and _is(form.get("server_defense"), "Mean")
+    if labels_only and form["attack"] is None and means:
+        form["cohort"] = _without(form["cohort"], "malicious", "of")
+    return json.dumps(form, sort_keys=True)
+
+
+def _rounds(form: Form) -> int:
+    rounds: int = form["training"]["rounds"]
+    return rounds
+
+
+def _start(part: Any) -> int:
+    """When an attack or a rule begins to act; 1 where its form does not say."""
+    if not isinstance(part, Mapping):
+        return 1
+    if _is(part, "Together"):
+        return min(_start(attack) for attack in part["attacks"])
+    if _is(part, "OnServerReplicas"):
+        return _start(part["attack"])
+    start = part.get("start_round")
+    return start if isinstance(start, int) else 1
+
+
+def _may_leave_traces(form: Form) -> bool:
+    """``leaves_traces`` of a scenario of which only the form is known: no for RaySplit's own attacks without a goal,
+    else yes."""
+    return form["attack"] is not None and any(_may_leave(part) for part in _parts(form["attack"]))
+
+
+def _may_leave(part: Form) -> bool:
+    own = getattr(raysplit, part["type"], None)
+    return "source_sha256" in part or own is None or hasattr(own, "attempts") or hasattr(own, "asks_last_move")
+
+
+def _parts(form: Any) -> Iterator[Form]:
+    """A part's form and those of the parts in it."""
+    if isinstance(form, Mapping):
+        if "type" in form:
+            yield form
+        for value in form.values():
+            yield from _parts(value)
+    elif isinstance(form, list):
+        for item in form:
+            yield from _parts(item)
+
+
+def _is(part: Any, name: str) -> bool:
+    """Whether a form is of RaySplit's own class of that name; a user's carries a digest of its source."""
+    return isinstance(part, Mapping) and part.get("type") == name and "source_sha256" not in part
+
+
+def _without(part: Form, *names: str) -> dict[str, Any]:
+    return {name: value for name, value in part.items() if name not in names}
+
+
+def adopt_tables(source: Path, folder: Path, rounds: int, scenario: Scenario, population: Population) -> None:
+    """Copy the tables of another run's first ``rounds`` rounds into ``folder``, as ``scenario`` would have written
+    them."""
+    shutil.copytree(source, folder)
+    rewind(folder, rounds)
+    if not _labels_only(scenario):
+        return
+    sampler = ParticipationSampler(scenario.cohort, scenario.seed, population)
+    who = {round: sampler.of(round) for round in range(1, rounds + 1)}
+    for name, anew in _RELABELLED.items():
+        path = folder / f"{name}.arrow"
+        batches = [_with_columns(batch, anew(scenario, who, batch)) for batch in read_table(path).to_batches()]
+        write_bytes(path, schema_message(SCHEMAS[name]) + b"".join(batch_message(batch) for batch in batches))
+
+
+def _labels_only(scenario: Scenario) -> bool:
+    """Whether rounds without an attack and under the mean differ by the malicious share in labels alone, found from the
+    turnout.
+
+    Not where updates are recorded or visits judged, whose tables hold more than labels of who lies, and not where who
+    reports depends on more than the cohort: on stragglers, or on a pace.
+    """
+    return (
+        scenario.record_updates_every is None
+        and scenario.detection is None
+        and scenario.devices is None
+        and synchrony_of(scenario.protocol) == "synchronous"
+        and scenario.protocol.client_sync != "one_party"
+    )
+
+
+Columns = dict[str, list[Any]]
+Relabel = Callable[[Scenario, dict[int, Participation], pa.RecordBatch], Columns]
+
+
+def _in_rounds(scenario: Scenario, who: dict[int, Participation], batch: pa.RecordBatch) -> Columns:
+    return {"malicious": [int(who[round].reporting.malicious.sum()) for round in batch.column("round").to_pylist()]}
+
+
+def _in_clients(scenario: Scenario, who: dict[int, Participation], batch: pa.RecordBatch) -> Columns:
+    rounds, clients = batch.column("round").to_pylist(), batch.column("client").to_pylist()
+    malicious = {
+        (round, client): bool(malicious_client)
+        for round in set(rounds)
+        for sampled in (who[round].reporting, who[round].dropped)
+        for client, malicious_client in zip(sampled.clients.tolist(), sampled.malicious, strict=True)
+    }
+    return {"malicious": [malicious[at] for at in zip(rounds, clients, strict=True)]}
+
+
+def _in_aggregation(scenario: Scenario, who: dict[int, Participation], batch: pa.RecordBatch) -> Columns:
+    here = [who[round].reporting for round in batch.column("round").to_pylist()]
+    return {
+        "assumed": [scenario.cohort.assumed_among(len(sampled.clients)) for sampled in here],
+        "actual": [int(sampled.malicious.sum()) for sampled in here],
+    }
+
+
+_RELABELLED: dict[str, Relabel] = {"rounds": _in_rounds, "clients": _in_clients, "aggregation": _in_aggregation}
+
+
+def _with_columns(batch: pa.RecordBatch, columns: Columns) -> pa.RecordBatch:
+    arrays = [
+        pa.array(columns[field.name], field.type) if field.name in columns else batch.column(field.name)
+        for field in batch.schema
+    ]
+    return pa.record_batch(arrays, schema=batch.schema)

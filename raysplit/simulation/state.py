@@ -1,0 +1,80 @@
+"""Everything that a simulation carries from one round to the next; a checkpoint is this, written down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from raysplit.models.flat import FlatPortion, digest
+from raysplit.models.network import build, cut
+from raysplit.protocols.joint import joint
+from raysplit.scenario.scenario import Scenario
+from raysplit.training.optimizers import State
+
+
+@dataclass(frozen=True)
+class GlobalState:
+    """After ``round`` rounds. ``client``, ``server``: the global portions, flat (server empty where nothing is cut).
+
+    ``server_state``: the shared server portion's optimiser; ``client_states``: kept client optimisers by client id;
+    ``fed_states``: the optimisers on the aggregated "client" and "server" portions. ``client_portions``: where clients
+    keep portions of their own, those of all clients that ever trained, by id; ``client`` is then the initial one, with
+    which others begin. ``defense``, ``server_defense``: the memories of the rules on client portions and on server
+    replicas. ``protocol_state``: what an asynchronous or published protocol remembers besides, as tensors by name
+    (``synchrony.py``). ``detection``: what detectors at the main server remember.
+    """
+
+    round: int
+    client: torch.Tensor
+    server: torch.Tensor
+    server_state: State = field(default_factory=dict)
+    client_states: dict[int, State] = field(default_factory=dict)
+    fed_states: dict[str, State] = field(default_factory=dict)
+    client_portions: dict[int, torch.Tensor] = field(default_factory=dict)
+    defense: State = field(default_factory=dict)
+    protocol_state: dict[str, torch.Tensor] = field(default_factory=dict)
+    server_defense: State = field(default_factory=dict)
+    detection: State = field(default_factory=dict)
+
+
+class Layout:
+    """How flat portions map to the named tensors of the network: for checkpoints, digests and rules' parameter
+    boundary."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        model = joint(scenario.model, scenario.protocol)
+        network = build(model, scenario.seed, scenario.training.dtype)
+        split = scenario.protocol.server != "none"
+        portions = cut(network, model, split, scenario.protocol.u_shaped)
+        self.client = FlatPortion(portions.client)
+        self.server = FlatPortion(portions.server)
+
+    def initial(self) -> GlobalState:
+        """The untrained portions."""
+        return GlobalState(0, self.client.vector.clone(), self.server.vector.clone())
+
+    def named(self, state: GlobalState) -> dict[str, torch.Tensor]:
+        """The whole model as ``state_dict`` names it, in whichever portion a tensor lives."""
+        return {**self.client.named_tensors(state.client), **self.server.named_tensors(state.server)}
+
+    def digest(self, state: GlobalState) -> str:
+        """The identity of the global model, and of clients' own portions: equal for equal bits, whatever the protocol's
+        cut."""
+        return digest({**self.named(state), **self.named_portions(state)})
+
+    def named_portions(self, state: GlobalState) -> dict[str, torch.Tensor]:
+        """The portions that clients keep, as ``"17/conv1.weight"``: client id, then the network's own name."""
+        return {
+            f"{client}/{name}": tensor
+            for client, portion in state.client_portions.items()
+            for name, tensor in self.client.named_tensors(portion).items()
+        }
+
+    def portions_from(self, tensors: dict[str, torch.Tensor]) -> dict[int, torch.Tensor]:
+        """The inverse of ``named_portions``; raises ``KeyError`` or ``ValueError`` for tensors of another model."""
+        named: dict[int, dict[str, torch.Tensor]] = {}
+        for full, tensor in tensors.items():
+            client, _, name = full.partition("/")
+            named.setdefault(int(client), {})[name] = tensor
+        return {client: self.client.from_named(named[client]) for client in sorted(named)}

@@ -1,0 +1,118 @@
+"""A shared server portion that stands still while many clients visit it and steps once on all their gradients.
+
+Each visit is answered at once, at the portion of its step (or round): nobody waits for anybody. What is kept is one sum
+of gradients, not the visits' graphs, and it is summed in the plan's order, never in order of arrival.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from raysplit.channels.channel import Channel
+from raysplit.protocols.plan import RoundPlan
+from raysplit.protocols.protocol import TrainingProtocol, server_step
+from raysplit.protocols.split_steps import SplitStep, batch_length
+from raysplit.training.optimizers import State
+from raysplit.training.parties import ServerSlot
+from raysplit.training.servers.server_side import Replicas, Reply
+
+
+class GradientSum:
+    """Σ weight · gradient of a seat's parameters, until the seat steps on it."""
+
+    def __init__(self, slot: ServerSlot) -> None:
+        self._slot = slot
+        self._sums: dict[int, torch.Tensor] = {}
+
+    def add(self, weight: float) -> None:
+        """Take what the last backward pass left with the parameters."""
+        for number, parameter in enumerate(self._slot.flat.trainable):
+            if parameter.grad is None:
+                continue
+            if number in self._sums:
+                self._sums[number].add_(parameter.grad, alpha=weight)
+            else:
+                self._sums[number] = parameter.grad * weight
+
+    def step(self) -> None:
+        """One optimiser step on the sum, which begins anew."""
+        for number, parameter in enumerate(self._slot.flat.trainable):
+            parameter.grad = self._sums.get(number)
+        self._slot.step()
+        self._sums = {}
+
+
+def union_weights(plan: RoundPlan) -> Callable[[SplitStep], float]:
+    """Visit → its share of the samples that all clients bring to this step index: the mean over the union of their
+    batches."""
+    totals = [0] * int(plan.steps.max())
+    for position, steps in enumerate(plan.steps):
+        for step in range(int(steps)):
+            totals[step] += batch_length(int(plan.samples[position]), plan.batch_size, step)
+    return lambda split_step: (
+        batch_length(int(plan.samples[split_step.position]), plan.batch_size, split_step.step) / totals[split_step.step]
+    )
+
+
+def last_of_each_step(split_steps: list[SplitStep]) -> set[SplitStep]:
+    """The visit after which nobody comes with a batch of that index again."""
+    return set({split_step.step: split_step for split_step in split_steps}.values())
+
+
+class BatchedServer:
+    """``server_step="step"``: one step a step index, on the mean over the union of its batches, or with the protocol's
+    ``accumulate="sum"`` on the plain sum of the clients' mean gradients. ``"round"``: one step a round, on Σ_k (n_k /
+    n) of the sum of client k's gradients.
+
+    BatchNorm's running statistics follow the visits in their order.
+    """
+
+    def __init__(
+        self,
+        protocol: TrainingProtocol,
+        plan: RoundPlan,
+        slot: ServerSlot,
+        vector: torch.Tensor,
+        state: State | None,
+    ) -> None:
+        split_steps = plan.split_steps(protocol)
+        self._weight: Callable[[SplitStep], float]
+        if server_step(protocol) == "round":
+            self._weight = lambda split_step: float(plan.weights[split_step.position])
+            self._last = {split_steps[-1]}
+        else:
+            self._weight = (lambda _: 1.0) if getattr(protocol, "accumulate", "mean") == "sum" else union_weights(plan)
+            self._last = last_of_each_step(split_steps)
+        slot.enter(vector, state if plan.server_state == "persistent" else None, plan.server_lr)
+        self._plan, self._slot = plan, slot
+        self._sum = GradientSum(slot)
+
+    def smashed(self, split_step: SplitStep, z: torch.Tensor, y: torch.Tensor | None) -> list[Reply]:
+        """Not U-shaped: the whole visit. U-shaped (``y`` is None): forward to the second cut."""
+        self._slot.begin(
+            self._plan.seed, self._plan.round, int(self._plan.clients[split_step.position]), split_step.step
+        )
+        if y is None:
+            return [Reply(Channel.FEATURES, split_step, self._slot.forward(z), None)]
+        gradient, score = self._slot.gradients(z, y)
+        self._take(split_step)
+        return [Reply(Channel.CUT_GRADIENTS, split_step, gradient, score)]
+
+    def feature_gradients(self, split_step: SplitStep, gradient: torch.Tensor) -> list[Reply]:
+        """U-shaped: the second half of a visit."""
+        cut_gradient = self._slot.feature_gradients(gradient)
+        self._take(split_step)
+        return [Reply(Channel.CUT_GRADIENTS, split_step, cut_gradient, None)]
+
+    def shared_result(self) -> tuple[torch.Tensor, State]:
+        return self._slot.flat.vector.clone(), self._slot.state()
+
+    def replicas(self) -> Replicas:
+        return Replicas({}, {})
+
+    def _take(self, split_step: SplitStep) -> None:
+        self._sum.add(self._weight(split_step))
+        if split_step in self._last:
+            self._sum.step()

@@ -1,0 +1,167 @@
+"""Shared server portions that answer nobody before every client's batch of a step index has come.
+
+Hosts must therefore have all their clients' steps under way at once (``Host``), so these protocols need as many copies
+of the client portion on a host as it plays clients, and the server holds a step's smashed data or cut gradients of the
+whole cohort.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from raysplit import rng
+from raysplit.channels.channel import Channel
+from raysplit.errors import ScenarioError
+from raysplit.protocols.plan import RoundPlan
+from raysplit.protocols.protocol import TrainingProtocol
+from raysplit.protocols.split_steps import SplitStep
+from raysplit.training.optimizers import State
+from raysplit.training.parties import ServerSlot
+from raysplit.training.servers.batched_server import GradientSum, last_of_each_step, union_weights
+from raysplit.training.servers.server_side import Replicas, Reply
+
+NOBODY = -1
+"""Whose dropout masks the server takes where it trains on everybody's smashed data at once."""
+
+
+class MeanGradientServer:
+    """``server_step="mean_gradients"`` (SGLR): a seeded share ``active_share`` of a step's clients gets the mean of
+    their cut gradients, the others their own; then one server step on the mean over the union, at lr ·
+    K^``lr_exponent``.
+    """
+
+    def __init__(
+        self, protocol: TrainingProtocol, plan: RoundPlan, slot: ServerSlot, vector: torch.Tensor, state: State | None
+    ) -> None:
+        self._share = float(getattr(protocol, "active_share", 1.0))
+        exponent = float(getattr(protocol, "lr_exponent", 0.0))
+        self._plan, self._slot = plan, slot
+        self._last, self._weight = last_of_each_step(plan.split_steps(protocol)), union_weights(plan)
+        rate = plan.server_lr * len(plan.clients) ** exponent
+        slot.enter(vector, state if plan.server_state == "persistent" else None, rate)
+        self._sum = GradientSum(slot)
+        self._replies: list[Reply] = []
+
+    def smashed(self, split_step: SplitStep, z: torch.Tensor, y: torch.Tensor | None) -> list[Reply]:
+        """Answers the whole step index with its last visit, and nothing before."""
+        assert y is not None, "scenarios check this"
+        self._slot.begin(
+            self._plan.seed, self._plan.round, int(self._plan.clients[split_step.position]), split_step.step
+        )
+        gradient, score = self._slot.gradients(z, y)
+        self._sum.add(self._weight(split_step))
+        self._replies.append(Reply(Channel.CUT_GRADIENTS, split_step, gradient, score))
+        if split_step not in self._last:
+            return []
+        self._sum.step()
+        replies, self._replies = self._replies, []
+        active = self._active(split_step.step, len(replies))
+        mean = position_mean([replies[index].tensor for index in active])
+        for index in active:
+            replies[index] = replies[index]._replace(tensor=mean[: len(replies[index].tensor)].clone())
+        return replies
+
+    def feature_gradients(self, split_step: SplitStep, gradient: torch.Tensor) -> list[Reply]:
+        raise AssertionError("scenarios check that this protocol is not U-shaped")
+
+    def shared_result(self) -> tuple[torch.Tensor, State]:
+        return self._slot.flat.vector.clone(), self._slot.state()
+
+    def replicas(self) -> Replicas:
+        return Replicas({}, {})
+
+    def _active(self, step: int, count: int) -> list[int]:
+        """Of the clients with a batch in this step, who shares: round(share · count) of them, at least one,
+        ascending."""
+        chosen = rng.stream(self._plan.seed, "active_clients", self._plan.round, step).permutation(count)
+        return sorted(int(index) for index in chosen[: max(1, round(self._share * count))])
+
+
+def position_mean(gradients: list[torch.Tensor]) -> torch.Tensor:
+    """The mean of per-sample gradients ``[B_k, …]`` at equal positions in the batch, ``[max B_k, …]``.
+
+    A position is averaged over the batches that reach so far; with batches of one size that is the plain mean.
+    """
+    longest = max(gradients, key=len)
+    if len(gradients) == 1:
+        return longest
+    total = torch.zeros_like(longest)
+    count = torch.zeros(len(longest), dtype=longest.dtype, device=longest.device)
+    for gradient in gradients:
+        total[: len(gradient)].add_(gradient)
+        count[: len(gradient)].add_(1)
+    return total / count.view(-1, *[1] * (longest.dim() - 1))
+
+
+class _Smashed(NamedTuple):
+    split_step: SplitStep
+    z: torch.Tensor
+    y: torch.Tensor
+
+
+class ServerFirst:
+    """``server_step="server_first"`` (CycleSL): a step's smashed data of the whole cohort are the server's data set. It
+    trains on them for ``server_epochs`` in seeded mini-batches of ``server_batch`` (None: all at once); then every
+    client's cut gradients are taken at the updated portion, which stands still meanwhile (BatchNorm's running
+    statistics included).
+    """
+
+    def __init__(
+        self, protocol: TrainingProtocol, plan: RoundPlan, slot: ServerSlot, vector: torch.Tensor, state: State | None
+    ) -> None:
+        self._epochs = int(getattr(protocol, "server_epochs", 1))
+        self._batch: int | None = getattr(protocol, "server_batch", None)
+        self._plan, self._slot = plan, slot
+        self._last = last_of_each_step(plan.split_steps(protocol))
+        slot.enter(vector, state if plan.server_state == "persistent" else None, plan.server_lr)
+        self._held: list[_Smashed] = []
+
+    def smashed(self, split_step: SplitStep, z: torch.Tensor, y: torch.Tensor | None) -> list[Reply]:
+        """Answers the whole step index with its last visit, and nothing before."""
+        assert y is not None, "scenarios check this"
+        self._held.append(_Smashed(split_step, z, y))
+        if split_step not in self._last:
+            return []
+        self._train(split_step.step)
+        held, self._held = self._held, []
+        flat = self._slot.flat
+        statistics = flat.vector[flat.parameters :].clone()
+        replies = []
+        for one in held:
+            self._slot.begin(
+                self._plan.seed, self._plan.round, int(self._plan.clients[one.split_step.position]), split_step.step
+            )
+            gradient, score = self._slot.gradients(one.z, one.y)
+            flat.vector[flat.parameters :].copy_(statistics)
+            replies.append(Reply(Channel.CUT_GRADIENTS, one.split_step, gradient, score))
+        return replies
+
+    def feature_gradients(self, split_step: SplitStep, gradient: torch.Tensor) -> list[Reply]:
+        raise AssertionError("scenarios check that this protocol is not U-shaped")
+
+    def shared_result(self) -> tuple[torch.Tensor, State]:
+        return self._slot.flat.vector.clone(), self._slot.state()
+
+    def replicas(self) -> Replicas:
+        return Replicas({}, {})
+
+    def _train(self, step: int) -> None:
+        z = torch.cat([one.z for one in self._held])
+        y = torch.cat([one.y for one in self._held])
+        size = self._batch or len(y)
+        self._slot.begin(self._plan.seed, self._plan.round, NOBODY, step)
+        for epoch in range(self._epochs):
+            if size >= len(y):
+                self._slot.whole_step(z, y)
+                continue
+            order = rng.stream(self._plan.seed, "server_batches", self._plan.round, step, epoch).permutation(len(y))
+            for chosen in torch.tensor_split(torch.from_numpy(order).to(y.device), list(range(size, len(y), size))):
+                self._slot.whole_step(z[chosen], y[chosen])
+
+
+def refuse_bad_share(name: str, share: float) -> None:
+    """Raise ``ScenarioError`` unless 0 < share ≤ 1."""
+    if not 0 < share <= 1:
+        raise ScenarioError(f"{name} is a share and must be above 0 and at most 1, but it is {share!r}")

@@ -1,0 +1,104 @@
+"""How parties train: rounds, learning rates, batches, and what becomes of their optimisers' state."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+
+from raysplit.parts.part import part, within
+from raysplit.protocols.protocol import ClientState, ServerState
+from raysplit.training.optimizers import OptimizerSpec, Sgd
+
+
+@part
+class FedOpt:
+    """An optimiser on the aggregate (Reddi et al. 2021): the step W − aggregate(W_k) is its gradient.
+
+    ``FedOpt(Sgd(), lr=1.0)`` is plain averaging; ``Sgd(momentum=0.9)`` is FedAvgM, ``Adam()`` is FedAdam. In SplitFedV1
+    the server portion, which is averaged too, gets one of its own.
+    """
+
+    optimizer: OptimizerSpec = Sgd()
+    lr: float = 1.0
+
+    def __post_init__(self) -> None:
+        within("FedOpt.lr", self.lr, 0, math.inf)
+
+
+@runtime_checkable
+class Schedule(Protocol):
+    """A learning-rate schedule: a factor for each round (1-based)."""
+
+    def factor(self, round: int, rounds: int) -> float: ...
+
+
+@part
+class StepDecay:
+    """Multiply the learning rates by ``factor_each`` every ``every`` rounds."""
+
+    every: int
+    factor_each: float = 0.1
+
+    def __post_init__(self) -> None:
+        within("StepDecay.every", self.every, 1, math.inf)
+
+    def factor(self, round: int, rounds: int) -> float:
+        return float(self.factor_each ** ((round - 1) // self.every))
+
+
+@part
+class CosineDecay:
+    """From the full learning rate in round 1 to ``floor`` of it in the last, along half a cosine."""
+
+    floor: float = 0.0
+
+    def factor(self, round: int, rounds: int) -> float:
+        progress = (round - 1) / max(1, rounds - 1)
+        return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@part
+class Training:
+    """``lr`` is the client's; ``server_lr`` and ``server_optimizer`` (None: the client's) are the main server's.
+
+    ``batch_size=None``: a client's whole set is one batch. ``client_state``: ``fresh`` each round, kept ``per_client``,
+    or ``travels`` with the hand-over (SL). ``server_state``: ``persistent`` or ``fresh`` each round. None: the
+    protocol's own default. ``aggregate``: an optimiser on the aggregated portions, None: they are taken as they are.
+    """
+
+    rounds: int
+    lr: float
+    batch_size: int | None = None
+    local_epochs: int = 1
+    optimizer: OptimizerSpec = Sgd()
+    server_lr: float | None = None
+    server_optimizer: OptimizerSpec | None = None
+    aggregate: FedOpt | None = None
+    schedule: Schedule | None = None
+    client_state: ClientState | None = None
+    server_state: ServerState | None = None
+    precision: Literal["float32", "float64"] = "float32"
+
+    def __post_init__(self) -> None:
+        within("Training.rounds", self.rounds, 1, math.inf)
+        within("Training.lr", self.lr, 0, math.inf)
+        within("Training.local_epochs", self.local_epochs, 1, math.inf)
+        if self.batch_size is not None:
+            within("Training.batch_size", self.batch_size, 1, math.inf)
+        if self.server_lr is not None:
+            within("Training.server_lr", self.server_lr, 0, math.inf)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return {"float32": torch.float32, "float64": torch.float64}[self.precision]
+
+    def client_lr_at(self, round: int) -> float:
+        return self.lr * self._factor(round)
+
+    def server_lr_at(self, round: int) -> float:
+        return (self.lr if self.server_lr is None else self.server_lr) * self._factor(round)
+
+    def _factor(self, round: int) -> float:
+        return 1.0 if self.schedule is None else self.schedule.factor(round, self.rounds)

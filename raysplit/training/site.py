@@ -1,0 +1,66 @@
+"""A topology's parties as one site group: one host plays all of them, step by step, and counts what crosses between
+them."""
+
+from __future__ import annotations
+
+import torch
+
+from raysplit.channels.channel import Channel
+from raysplit.models.network import ModelSpec
+from raysplit.protocols.extended_split import extended_step
+from raysplit.protocols.joint import first_cut
+from raysplit.protocols.multi_task_split import multi_task_step
+from raysplit.protocols.split_steps import SplitStep
+from raysplit.protocols.topology import Topology
+from raysplit.protocols.vertical_split import Send, vertical_step
+from raysplit.training.client_side import Batch, HostShare, failure_of
+from raysplit.training.parties import ClientSlot, Score, ServerSlot
+
+
+def play_site(share: HostShare, topology: Topology, spec: ModelSpec, server: ServerSlot, batch: Batch) -> None:
+    """Every step of the site group at ``share``'s one position; ``server`` sits already. ``spec``: the scenario's
+    model."""
+    for position in share.positions:
+        try:
+            client = share.slot_pool.acquire(position)
+            for step in range(int(share.plan.steps[position])):
+                split_step = SplitStep(position, step)
+
+                def send(
+                    channel: Channel,
+                    tensor: torch.Tensor,
+                    labels: torch.Tensor | None,
+                    split_step: SplitStep = split_step,
+                ) -> torch.Tensor:
+                    return share.through(channel, split_step, tensor, labels).tensor
+
+                x, y = batch(position, step)
+                for slot in (client, server):
+                    slot.begin(share.plan.seed, share.plan.round, int(share.plan.clients[position]), step)
+                score = _step(topology, spec, client, server, x, y, send)
+                if share.plan.server_state == "each_batch":
+                    server.forget()
+                share.record(position).add(score.loss, score.correct, len(y))
+            share.finish(position)
+        except Exception as error:
+            raise failure_of(share, position, error) from error
+
+
+def _step(
+    topology: Topology,
+    spec: ModelSpec,
+    client: ClientSlot,
+    server: ServerSlot,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    send: Send,
+) -> Score:
+    match topology.kind:
+        case "vertical":
+            return vertical_step(client, server, x, y, send)
+        case "extended":
+            return extended_step(client, server, first_cut(spec), x, y, send)
+        case "multi_task":
+            return multi_task_step(client, server, topology, x, y, send)
+        case "pair":
+            raise AssertionError("a client and a server are no site group")

@@ -16,13 +16,14 @@ from torch import nn
 from raysplit.channels.channel import Tap
 from raysplit.engine.engine import Engine
 from raysplit.engine.local import LocalEngine
+from raysplit.memory.global_state import GlobalState
 from raysplit.parts.part import part
 from raysplit.population.population import PopulationInfo, Samples
 from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.protocol import TrainingProtocol
+from raysplit.scenario.layout import Layout
 from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.simulation import Progress, RoundReport, simulate
-from raysplit.simulation.state import GlobalState, Layout
 from raysplit.storage.schemas import SCHEMAS
 from raysplit.storage.tables import open_tables, read_table
 from raysplit.training.optimizers import Sgd

@@ -40,17 +40,17 @@ from raysplit import (
     synthetic_writers,
 )
 from raysplit.aggregation.fed_server import sum_groups
-from raysplit.engine.engine import RoundStart
 from raysplit.engine.placement import Wanted, lay_out
 from raysplit.engine.ray.cluster import connect, object_store_bytes
 from raysplit.engine.ray.ray_engine import RayEngine
+from raysplit.memory.global_state import GlobalState
 from raysplit.models.flat import FlatPortion
 from raysplit.models.network import build
 from raysplit.population.selection.cohort import ParticipationSampler, draw, malicious_ranks
 from raysplit.protocols.split_steps import batch_indices, steps_per_epoch
+from raysplit.scenario.layout import Layout
 from raysplit.scenario.scenario import Evaluation
 from raysplit.simulation.planning import make_plan
-from raysplit.simulation.state import Layout
 
 
 def scenario_of(model: str, protocol: FedAvg | SplitFedV1, writers: int = 3550) -> Scenario:
@@ -142,7 +142,7 @@ def engine_round(scenario: Scenario, engine: RayEngine) -> Callable[[int], None]
 
     def play(round: int) -> None:
         plan = make_plan(scenario, population, round, sampler.of(round))
-        outcome = engine.train(plan, RoundStart(portions["client"], portions["server"], None, {}))
+        outcome = engine.train(plan, GlobalState(round, portions["client"], portions["server"]))
         portions["client"] = sum_groups(outcome.client_sums)
         if outcome.server_sums:
             portions["server"] = sum_groups(outcome.server_sums)

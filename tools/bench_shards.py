@@ -29,9 +29,9 @@ from raysplit.engine.ray.cluster import by_value, connect, object_store_bytes
 from raysplit.engine.ray.ray_engine import RayEngine
 from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.fedavg import FedAvg
+from raysplit.scenario.layout import Layout
 from raysplit.scenario.scenario import Evaluation, Scenario
 from raysplit.simulation.simulation import Progress, simulate
-from raysplit.simulation.state import Layout
 from raysplit.storage.tables import open_tables, read_table
 from raysplit.training.settings import Training
 

@@ -36,11 +36,13 @@ from raysplit.attacks.scheduled import attacks_in_force
 from raysplit.attacks.updates.on_server_replicas import OnServerReplicas
 from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
+from raysplit.memory.memory import State
 from raysplit.population.selection.cohort import SampledCohort
-from raysplit.protocols.plan import Outcome, RoundPlan
+from raysplit.protocols.outcome import Outcome
+from raysplit.protocols.plan import RoundPlan
 from raysplit.scenario.scenario import Scenario
 from raysplit.storage.updates import RecordedRound
-from raysplit.training.optimizers import State, copied_state
+from raysplit.training.optimizers import copied_state
 from raysplit.training.settings import FedOpt
 
 

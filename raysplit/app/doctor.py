@@ -15,9 +15,9 @@ from raysplit.engine.placement import Placement, Wanted, lay_out
 from raysplit.engine.ray.cluster import connect
 from raysplit.population.arrow import ArrowFile
 from raysplit.scenario.file import load_scenarios
+from raysplit.scenario.layout import Layout
 from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.simulation import check_population
-from raysplit.simulation.state import Layout
 
 WantedOptions = tuple[int | None, int | None, Placement, float | None]
 

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from raysplit.attacks.data.data_attack import MeasuredAtCut, MeasuredAttack
 from raysplit.attacks.data.poisoning import attempts
-from raysplit.engine.engine import ClientScores
 from raysplit.population.population import Samples
+from raysplit.protocols.outcome import ClientScores
 
 EVALUATION_BATCH = 1024
 EVALUATION_CHUNK = 50

@@ -5,27 +5,29 @@ from __future__ import annotations
 import copy
 import resource
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-from raysplit.attacks.data.poisoning import MaliciousClient, Poisoning, measured, poison
+from raysplit.attacks.data.poisoning import MaliciousClient, measured, poison
 from raysplit.attacks.messages.tampering import Party, Tampering, tampering_of
 from raysplit.channels.channel import Channel, Tap
-from raysplit.engine.engine import ClientScores, RoundStart
 from raysplit.engine.evaluator import EVALUATION_BATCH, Evaluator
+from raysplit.memory.global_state import GlobalState
+from raysplit.memory.memory import SERVER_DETECTION, SERVER_OPTIMIZER, SERVER_REPLICAS
 from raysplit.models.network import Portions, build, cut
 from raysplit.population.population import Population, Samples
 from raysplit.protocols.as_published import published
 from raysplit.protocols.joint import joint
-from raysplit.protocols.plan import Outcome, RoundPlan
+from raysplit.protocols.outcome import ClientScores, Outcome, Poisoning
+from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import waits
 from raysplit.protocols.split_steps import SplitStep, batch_indices, parallel_split_steps
 from raysplit.protocols.topology import topology_of
 from raysplit.scenario.scenario import Scenario
 from raysplit.threads import pin_threads
 from raysplit.training.client_side import (
-    ClientStart,
     DirectLink,
     HostShare,
     ServerLink,
@@ -77,12 +79,12 @@ class Host:
             self._server_slots.append(ServerSlot(self._portions(), self.scenario.training))
         return self._server_slots[:count]
 
-    def watch(self, start: RoundStart) -> Watch | None:
+    def watch(self, plan: RoundPlan, start: GlobalState) -> Watch | None:
         """The scenario's detection as this round begins; None: nobody is watched."""
         detection = self.scenario.detection
-        if detection is None or start.detection is None:
+        if detection is None or not plan.detects:
             return None
-        return Watch(detection, start.detection, self.scenario.model.classes)
+        return Watch(detection, start.memory.get(SERVER_DETECTION, {}), self.scenario.model.classes)
 
     def initial(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The untrained client and server portions, flat."""
@@ -92,7 +94,7 @@ class Host:
         return client, self.server_slots(1)[0].flat.vector.detach().cpu().clone()
 
     def train(
-        self, plan: RoundPlan, groups: Sequence[int], start: RoundStart, row_sink: RowSink | None = None
+        self, plan: RoundPlan, groups: Sequence[int], start: GlobalState, row_sink: RowSink | None = None
     ) -> Outcome:
         """Play ``groups`` of a round with the main server, if there is one, in this process (``colocated``).
 
@@ -118,10 +120,14 @@ class Host:
         vector = start.server.to(self.device)
         collected = None
         if protocol.server == "replicas" and published(protocol).replicas_meet == "all_collected":
-            collected = CollectedReplicas(plan.clients, self.population.info.clients, vector, start.protocol_state)
+            collected = CollectedReplicas(
+                plan.clients, self.population.info.clients, vector, start.memory.get(SERVER_REPLICAS, {})
+            )
         slots = self.server_slots(1)
-        watch = self.watch(start)
-        server = open_server(protocol, plan, slots, vector, start.server_state, list(groups), collected, watch)
+        watch = self.watch(plan, start)
+        server = open_server(
+            protocol, plan, slots, vector, start.memory.get(SERVER_OPTIMIZER), list(groups), collected, watch
+        )
         split_steps = self.split_steps(plan, groups, ahead)
         tampered = self.tampering(plan, "main_server")
         link = DirectLink(server if tampered is None else LyingServer(server, plan, tampered))
@@ -130,34 +136,34 @@ class Host:
         if tampered is not None:
             outcome.tampered.update(tampered.records)
         if protocol.server == "shared":
-            outcome.server_vector, outcome.server_state = server.shared_result()
+            outcome.server_vector, outcome.memory[SERVER_OPTIMIZER] = server.shared_result()
             take_detection(outcome, server)
         elif collected is not None:
-            outcome.server_vector, outcome.protocol_state = collected.average, collected.protocol_state()
+            outcome.server_vector, outcome.memory[SERVER_REPLICAS] = collected.average, collected.kept()
             count_replicas(outcome, len(share.positions), start.server)
         else:
             outcome.server_sums, outcome.server_rows = server.replicas()
             count_replicas(outcome, sum(p < plan.reporting for p in share.positions), start.server)
         return outcome
 
-    def _train_site(self, plan: RoundPlan, share: HostShare, start: RoundStart) -> Outcome:
+    def _train_site(self, plan: RoundPlan, share: HostShare, start: GlobalState) -> Outcome:
         """Parties other than clients and a server: this host plays them all."""
         server = self.server_slots(1)[0]
-        kept = start.server_state if plan.server_state == "persistent" else None
+        kept = start.memory.get(SERVER_OPTIMIZER) if plan.server_state == "persistent" else None
         server.enter(start.server.to(self.device), kept, plan.server_lr)
         scenario = self.scenario
         play_site(
             share, topology_of(scenario.protocol), scenario.model, server, lambda p, step: self._batch(plan, p, step)
         )
         outcome = self._done(share)
-        outcome.server_vector, outcome.server_state = server.flat.vector.clone(), server.state()
+        outcome.server_vector, outcome.memory[SERVER_OPTIMIZER] = server.flat.vector.clone(), server.state()
         return outcome
 
     def train_pooled(
         self,
         plan: RoundPlan,
         groups: Sequence[int],
-        start: RoundStart,
+        start: GlobalState,
         link: ServerLink,
         ahead: int,
         row_sink: RowSink | None = None,
@@ -193,19 +199,13 @@ class Host:
         self,
         plan: RoundPlan,
         groups: Sequence[int],
-        start: RoundStart,
+        start: GlobalState,
         slots: int,
         trained: Callable[[int, torch.Tensor], None] | None = None,
         row_sink: RowSink | None = None,
     ) -> HostShare:
         self._cache.clear()
-        begin = ClientStart(
-            start.client.to(self.device),
-            start.client_states,
-            start.client_portions,
-            start.in_flight,
-            start.in_flight_states,
-        )
+        begin = replace(start, client=start.client.to(self.device))
         protocol, occupied, tampered = self.scenario.protocol, self.client_slots(slots), self.tampering(plan, "clients")
         self._share_now = HostShare(protocol, plan, groups, occupied, begin, self.taps, trained, row_sink, tampered)
         return self._share_now
@@ -326,7 +326,7 @@ def count_replicas(outcome: Outcome, replicas: int, server: torch.Tensor) -> Non
 def take_detection(outcome: Outcome, server: MainServerSide) -> None:
     """What detectors at a main server found and remember, where there are any."""
     if isinstance(server, WatchedServer):
-        outcome.detected, outcome.detection = server.detected, server.remembered()
+        outcome.detected, outcome.memory[SERVER_DETECTION] = server.detected, server.remembered()
 
 
 def peak_memory_bytes() -> int:

@@ -9,10 +9,12 @@ from raysplit.aggregation.sharding.shard import ShardsHere
 from raysplit.aggregation.sharding.sharded_columns import aggregate_sharded
 from raysplit.aggregation.sharding.task import AggregationTask
 from raysplit.channels.channel import Tap
-from raysplit.engine.engine import ClientScores, EngineCounts, RoundStart
+from raysplit.engine.engine import EngineCounts
 from raysplit.engine.evaluator import evaluation_chunks
 from raysplit.engine.host import Host, peak_memory_bytes
-from raysplit.protocols.plan import Outcome, RoundPlan
+from raysplit.memory.global_state import GlobalState
+from raysplit.protocols.outcome import ClientScores, Outcome
+from raysplit.protocols.plan import RoundPlan
 from raysplit.scenario.scenario import Scenario
 
 
@@ -36,7 +38,7 @@ class LocalEngine:
             "shards": self.shards,
         }
 
-    def train(self, plan: RoundPlan, start: RoundStart, task: AggregationTask | None = None) -> Outcome:
+    def train(self, plan: RoundPlan, start: GlobalState, task: AggregationTask | None = None) -> Outcome:
         if task is None:
             return self._host.train(plan, range(len(plan.groups)), start)
         self._shards.gather(task)

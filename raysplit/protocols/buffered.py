@@ -21,22 +21,23 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 import torch
 
 from raysplit import rng
+from raysplit.memory.memory import IN_FLIGHT_OPTIMIZER, IN_FLIGHT_PORTION, Memory, State, client_path
 from raysplit.parts.part import part, within
 from raysplit.population.selection.cohort import Cohort, SampledCohort, draw
 from raysplit.protocols.local_rounds import LocalRounds
-from raysplit.protocols.plan import Outcome, RoundPlan
+from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState, Synchrony
 from raysplit.protocols.split_steps import SplitStep
-from raysplit.training.optimizers import State
 
-_CLOCK, _WAY, _DUE = "buffered/clock", "buffered/under_way", "buffered/due"
-_PORTION, _STATE = "buffered/portion/", "buffered/state/"
+MEMORY = "fed/buffered"
+_CLOCK, _WAY, _DUE = "clock", "under_way", "due"
 
 
 @part
@@ -75,11 +76,10 @@ class BufferedSplitFed:
         within("BufferedSplitFed.staleness", self.staleness, 0)
 
 
-def refilled(
-    cohort: Cohort, seed: int, round: int, ranks: np.ndarray, protocol_state: dict[str, torch.Tensor]
-) -> SampledCohort:
+def refilled(cohort: Cohort, seed: int, round: int, ranks: np.ndarray, memory: Mapping[str, State]) -> SampledCohort:
     """Who is under way in a round: those of before, and clients drawn for the free places; ascending ids."""
-    under_way = protocol_state[_WAY][:, 0].numpy() if _WAY in protocol_state else np.zeros(0, dtype=np.int64)
+    kept = memory.get(MEMORY, {})
+    under_way = kept[_WAY][:, 0].numpy() if _WAY in kept else np.zeros(0, dtype=np.int64)
     everybody = draw(cohort, seed, round, ranks)
     free = cohort.size - len(under_way)
     if not len(under_way):
@@ -96,20 +96,16 @@ def refilled(
     return SampledCohort(clients, malicious)
 
 
-def scheduled(protocol: BufferedSplitFed, plan: RoundPlan, protocol_state: dict[str, torch.Tensor]) -> RoundPlan:
+def scheduled(protocol: BufferedSplitFed, plan: RoundPlan, memory: Mapping[str, State]) -> RoundPlan:
     """The plan of the round that ends with the next aggregation."""
-    count = len(plan.clients)
-    clock = float(protocol_state[_CLOCK]) if _CLOCK in protocol_state else 0.0
+    count, kept = len(plan.clients), memory.get(MEMORY, {})
     began = np.full(count, plan.round, dtype=np.int64)
     done = np.zeros(count, dtype=np.int64)
-    due = np.array([clock + 1 / protocol.speeds.of(plan.seed, int(client)) for client in plan.clients])
-    if _WAY in protocol_state:
+    if _WAY in kept:
         place = {int(client): position for position, client in enumerate(plan.clients)}
-        for (client, since, taken), moment in zip(
-            protocol_state[_WAY].tolist(), protocol_state[_DUE].tolist(), strict=True
-        ):
-            began[place[client]], done[place[client]], due[place[client]] = since, taken, moment
-    until, split_steps, finished = _run(protocol, plan, done, due)
+        for client, since, taken in kept[_WAY].tolist():
+            began[place[client]], done[place[client]] = since, taken
+    until, split_steps, finished = _run(protocol, plan, done, _due(protocol, plan, memory))
     staleness = plan.round - began[finished]
     worth = plan.samples[finished] * (1.0 + staleness) ** -protocol.staleness
     weights = np.zeros(count)
@@ -151,62 +147,46 @@ def _run(
 
 
 def under_way(
-    protocol: BufferedSplitFed,
-    plan: RoundPlan,
-    outcome: Outcome,
-    protocol_state: dict[str, torch.Tensor],
-    portion: torch.Tensor,
-) -> dict[str, torch.Tensor]:
+    protocol: BufferedSplitFed, plan: RoundPlan, memory: Mapping[str, State], portion: torch.Tensor
+) -> Memory:
     """What the next round must know: the clock, and of everybody under way since when, how far, with which portion.
 
-    ``portion``: the global one, [d], with which those who began in this round began.
+    ``memory``: the round's, what hosts handed back included. ``portion``: the global one, [d], with which those who
+    began in this round began.
     """
     assert plan.local_rounds is not None and plan.local_rounds.schedule is not None
-    clock = float(protocol_state[_CLOCK]) if _CLOCK in protocol_state else 0.0
-    due = np.array([clock + 1 / protocol.speeds.of(plan.seed, int(client)) for client in plan.clients])
-    if _WAY in protocol_state:
-        place = {int(client): position for position, client in enumerate(plan.clients)}
-        for (client, _, _), moment in zip(protocol_state[_WAY].tolist(), protocol_state[_DUE].tolist(), strict=True):
-            due[place[client]] = moment
+    kept = memory.get(MEMORY, {})
+    clock = float(kept[_CLOCK]) if _CLOCK in kept else 0.0
+    due = _due(protocol, plan, memory)
     now = clock
     for split_step in plan.local_rounds.schedule:
         now = float(due[split_step.position])
         due[split_step.position] += 1 / protocol.speeds.of(plan.seed, int(plan.clients[split_step.position]))
     waiting = [position for position in range(len(plan.clients)) if not plan.finishes(position)]
-    kept = {
-        _CLOCK: torch.tensor(now, dtype=torch.float64),
-        _DUE: torch.tensor([due[position] for position in waiting], dtype=torch.float64),
-        _WAY: torch.tensor(
-            [[plan.clients[p], plan.local_rounds.began[p], plan.local_rounds.until[p]] for p in waiting],
-            dtype=torch.int64,
-        ).reshape(len(waiting), 3),
-    }
-    for position in waiting:
-        client = int(plan.clients[position])
-        before = {
-            name: t
-            for name, t in protocol_state.items()
-            if name.startswith((f"{_PORTION}{client}/", f"{_STATE}{client}/"))
+    rows = [[plan.clients[p], plan.local_rounds.began[p], plan.local_rounds.until[p]] for p in waiting]
+    changes: Memory = {
+        MEMORY: {
+            _CLOCK: torch.tensor(now, dtype=torch.float64),
+            _DUE: torch.tensor([due[position] for position in waiting], dtype=torch.float64),
+            _WAY: torch.tensor(rows, dtype=torch.int64).reshape(len(waiting), 3),
         }
-        if client in outcome.in_flight:
-            before = {f"{_STATE}{client}/{name}": t.cpu() for name, t in outcome.in_flight_states[client].items()}
-            before[f"{_PORTION}{client}/"] = outcome.in_flight[client].cpu()
-        elif not before:
-            before[f"{_PORTION}{client}/"] = portion.clone()  # safetensors bears no two names of one tensor
-        kept.update(before)
-    return kept
+    }
+    for position, client in enumerate(plan.clients.tolist()):
+        path = client_path(client, IN_FLIGHT_PORTION)
+        if plan.finishes(position):
+            changes[path] = changes[client_path(client, IN_FLIGHT_OPTIMIZER)] = {}
+        elif path not in memory:
+            changes[path] = {"portion": portion.clone()}  # a checkpoint bears no two names of one tensor
+    return changes
 
 
-def in_flight(
-    plan: RoundPlan, protocol_state: dict[str, torch.Tensor]
-) -> tuple[dict[int, torch.Tensor], dict[int, State]]:
-    """By client id: the portions and optimiser states of those who go on in this round."""
-    portions: dict[int, torch.Tensor] = {}
-    states: dict[int, State] = {}
-    for name, tensor in protocol_state.items():
-        if name.startswith(_PORTION):
-            portions[int(name.removeprefix(_PORTION).rstrip("/"))] = tensor
-        elif name.startswith(_STATE):
-            client, _, field = name.removeprefix(_STATE).partition("/")
-            states.setdefault(int(client), {})[field] = tensor
-    return portions, states
+def _due(protocol: BufferedSplitFed, plan: RoundPlan, memory: Mapping[str, State]) -> np.ndarray:
+    """When each client's next batch ends, as the round begins: float64 [n], virtual seconds."""
+    kept = memory.get(MEMORY, {})
+    clock = float(kept[_CLOCK]) if _CLOCK in kept else 0.0
+    due = np.array([clock + 1 / protocol.speeds.of(plan.seed, int(client)) for client in plan.clients])
+    if _WAY in kept:
+        place = {int(client): position for position, client in enumerate(plan.clients)}
+        for (client, _, _), moment in zip(kept[_WAY].tolist(), kept[_DUE].tolist(), strict=True):
+            due[place[client]] = moment
+    return due

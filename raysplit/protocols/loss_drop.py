@@ -22,20 +22,24 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 
 from raysplit.errors import ScenarioError
+from raysplit.memory.memory import Memory, State
 from raysplit.parts.part import part
 from raysplit.protocols.local_rounds import LocalRounds
-from raysplit.protocols.plan import Outcome, RoundPlan
+from raysplit.protocols.outcome import Outcome
+from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState, Synchrony
 
-State = Literal["A", "B", "C"]
-_STATES: tuple[State, ...] = ("A", "B", "C")
-_SENT, _STATE, _LOSS = "loss_drop/sent", "loss_drop/state", "loss_drop/loss"
+Phase = Literal["A", "B", "C"]
+_STATES: tuple[Phase, ...] = ("A", "B", "C")
+MEMORY = "fed/loss_drop"
+_SENT, _STATE, _LOSS = "sent", "state", "loss"
 
 
 def _check_threshold(kind: str, threshold: float) -> None:
@@ -94,17 +98,18 @@ class AsyncSplitLearning:
         _check_threshold("AsyncSplitLearning", self.threshold)
 
 
-def state_of(protocol_state: dict[str, torch.Tensor]) -> State:
+def state_of(memory: Mapping[str, State]) -> Phase:
     """The state of the round that is about to begin."""
-    return _STATES[int(protocol_state[_STATE])] if _STATE in protocol_state else "A"
+    kept = memory.get(MEMORY, {})
+    return _STATES[int(kept[_STATE])] if _STATE in kept else "A"
 
 
-def with_state(plan: RoundPlan, protocol_state: dict[str, torch.Tensor]) -> RoundPlan:
+def with_state(plan: RoundPlan, memory: Mapping[str, State]) -> RoundPlan:
     """The plan of a round in its state: as it is in A, with frozen client portions in B and C."""
-    state = state_of(protocol_state)
+    state = state_of(memory)
     if state == "A":
         return plan
-    sent = _sent(protocol_state) if state == "C" else {}
+    sent = _sent(memory) if state == "C" else {}
     clients = [int(client) for client in plan.clients]
     local_rounds = LocalRounds(
         began=np.array([sent.get(client, plan.round) for client in clients], dtype=np.int64),
@@ -116,31 +121,31 @@ def with_state(plan: RoundPlan, protocol_state: dict[str, torch.Tensor]) -> Roun
     return dataclasses.replace(plan, local_rounds=local_rounds, rows=False)
 
 
-def next_state(
-    threshold: float, plan: RoundPlan, outcome: Outcome, protocol_state: dict[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
+def next_state(threshold: float, plan: RoundPlan, outcome: Outcome, memory: Mapping[str, State]) -> Memory:
     """What the next round must know: its state, the loss to compare with, and who sent what since the last full
     round."""
     records = [
         outcome.records[position] for position in range(len(plan.clients))
     ]  # summed in cohort order on every engine
     loss = sum(record.loss for record in records) / sum(record.samples_seen for record in records)
-    state = state_of(protocol_state)
-    reference = float(protocol_state[_LOSS]) if _LOSS in protocol_state else math.inf
+    state, kept = state_of(memory), memory.get(MEMORY, {})
+    reference = float(kept[_LOSS]) if _LOSS in kept else math.inf
     if reference - loss >= threshold:
-        following, reference = "A", loss
+        following: Phase = "A"
+        reference = loss
     else:
         following = "B" if state == "A" else "C"
-    sent = {} if state == "A" else _sent(protocol_state)
+    sent = {} if state == "A" else _sent(memory)
     if plan.local_rounds is not None:
         sent.update(zip(plan.clients.tolist(), plan.local_rounds.began.tolist(), strict=True))
-    return {
+    remembered = {
         _STATE: torch.tensor(_STATES.index(following)),
         _LOSS: torch.tensor(reference, dtype=torch.float64),
         _SENT: torch.tensor(sorted(sent.items()), dtype=torch.int64).reshape(len(sent), 2),
     }
+    return {MEMORY: remembered}
 
 
-def _sent(protocol_state: dict[str, torch.Tensor]) -> dict[int, int]:
+def _sent(memory: Mapping[str, State]) -> dict[int, int]:
     """Client id → the round in which it last sent its smashed data, since the last full round."""
-    return {int(client): int(round) for client, round in protocol_state[_SENT].tolist()}
+    return {int(client): int(round) for client, round in memory[MEMORY][_SENT].tolist()}

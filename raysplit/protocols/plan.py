@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import torch
 
-from raysplit.attacks.data.poisoning import Poisoning
 from raysplit.channels.channel import Channel
 from raysplit.protocols.local_rounds import LocalRounds
 from raysplit.protocols.protocol import ClientState, ServerState, TrainingProtocol
 from raysplit.protocols.split_steps import SplitStep, completion_order, shared_split_steps
-from raysplit.training.optimizers import State
 
 
 @dataclass(frozen=True)
 class RoundPlan:
     """``clients``, ``samples``, ``steps``: int64 [n], in cohort order; ``weights``: float64 [n], n_k / n. ``cohort``:
     the drawn ids; the same as ``clients`` unless one party trains on all their data as client 0.
+
+    ``detects``: whether the main server's detectors, if there are any, watch this round.
 
     ``groups``: cohort positions of each client group, the unit of work and of partial sums. ``rows``: gather every
     client portion instead of partial sums; ``server_rows``: every server replica. ``lost``: so many clients, the last
@@ -48,6 +46,7 @@ class RoundPlan:
     local_rounds: LocalRounds | None = None
     malicious: Mapping[int, int] = field(default_factory=dict)
     server_rows: bool = False
+    detects: bool = False
 
     @property
     def reporting(self) -> int:
@@ -133,98 +132,3 @@ def cut_groups(samples: np.ndarray, count: int) -> tuple[tuple[int, ...], ...]:
         load[lightest] += float(samples[position])
         groups[lightest].append(int(position))
     return tuple(tuple(sorted(group)) for group in groups)
-
-
-@dataclass
-class ClientRecord:
-    """What a client did in a round, for the metrics. ``loss`` is the sum over its steps of batch loss × batch size.
-
-    ``poisoned``: what attacks on its data changed, by the attack's name."""
-
-    samples_seen: int = 0
-    steps: int = 0
-    loss: float = 0.0
-    correct: int = 0
-    poisoned: dict[str, Poisoning] = field(default_factory=dict)
-
-    def add(self, loss: float, correct: int, batch: int) -> None:
-        self.samples_seen += batch
-        self.steps += 1
-        self.loss += loss * batch
-        self.correct += correct
-
-
-@dataclass
-class DetectionRecord:
-    """What detection made of a client in a round: its visits and those rejected, and, where turns are judged, how many
-    of its turns were (0 or 1) and how many turns were taken back after its own, that one included."""
-
-    split_steps: int = 0
-    rejected: int = 0
-    local_rounds: int = 0
-    undone: int = 0
-
-
-@dataclass
-class Outcome:
-    """What came back from a round or from one host's share of it.
-
-    Client and server portions come as ``sums`` (group → [d]) or ``rows`` (position → [d]) where they are averaged, or
-    as the one final ``vector`` (hand-over, shared server). ``states``: optimiser states by client id, where they are
-    kept.
-    """
-
-    client_sums: dict[int, torch.Tensor]
-    client_rows: dict[int, torch.Tensor]
-    client_vector: torch.Tensor | None
-    client_states: dict[int, State]
-    server_sums: dict[int, torch.Tensor]
-    server_vector: torch.Tensor | None
-    server_state: State | None
-    records: dict[int, ClientRecord]
-    traffic: dict[str, tuple[int, int, int]]
-    """channel → messages, bytes, label bytes"""
-    in_flight: dict[int, torch.Tensor] = field(default_factory=dict)
-    """client id → its portion [d], where its turn goes on in a later round"""
-    in_flight_states: dict[int, State] = field(default_factory=dict)
-    tests: dict[int, Any] = field(default_factory=dict)
-    """position → ``ClientScores`` of a client tested while the round trains (docs/as-published.md)"""
-    protocol_state: dict[str, torch.Tensor] = field(default_factory=dict)
-    """what the next round must know of the server replicas, where they outlive a round"""
-    server_rows: dict[int, torch.Tensor] = field(default_factory=dict)
-    """position → its replica [d], where the plan asks for rows"""
-    sharded: Any = None
-    """what column shards made of the portions, which then are not here (``sharding.client_sync.ShardedAggregate``)"""
-    tampered: dict[tuple[int, int], Any] = field(default_factory=dict)
-    """(number of an attack on messages in force, client id) → ``Tampered``: what it did"""
-    detected: dict[int, DetectionRecord] = field(default_factory=dict)
-    """position → what detection at the main server made of that client"""
-    detection: State = field(default_factory=dict)
-    """what its detectors remember"""
-
-    @staticmethod
-    def empty() -> Outcome:
-        return Outcome({}, {}, None, {}, {}, None, None, {}, {})
-
-    def merge(self, other: Outcome) -> None:
-        """Take in another host's share."""
-        self.client_sums.update(other.client_sums)
-        self.client_rows.update(other.client_rows)
-        self.client_states.update(other.client_states)
-        self.server_sums.update(other.server_sums)
-        self.server_rows.update(other.server_rows)
-        self.records.update(other.records)
-        self.tests.update(other.tests)
-        self.protocol_state.update(other.protocol_state)
-        self.tampered.update(other.tampered)
-        self.detected.update(other.detected)
-        self.detection.update(other.detection)
-        self.in_flight.update(other.in_flight)
-        self.in_flight_states.update(other.in_flight_states)
-        self.sharded = other.sharded if other.sharded is not None else self.sharded
-        self.client_vector = other.client_vector if other.client_vector is not None else self.client_vector
-        self.server_vector = other.server_vector if other.server_vector is not None else self.server_vector
-        self.server_state = other.server_state if other.server_state is not None else self.server_state
-        for channel, counts in other.traffic.items():
-            before = self.traffic.get(channel, (0, 0, 0))
-            self.traffic[channel] = (before[0] + counts[0], before[1] + counts[1], before[2] + counts[2])

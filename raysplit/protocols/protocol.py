@@ -127,12 +127,14 @@ def check_synchrony(protocol: TrainingProtocol) -> None:
     allowed = ("averaging",) if synchrony == "buffered" else ("averaging", "handover")
     if protocol.client_sync not in allowed:
         raise ScenarioError(
-            f"{kind}.synchrony={synchrony!r} is about client portions that meet by {' or '.join(allowed)}, but {kind} has "
+            f"{kind}.synchrony={synchrony!r} is about client portions that meet by {' or '.join(allowed)}, but {kind} "
+            "has "
             f"client_sync={protocol.client_sync!r}; leave synchrony out"
         )
     if protocol.client_sync == "handover" and protocol.order != "client_major":
         raise ScenarioError(
-            f"{kind}.synchrony={synchrony!r} lets a client take its whole turn, but {kind} has order={protocol.order!r}; "
+            f"{kind}.synchrony={synchrony!r} lets a client take its whole turn, but {kind} has "
+            f"order={protocol.order!r}; "
             "use 'client_major'"
         )
     if synchrony == "loss_drop" and not hasattr(protocol, "threshold"):

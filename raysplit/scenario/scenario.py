@@ -267,7 +267,8 @@ def _check_topology(scenario: Scenario) -> None:
         )
     if topology.kind != "pair" and (protocol.client_sync != "one_party" or protocol.server != "shared"):
         raise ScenarioError(
-            f"the parties of {kind} form one site group, so it needs client_sync='one_party' and server='shared', but it "
+            f"the parties of {kind} form one site group, so it needs client_sync='one_party' and server='shared', but "
+            "it "
             "has "
             f"{protocol.client_sync!r} and {protocol.server!r}"
         )

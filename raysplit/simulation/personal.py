@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import torch
 
-from raysplit.protocols.plan import Outcome, RoundPlan
-from raysplit.simulation.state import GlobalState
+from raysplit.memory.global_state import GlobalState
+from raysplit.memory.memory import PORTION, Memory, client_path
+from raysplit.protocols.outcome import Outcome
+from raysplit.protocols.plan import RoundPlan
 
 
-def keep_portions(
-    before: GlobalState, plan: RoundPlan, outcome: Outcome
-) -> tuple[dict[int, torch.Tensor], torch.Tensor]:
-    """All clients' portions after a round, by ascending id, and the mean update Σ_k (n_k / n) (W_k − W_k before),
+def keep_portions(before: GlobalState, plan: RoundPlan, outcome: Outcome) -> tuple[Memory, torch.Tensor]:
+    """What the cohort's clients keep after a round, and the mean update Σ_k (n_k / n) (W_k − W_k before),
     [d]."""
-    portions = dict(before.client_portions)
+    portions = before.client_portions
+    changes: Memory = {}
     moved = torch.zeros_like(before.client)
     for position, client in enumerate(plan.clients.tolist()):
         # A copy: what came over Ray is a view that would hold the round's whole outcome in its store.
         portion = outcome.client_rows[position].to("cpu", copy=True)
         moved.add_(portion - portions.get(client, before.client), alpha=float(plan.weights[position]))
-        portions[client] = portion
-    return dict(sorted(portions.items())), moved
+        changes[client_path(client, PORTION)] = {"portion": portion}
+    return changes, moved

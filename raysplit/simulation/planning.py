@@ -64,6 +64,7 @@ def make_plan(
         batch_size=training.batch_size,
         lost=lost,
         malicious={} if ranks is None else malicious_in(scenario, round, participation, ranks),
+        detects=scenario.detection is not None,
         server_rows=meet_at_server and gathers_rows(scenario, round, sampled, Channel.SERVER_UPDATES),
     )
 

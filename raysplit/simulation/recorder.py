@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from raysplit.aggregation.fed_server import AggregationResult
-from raysplit.attacks.data.poisoning import Poisoning
 from raysplit.channels.channel import Channel
 from raysplit.costs.clock import Timed
-from raysplit.engine.engine import ClientScores, EngineCounts
+from raysplit.engine.engine import EngineCounts
 from raysplit.population.selection.cohort import Participation
-from raysplit.protocols.plan import ClientRecord, Outcome, RoundPlan
+from raysplit.protocols.outcome import ClientRecord, ClientScores, Outcome, Poisoning
+from raysplit.protocols.plan import RoundPlan
 from raysplit.storage.spread import Spread
 from raysplit.storage.tables import Tables
 

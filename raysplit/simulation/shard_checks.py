@@ -15,8 +15,8 @@ from raysplit.aggregation.update_attack import UpdateAttack, attack_shards
 from raysplit.attacks.scheduled import singles
 from raysplit.channels.channel import Channel
 from raysplit.errors import ClusterError, ScenarioError
+from raysplit.memory.global_state import GlobalState
 from raysplit.scenario.scenario import Scenario, channels_of
-from raysplit.simulation.state import GlobalState
 
 
 def check_shards(scenario: Scenario, shards: int) -> None:

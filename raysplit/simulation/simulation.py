@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -31,23 +30,32 @@ from raysplit.attacks.messages.tampering import attack_rows
 from raysplit.attacks.updates.neurotoxin import needs_last_move
 from raysplit.channels.channel import Channel
 from raysplit.costs.clock import Clock
-from raysplit.engine.engine import ClientScores, Engine, RoundStart
+from raysplit.engine.engine import Engine
 from raysplit.errors import PopulationError, ScenarioError
+from raysplit.memory.global_state import GlobalState
+from raysplit.memory.memory import (
+    LAST_MOVE,
+    PORTION,
+    SERVER_OPTIMIZER,
+    Memory,
+    aggregate_optimizer_path,
+    client_path,
+    rule_path,
+)
 from raysplit.population.population import Population, PopulationInfo
 from raysplit.population.selection.cohort import Participation, ParticipationSampler, SampledCohort
-from raysplit.protocols.plan import Outcome, RoundPlan
+from raysplit.protocols.outcome import ClientScores, Outcome
+from raysplit.protocols.plan import RoundPlan
+from raysplit.scenario.layout import Layout
 from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.personal import keep_portions
 from raysplit.simulation.planning import make_plan, malicious_in
 from raysplit.simulation.recorder import Evaluated, record_evaluation, record_round
-from raysplit.simulation.state import GlobalState, Layout
 from raysplit.simulation.synchrony import (
+    after,
     arrived,
     expected,
-    in_flight_in,
-    next_protocol_state,
     participation_in,
-    replicas_stay,
     scheduled_plan,
     spread,
 )
@@ -55,12 +63,6 @@ from raysplit.storage.checkpoints import write_checkpoint
 from raysplit.storage.tables import Tables
 from raysplit.storage.updates import RecordedRound, write_updates
 from raysplit.threads import one_thread
-from raysplit.training.optimizers import State
-
-T = TypeVar("T")
-LAST_MOVE = "attack/last_move"
-"""What of a round before an attack may have seen, in ``GlobalState.protocol_state``: [d_C], by how much the global
-client portion moved."""
 
 
 @dataclass(frozen=True)
@@ -123,27 +125,18 @@ def simulate(
     for round in range(progress.state.round + 1, rounds + 1):
         began = time.perf_counter()
         before = progress.state
-        participation = participation_in(scenario, sampler, round, before.protocol_state)
+        participation = participation_in(scenario, sampler, round, before.memory)
         plan = make_plan(scenario, population, round, participation, sampler.ranks)
         late = None if clock is None or not len(plan.clients) else clock.late(plan)
         if late is not None:
             participation = late.without(participation)
             plan = make_plan(scenario, population, round, participation, sampler.ranks)
-        plan = scheduled_plan(scenario, plan, before.protocol_state)
+        plan = scheduled_plan(scenario, plan, before.memory)
         if plan.local_rounds is not None:  # whose batches were drawn in an earlier round
             drew = {int(client): plan.batch_round(p) for p, client in enumerate(plan.clients)}
             plan = replace(plan, malicious=malicious_in(scenario, round, participation, sampler.ranks, drew))
         sampled = participation.reporting
-        start = RoundStart(
-            before.client,
-            before.server,
-            before.server_state,
-            _of_cohort(before.client_states, plan),
-            _of_cohort(before.client_portions, plan),
-            *in_flight_in(plan, before.protocol_state),
-            before.protocol_state if replicas_stay(scenario.protocol) else {},
-            None if scenario.detection is None else before.detection,
-        )
+        start = before.for_round(plan.clients)
         roots = _root_portions(scenario, population, engine, before, plan)
         task = None
         if engine.shards > 1 and plan.rows and not plan.frozen and len(plan.clients):
@@ -155,50 +148,40 @@ def simulate(
                 theirs,
                 before.client,
                 parameters,
-                before.defense,
+                before.memory.get(rule_path(Channel.UPDATES.value), {}),
                 root,
                 positions,
-                last_move=before.protocol_state.get(LAST_MOVE),
+                last_move=_last_move(before),
             )
         try:
             outcome = engine.train(plan, start, task) if len(plan.clients) else _passed_over(before)
         except ScenarioError as error:
             raise _with_remedy(error, scenario, plan) from error
         results: dict[Channel, AggregationResult] = {}
-        client, portions = outcome.client_vector, before.client_portions
-        memory, server_memory = before.defense, before.server_defense
-        fed_states = dict(before.fed_states)
+        client, server = outcome.client_vector, before.server
+        changes: Memory = dict(outcome.memory)
         aggregate = partial(_aggregate, scenario, plan, before, layout, roots, record)
         moved: torch.Tensor | None = None
         if scenario.protocol.client_sync == "personal":
-            client, (portions, moved) = before.client, keep_portions(before, plan, outcome)
+            client = before.client
+            kept, moved = keep_portions(before, plan, outcome)
+            changes.update(kept)
         elif client is None:
-            result, client, fed_states["client"] = aggregate(*arrived(plan, sampled, outcome), Channel.UPDATES)
+            result, client, kept = aggregate(*arrived(plan, sampled, outcome), Channel.UPDATES)
             result.update_norms = spread(plan, result.update_norms)
-            results[Channel.UPDATES], memory = result, result.memory
-        server, server_state = before.server, before.server_state
+            results[Channel.UPDATES] = result
+            changes.update(kept)
         if outcome.server_vector is not None:
-            server, server_state = outcome.server_vector.cpu(), outcome.server_state or {}
+            server = outcome.server_vector.cpu()
         elif outcome.server_sums or outcome.server_rows:
-            result, server, fed_states["server"] = aggregate(plan, sampled, outcome, Channel.SERVER_UPDATES)
-            results[Channel.SERVER_UPDATES], server_memory = result, result.memory
-        kept = {**before.client_states, **outcome.client_states}
-        protocol_state = next_protocol_state(scenario, plan, outcome, before)
-        if remembers and len(plan.clients):
-            protocol_state = {**protocol_state, LAST_MOVE: client.cpu() - before.client}
-        state = GlobalState(
-            round,
-            client.cpu(),
-            server.cpu(),
-            server_state,
-            kept,
-            fed_states,
-            portions,
-            memory,
-            protocol_state,
-            server_memory,
-            outcome.detection,
-        )
+            result, server, kept = aggregate(plan, sampled, outcome, Channel.SERVER_UPDATES)
+            results[Channel.SERVER_UPDATES] = result
+            changes.update(kept)
+        if len(plan.clients):
+            changes.update(after(scenario, plan, outcome, before))
+            if remembers:
+                changes[LAST_MOVE] = {"move": client.cpu() - before.client}
+        state = replace(before, round=round, client=client.cpu(), server=server.cpu()).remember(changes)
         trained = sum(record.loss for record in outcome.records.values())
         diverged = not (
             math.isfinite(trained)
@@ -262,16 +245,17 @@ def _aggregate(
     sampled: SampledCohort,
     outcome: Outcome,
     channel: Channel,
-) -> tuple[AggregationResult, torch.Tensor, State]:
-    """Portions that met, the next global portion, and the state of the optimiser that steps on the aggregate.
+) -> tuple[AggregationResult, torch.Tensor, Memory]:
+    """Portions that met, the next global portion, and what rule and optimiser on the aggregate remember.
 
     ``whole``: the round's plan; ``plan``, ``sampled``, ``outcome``: as whoever aggregates sees it
     (``synchrony.arrived``).
     """
     at_server = channel is Channel.SERVER_UPDATES
-    start, memory = (before.server, before.server_defense) if at_server else (before.client, before.defense)
+    start = before.server if at_server else before.client
+    memory = before.memory.get(rule_path(channel.value), {})
     parameters = (layout.server if at_server else layout.client).parameters
-    root, last = roots.get(channel), None if at_server else before.protocol_state.get(LAST_MOVE)
+    root, last = roots.get(channel), None if at_server else _last_move(before)
     try:
         result = aggregate_round(
             scenario, plan, sampled, outcome, start, parameters, memory, root, record, channel, last
@@ -280,8 +264,16 @@ def _aggregate(
         raise _with_remedy(error, scenario, whole) from error
     training = scenario.training
     factor = 1.0 if training.schedule is None else training.schedule.factor(plan.round, training.rounds)
-    state = before.fed_states.get("server" if at_server else "client")
-    return result, *step_on_aggregate(training.aggregate, start, result.portion, parameters, state, factor)
+    path = aggregate_optimizer_path(channel.value)
+    portion, stepped = step_on_aggregate(
+        training.aggregate, start, result.portion, parameters, before.memory.get(path), factor
+    )
+    return result, portion, {rule_path(channel.value): result.memory, path: stepped}
+
+
+def _last_move(before: GlobalState) -> torch.Tensor | None:
+    kept = before.memory.get(LAST_MOVE)
+    return None if kept is None else kept["move"]
 
 
 def _root_portions(
@@ -307,9 +299,9 @@ def _root_portions(
             everybody = SampledCohort(clients, np.zeros(len(clients), dtype=bool))
             nobody = everybody.where(everybody.malicious)
             alone = make_plan(scenario, population, plan.round, Participation(everybody, nobody, nobody))
-            alone = replace(alone, rows=False, server_rows=False)
-            own = _of_cohort(before.client_portions, alone)
-            played[roots] = engine.train(alone, RoundStart(before.client, before.server, before.server_state, {}, own))
+            alone = replace(alone, rows=False, server_rows=False, detects=False)
+            portions = {path: kept for path, kept in before.memory.items() if path in _kept_for_roots(roots)}
+            played[roots] = engine.train(alone, replace(before, memory=portions))
         outcome = played[roots]
         found[channel] = sum_groups(outcome.server_sums if channel is Channel.SERVER_UPDATES else outcome.client_sums)
     return found
@@ -367,12 +359,11 @@ def _with_remedy(error: ScenarioError, scenario: Scenario, plan: RoundPlan) -> S
 
 def _passed_over(state: GlobalState) -> Outcome:
     """A round in which nobody trained: all portions and optimiser states stay as they were."""
-    outcome = Outcome.empty()
-    outcome.client_vector, outcome.detection = state.client, state.detection
+    outcome = Outcome()
+    outcome.client_vector = state.client
     return outcome
 
 
-def _of_cohort(kept: Mapping[int, T], plan: RoundPlan) -> dict[int, T]:
-    """Of what is kept by client id, that of this round's clients."""
-    mine = (int(client) for client in plan.clients)
-    return {client: kept[client] for client in mine if client in kept}
+def _kept_for_roots(roots: tuple[int, ...]) -> set[str]:
+    """What of the memory root clients train with: the server optimiser's, and portions of their own."""
+    return {SERVER_OPTIMIZER, *(client_path(client, PORTION) for client in roots)}

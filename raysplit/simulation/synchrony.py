@@ -8,43 +8,34 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import torch
 
+from raysplit.memory.global_state import GlobalState
+from raysplit.memory.memory import Memory
 from raysplit.population.selection.cohort import Participation, ParticipationSampler, SampledCohort
 from raysplit.protocols import buffered, loss_drop
 from raysplit.protocols.as_published import published
-from raysplit.protocols.plan import Outcome, RoundPlan
+from raysplit.protocols.outcome import Outcome
+from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol, synchrony_of
 from raysplit.scenario.scenario import Scenario
-from raysplit.simulation.state import GlobalState
-from raysplit.training.optimizers import State
-
-ProtocolState = dict[str, torch.Tensor]
 
 
-def participation_in(
-    scenario: Scenario, sampler: ParticipationSampler, round: int, protocol_state: ProtocolState
-) -> Participation:
+def participation_in(scenario: Scenario, sampler: ParticipationSampler, round: int, memory: Memory) -> Participation:
     """Who takes part in a round."""
     if synchrony_of(scenario.protocol) != "buffered":
         return sampler.of(round)
-    sampled = buffered.refilled(scenario.cohort, scenario.seed, round, sampler.ranks, protocol_state)
+    sampled = buffered.refilled(scenario.cohort, scenario.seed, round, sampler.ranks, memory)
     nobody = sampled.where(np.zeros(len(sampled.clients), dtype=bool))
     return Participation(sampled, nobody, nobody)
 
 
-def scheduled_plan(scenario: Scenario, plan: RoundPlan, protocol_state: ProtocolState) -> RoundPlan:
+def scheduled_plan(scenario: Scenario, plan: RoundPlan, memory: Memory) -> RoundPlan:
     """The plan with what each client does of its work in this round."""
     if synchrony_of(scenario.protocol) == "loss_drop":
-        return loss_drop.with_state(plan, protocol_state)
+        return loss_drop.with_state(plan, memory)
     if isinstance(scenario.protocol, buffered.BufferedSplitFed):
-        return buffered.scheduled(scenario.protocol, plan, protocol_state)
+        return buffered.scheduled(scenario.protocol, plan, memory)
     return plan
-
-
-def in_flight_in(plan: RoundPlan, protocol_state: ProtocolState) -> tuple[dict[int, torch.Tensor], dict[int, State]]:
-    """Portions and optimiser states by client id, of clients whose turn goes on."""
-    return buffered.in_flight(plan, protocol_state)
 
 
 def arrived(plan: RoundPlan, sampled: SampledCohort, outcome: Outcome) -> tuple[RoundPlan, SampledCohort, Outcome]:
@@ -87,12 +78,11 @@ def replicas_stay(protocol: TrainingProtocol) -> bool:
     return protocol.server == "replicas" and published(protocol).replicas_meet == "all_collected"
 
 
-def next_protocol_state(scenario: Scenario, plan: RoundPlan, outcome: Outcome, before: GlobalState) -> ProtocolState:
-    """What the next round must know: after one that was passed over, what this one knew."""
-    if not len(plan.clients):
-        return before.protocol_state
+def after(scenario: Scenario, plan: RoundPlan, outcome: Outcome, before: GlobalState) -> Memory:
+    """What changes in the protocol's own memory by a round in which somebody trained."""
     if synchrony_of(scenario.protocol) == "loss_drop":
-        return loss_drop.next_state(getattr(scenario.protocol, "threshold"), plan, outcome, before.protocol_state)  # noqa: B009
+        return loss_drop.next_state(getattr(scenario.protocol, "threshold"), plan, outcome, before.memory)  # noqa: B009
     if isinstance(scenario.protocol, buffered.BufferedSplitFed):
-        return buffered.under_way(scenario.protocol, plan, outcome, before.protocol_state, before.client)
-    return outcome.protocol_state
+        memory = {**before.memory, **outcome.memory}
+        return buffered.under_way(scenario.protocol, plan, memory, before.client)
+    return {}

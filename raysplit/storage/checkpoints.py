@@ -1,9 +1,10 @@
 """Checkpoints: a folder a round, complete or absent, readable without running anybody's code.
 
 ``checkpoints/round-000200/`` holds ``model.safetensors`` (the global model by the network's own names),
-``optimizers.safetensors`` and ``state.json`` with the scenario's hash and each file's sha256. Where clients keep
-portions of their own ``clients.safetensors`` holds them, as ``17/conv1.weight``, and the client portion of
-``model.safetensors`` is the initial one. The folder is written beside its place, forced to disk and renamed.
+``memory.safetensors`` (what parties remember, by path) and ``state.json`` with the scenario's hash and each file's
+sha256. Where clients keep portions of their own ``clients.safetensors`` holds them, as ``17/conv1.weight``, and the
+client portion of ``model.safetensors`` is the initial one. The folder is written beside its place, forced to disk and
+renamed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from raysplit.errors import RunError
-from raysplit.simulation.state import GlobalState, Layout
+from raysplit.memory.global_state import GlobalState
+from raysplit.memory.memory import PORTION, Memory, State, client_of, client_path, scope_of
+from raysplit.scenario.layout import Layout
 from raysplit.storage.atomic import sync_folder
-from raysplit.training.optimizers import State
 
-FORMAT = 2
-"""2: clients' own portions, in a file that a reader of 1 would pass over."""
+FORMAT = 3
+"""3: one memory by path. Older ones are refused: the scenarios that wrote them have other hashes too."""
 KEEP = 2
 """Checkpoints kept: the newest, and one before it in case the newest was damaged."""
 
@@ -47,14 +48,14 @@ def write_checkpoint(
         scratch.mkdir()
         files = {
             "model.safetensors": save(layout.named(state)),
-            "optimizers.safetensors": save(_flatten(state)),
+            "memory.safetensors": save(_flatten(state.memory)),
         }
         if state.client_portions:
             files["clients.safetensors"] = save(layout.named_portions(state))
         for name, data in files.items():
             _write(scratch / name, data)
         record = {
-            "format": FORMAT if state.client_portions else 1,
+            "format": FORMAT,
             "round": state.round,
             "scenario": scenario_hash,
             "digest": layout.digest(state),
@@ -93,7 +94,7 @@ def read_checkpoint(path: Path, layout: Layout, scenario_hash: str) -> GlobalSta
             "wrote it"
         )
     try:
-        names = ["model.safetensors", "optimizers.safetensors"]
+        names = ["model.safetensors", "memory.safetensors"]
         if "clients.safetensors" in record["sha256"]:
             names.append("clients.safetensors")
         data = {name: (path / name).read_bytes() for name in names}
@@ -102,14 +103,17 @@ def read_checkpoint(path: Path, layout: Layout, scenario_hash: str) -> GlobalSta
                 raise ValueError(f"{name} does not have the sha256 that state.json gives")
         model = load(data["model.safetensors"])
         client, server = layout.client.from_named(model), layout.server.from_named(model)
-        states = load(data["optimizers.safetensors"])
+        states = load(data["memory.safetensors"])
         own = load(data["clients.safetensors"]) if "clients.safetensors" in data else {}
-        portions = layout.portions_from(own)
+        memory = _unflatten(states)
+        memory.update(
+            {client_path(c, PORTION): {"portion": portion} for c, portion in layout.portions_from(own).items()}
+        )
     except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise RunError(
             f"checkpoint {path} is damaged ({error}); remove that folder to resume from the one before it"
         ) from error
-    return replace(_unflatten(int(record["round"]), client, server, states), client_portions=portions)
+    return GlobalState(int(record["round"]), client, server, memory)
 
 
 def _record(path: Path) -> dict[str, Any]:
@@ -129,6 +133,11 @@ def _record(path: Path) -> dict[str, Any]:
         raise RunError(
             f"checkpoint {path} is damaged ({error}); remove that folder to resume from the one before it"
         ) from error
+    if record["format"] < FORMAT:
+        raise RunError(
+            f"checkpoint {path} was written by an older RaySplit (format {record['format']}, now {FORMAT}); finish the "
+            "run with that version, or start it again with --overwrite"
+        )
     if record["format"] > FORMAT:
         raise RunError(
             f"checkpoint {path} was written by a newer RaySplit (format {record['format']}); update RaySplit to "
@@ -137,39 +146,26 @@ def _record(path: Path) -> dict[str, Any]:
     return record
 
 
-def _flatten(state: GlobalState) -> dict[str, torch.Tensor]:
-    tensors = {f"server/{name}": t.contiguous() for name, t in state.server_state.items()}
-    tensors.update({f"defense/{name}": t.contiguous() for name, t in state.defense.items()})
-    tensors.update({f"server_defense/{name}": t.contiguous() for name, t in state.server_defense.items()})
-    tensors.update({f"carried/{name}": t.contiguous() for name, t in state.protocol_state.items()})
-    tensors.update({f"detection/{name}": t.contiguous() for name, t in state.detection.items()})
-    for portion, kept in state.fed_states.items():
-        tensors.update({f"fed/{portion}/{name}": t.contiguous() for name, t in kept.items()})
-    for client, kept in state.client_states.items():
-        tensors.update({f"client/{client}/{name}": t.contiguous() for name, t in kept.items()})
-    return tensors
-
-
-def _unflatten(round: int, client: torch.Tensor, server: torch.Tensor, tensors: State) -> GlobalState:
-    state = GlobalState(round, client, server)
-    whole = {
-        "server": state.server_state,
-        "defense": state.defense,
-        "server_defense": state.server_defense,
-        "carried": state.protocol_state,
-        "detection": state.detection,
+def _flatten(memory: Memory) -> dict[str, torch.Tensor]:
+    """Every tensor of a memory under ``path#name``, but for portions of clients' own, which have a file."""
+    return {
+        f"{path}#{name}": tensor.contiguous()
+        for path, state in memory.items()
+        for name, tensor in state.items()
+        if not _is_portion(path)
     }
-    for name, tensor in tensors.items():
-        kind, _, rest = name.partition("/")
-        if kind in whole:
-            whole[kind][rest] = tensor
-            continue
-        owner, _, field = rest.partition("/")
-        if kind == "fed":
-            state.fed_states.setdefault(owner, {})[field] = tensor
-        else:
-            state.client_states.setdefault(int(owner), {})[field] = tensor
-    return state
+
+
+def _unflatten(tensors: State) -> Memory:
+    memory: Memory = {}
+    for full, tensor in tensors.items():
+        path, _, name = full.partition("#")
+        memory.setdefault(path, {})[name] = tensor
+    return memory
+
+
+def _is_portion(path: str) -> bool:
+    return scope_of(path) == "client" and path == client_path(client_of(path), PORTION)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -22,8 +22,8 @@ import torch
 from raysplit.aggregation.rule import RoundContext, rule_stream
 from raysplit.channels.channel import Channel
 from raysplit.errors import RunError, first_line
+from raysplit.memory.memory import State
 from raysplit.storage.atomic import write_through
-from raysplit.training.optimizers import State
 
 FORMAT = 1
 CHANNELS = (Channel.UPDATES, Channel.SERVER_UPDATES)

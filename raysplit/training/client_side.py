@@ -10,7 +10,7 @@ from __future__ import annotations
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 
@@ -18,11 +18,13 @@ from raysplit.attacks.messages.message_attack import SENT_BY
 from raysplit.attacks.messages.tampering import Tampering
 from raysplit.channels.channel import Channel, Message, Tap, Traffic, pass_taps
 from raysplit.errors import UserError
+from raysplit.memory.global_state import GlobalState
+from raysplit.memory.memory import IN_FLIGHT_OPTIMIZER, IN_FLIGHT_PORTION, OPTIMIZER, PORTION, State, client_path
 from raysplit.protocols.as_published import published
-from raysplit.protocols.plan import ClientRecord, Outcome, RoundPlan
+from raysplit.protocols.outcome import ClientRecord, Outcome
+from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.split_steps import SplitStep, handover_order
-from raysplit.training.optimizers import State
 from raysplit.training.parties import ClientSlot
 from raysplit.training.servers.server_side import MainServerSide, Reply
 from raysplit.training.slot_pool import Gathering, RowSink, SlotPool
@@ -61,18 +63,6 @@ class DirectLink:
         return self._replies.popleft()
 
 
-class ClientStart(NamedTuple):
-    """With what clients begin: the global client portion [d], kept optimiser states, and portions of their own by
-    client id."""
-
-    vector: torch.Tensor
-    states: dict[int, State]
-    portions: dict[int, torch.Tensor]
-    in_flight: dict[int, torch.Tensor] = {}  # noqa: RUF012 - never changed
-    """client id → the portion [d] with which it goes on, where its turn began in an earlier round"""
-    in_flight_states: dict[int, State] = {}  # noqa: RUF012
-
-
 class ClientFailure(RuntimeError):
     """An exception inside one client's training: whose, where, and the original traceback, which survives the way from
     a host."""
@@ -103,7 +93,7 @@ class HostShare:
         plan: RoundPlan,
         groups: Sequence[int],
         slots: list[ClientSlot],
-        start: ClientStart,
+        start: GlobalState,
         taps: tuple[Tap, ...] = (),
         trained: Callable[[int, torch.Tensor], None] | None = None,
         row_sink: RowSink | None = None,
@@ -123,31 +113,32 @@ class HostShare:
         self.slot_pool = SlotPool(slots, self._start, plan.client_lr)
         self.gathering = Gathering({g: orders[g] for g in groups}, torch.from_numpy(plan.weights), plan.rows, row_sink)
         self.traffic = Traffic()
-        self.outcome = Outcome.empty()
-        self._vector, states, self._portions, self._in_flight, self._in_flight_states = start
-        self._states = dict(states)
+        self.outcome = Outcome()
+        self._vector, self._memory = start.client, dict(start.memory)
         self._each_batch = self.handover and protocol.order == "interleaved"
         self._travelling: State | None = None
-        self._portion_bytes = start.vector.numel() * start.vector.element_size()
+        self._portion_bytes = start.client.numel() * start.client.element_size()
 
     def holds(self, position: int) -> torch.Tensor:
         """The portion [d] with which a client begins this round, or goes on."""
         client = int(self.plan.clients[position])
-        return self._in_flight[client] if self.plan.resumes(position) else self._portions.get(client, self._vector)
+        what = IN_FLIGHT_PORTION if self.plan.resumes(position) else PORTION
+        kept = self._memory.get(client_path(client, what))
+        return self._vector if kept is None else kept["portion"]
 
     def _start(self, position: int) -> tuple[torch.Tensor, State | None]:
         plan = self.plan
         client = int(plan.clients[position])
         if plan.resumes(position):
-            kept = self._states.get(client) if plan.client_state == "per_client" else None
-            return self.holds(position), self._in_flight_states.get(client, kept)
+            kept = self._memory.get(client_path(client, OPTIMIZER)) if plan.client_state == "per_client" else None
+            return self.holds(position), self._memory.get(client_path(client, IN_FLIGHT_OPTIMIZER), kept)
         if self.protocol.client_sync == "averaging" and not plan.cached(position):
             self.traffic.count(Channel.WEIGHTS, self._portion_bytes)
         vector = self.holds(position)
         if plan.client_state == "travels":
             return vector, self._travelling
         if plan.client_state == "per_client":
-            return vector, self._states.get(client)
+            return vector, self._memory.get(client_path(client, OPTIMIZER))
         return vector, None
 
     def ends(self, split_step: SplitStep) -> bool:
@@ -170,8 +161,8 @@ class HostShare:
                 )  # it had to get the portion; it changed nothing
             return
         if self.plan.client_state == "per_client":
-            client = int(self.plan.clients[position])
-            self._states[client] = self.outcome.client_states[client] = slot.state()
+            path = client_path(int(self.plan.clients[position]), OPTIMIZER)
+            self._memory[path] = self.outcome.memory[path] = slot.state()
         if self.handover:
             load = self._portion_bytes
             if self.plan.client_state == "travels":
@@ -197,8 +188,8 @@ class HostShare:
         """A client's turn goes on in a later round: its portion and optimiser state wait for it."""
         slot = self.slot_pool.leave(position)
         client = int(self.plan.clients[position])
-        self.outcome.in_flight[client] = slot.flat.vector.clone()
-        self.outcome.in_flight_states[client] = slot.state()
+        self.outcome.memory[client_path(client, IN_FLIGHT_PORTION)] = {"portion": slot.flat.vector.clone()}
+        self.outcome.memory[client_path(client, IN_FLIGHT_OPTIMIZER)] = slot.state()
 
     def close(self) -> Outcome:
         """The share as an outcome, once all its clients have finished."""

@@ -15,15 +15,16 @@ from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
 from raysplit.errors import ScenarioError
+from raysplit.memory.memory import State
 from raysplit.parts.part import part, within
-
-State = dict[str, torch.Tensor]
-"""What an optimiser remembers: ``"3.exp_avg"`` belongs to parameter 3. ``{}`` is a fresh one's."""
 
 
 @runtime_checkable
 class OptimizerSpec(Protocol):
-    """An optimiser of a portion; the learning rate is given with every step, because schedules move it."""
+    """An optimiser of a portion; the learning rate is given with every step, because schedules move it.
+
+    Its state has ``"3.exp_avg"`` for what belongs to parameter 3.
+    """
 
     def step(self, parameters: Sequence[torch.Tensor], gradients: Gradients, state: State, lr: float) -> None:
         """Move the parameters that have a gradient, in place, under ``torch.no_grad()``; ``state`` is brought up to

@@ -13,10 +13,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from raysplit.memory.memory import State
 from raysplit.models.dropout import dropouts_in, key_dropout
 from raysplit.models.flat import FlatPortion
 from raysplit.models.network import Portions
-from raysplit.training.optimizers import OptimizerSpec, State, copied_state
+from raysplit.training.optimizers import OptimizerSpec, copied_state
 from raysplit.training.settings import Training
 
 

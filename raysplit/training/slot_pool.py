@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 import torch
 
-from raysplit.training.optimizers import State
+from raysplit.memory.memory import State
 from raysplit.training.parties import ModelSlot
 
 S = TypeVar("S", bound=ModelSlot)

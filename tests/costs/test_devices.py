@@ -7,7 +7,6 @@ import raysplit
 from raysplit.aggregation.fed_server import sum_groups
 from raysplit.attacks.updates.sign_flip import SignFlip
 from raysplit.costs.clock import Clock
-from raysplit.engine.engine import RoundStart
 from raysplit.engine.local import LocalEngine
 from raysplit.errors import ScenarioError
 from raysplit.population.selection.cohort import Cohort, Participation, SampledCohort
@@ -27,9 +26,9 @@ from raysplit.scenario.devices import (
     Devices,
     LogNormalDevices,
 )
+from raysplit.scenario.layout import Layout
 from raysplit.scenario.stragglers import Buffer, Deadline, Drop, Wait
 from raysplit.simulation.planning import make_plan
-from raysplit.simulation.state import Layout
 from tests.costs.plans import plan_of
 from tests.toys import play, toy
 
@@ -187,7 +186,7 @@ def test_what_is_left_trains_as_if_nobody_else_had_been_drawn():
     plan = make_plan(scenario, scenario.population.open(), 1, Participation(five, nobody, nobody))
     start = Layout(scenario).initial()
     with LocalEngine(scenario) as engine:
-        outcome = engine.train(plan, RoundStart(start.client, start.server, None, {}))
+        outcome = engine.train(plan, start)
     assert bool((sum_groups(outcome.client_sums) == dropped.state.client).all())
 
 

@@ -37,8 +37,8 @@ from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from raysplit.protocols.splitfed_v3 import SplitFedV3
 from raysplit.protocols.vertical_split import VerticalSplit
+from raysplit.scenario.layout import Layout
 from raysplit.scenario.scenario import Evaluation, Scenario
-from raysplit.simulation.state import Layout
 from raysplit.training.settings import Training
 from tests.toys import play
 

@@ -6,12 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysplit.errors import RunError
+from raysplit.memory.global_state import GlobalState
+from raysplit.memory.memory import by_client
 from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.simulation.state import GlobalState, Layout
+from raysplit.scenario.layout import Layout
 from raysplit.storage.checkpoints import newest_checkpoint, read_checkpoint, write_checkpoint
 from raysplit.training.optimizers import Adam
 from raysplit.training.settings import FedOpt
@@ -30,16 +32,12 @@ FULL = toy(
 def assert_equal_states(one: GlobalState, other: GlobalState) -> None:
     assert one.round == other.round
     assert one.client.equal(other.client) and one.server.equal(other.server)
-    for mine, theirs in (
-        (one.server_state, other.server_state),
-        *((one.client_states[client], other.client_states[client]) for client in one.client_states),
-        *((one.fed_states[portion], other.fed_states[portion]) for portion in one.fed_states),
-    ):
-        assert mine.keys() == theirs.keys()
-        for name, tensor in mine.items():
-            assert tensor.dtype == theirs[name].dtype and tensor.equal(theirs[name]), name
-    assert one.client_states.keys() == other.client_states.keys()
-    assert {p for p, s in one.fed_states.items() if s} == {p for p, s in other.fed_states.items() if s}
+    assert one.memory.keys() == other.memory.keys()
+    for path, state in one.memory.items():
+        assert state.keys() == other.memory[path].keys()
+        for name, tensor in state.items():
+            kept = other.memory[path][name]
+            assert tensor.dtype == kept.dtype and tensor.equal(kept), (path, name)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +52,11 @@ def written(tmp_path_factory):
 def test_a_checkpoint_gives_back_every_bit(tmp_path, precision):
     scenario = FULL.replace(**{"training.precision": precision})
     played = play(scenario)
-    assert played.state.server_state and len(played.state.client_states) == 6 and played.state.fed_states["client"]
+    assert (
+        played.state.memory.get("server/optimizer", {})
+        and len(by_client(played.state.memory, "optimizer")) == 6
+        and played.state.memory.get("fed/optimizer/updates", {})
+    )
     path = write_checkpoint(tmp_path, played.state, played.layout, scenario.hash)
     read = read_checkpoint(path, Layout(scenario), scenario.hash)
     assert_equal_states(played.state, read)
@@ -65,7 +67,7 @@ def test_a_run_writes_one_after_its_last_round_and_nothing_is_left_beside_it(wri
     folder, path, played = written
     assert newest_checkpoint(folder) == path
     assert [entry.name for entry in folder.iterdir()] == ["round-000002"]
-    assert sorted(file.name for file in path.iterdir()) == ["model.safetensors", "optimizers.safetensors", "state.json"]
+    assert sorted(file.name for file in path.iterdir()) == ["memory.safetensors", "model.safetensors", "state.json"]
     assert_equal_states(played.state, read_checkpoint(path, played.layout, FULL.hash))
 
 
@@ -176,7 +178,7 @@ def test_a_record_that_does_not_fit_its_folder_is_refused(written, tmp_path, fie
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizers.safetensors", "state.json"])
+@pytest.mark.parametrize("name", ["memory.safetensors", "model.safetensors", "state.json"])
 def test_a_missing_or_cut_file_is_damage(written, tmp_path, name):
     path = copied(written[1], tmp_path)
     data = (path / name).read_bytes()
@@ -191,7 +193,7 @@ def test_a_missing_or_cut_file_is_damage(written, tmp_path, name):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.sampled_from(["model.safetensors", "optimizers.safetensors", "state.json"]),
+    st.sampled_from(["memory.safetensors", "model.safetensors", "state.json"]),
     st.floats(0, 0.999999),
     st.integers(1, 255),
 )

@@ -25,9 +25,9 @@ from raysplit import (
     SplitLearning,
     TargetedLabelFlip,
 )
-from raysplit.engine.engine import RoundStart
 from raysplit.engine.host import Host
 from raysplit.errors import ScenarioError
+from raysplit.memory.global_state import GlobalState
 from raysplit.parts.part import part
 from raysplit.population.population import Samples
 from raysplit.population.selection.cohort import ParticipationSampler
@@ -76,7 +76,7 @@ def hosted(attack, protocol=None):
     sampler = ParticipationSampler(experiment.cohort, experiment.seed, host.population)
     plan = make_plan(experiment, host.population, 1, sampler.of(1), sampler.ranks)
     client, server = host.initial()
-    return host, plan, RoundStart(client, server, None, {})
+    return host, plan, GlobalState(0, client, server)
 
 
 def same(one: Samples, other: Samples) -> bool:

@@ -44,7 +44,9 @@ def test_ray_gives_the_bits_of_the_local_engine(cluster, protocol, tail, hosts, 
         played = play(scenario, engine)
     reference = play(scenario)
     assert_same(played, reference)
-    assert played.state.protocol_state.keys() == reference.state.protocol_state.keys()
+    assert played.state.memory.keys() == reference.state.memory.keys()
     assert all(
-        played.state.protocol_state[name].equal(tensor) for name, tensor in reference.state.protocol_state.items()
+        played.state.memory[path][name].equal(tensor)
+        for path, kept in reference.state.memory.items()
+        for name, tensor in kept.items()
     )

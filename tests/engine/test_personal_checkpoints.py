@@ -11,7 +11,7 @@ from raysplit.protocols.parallel_sl import ParallelSl
 from raysplit.protocols.sglr import Sglr
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from raysplit.protocols.splitfed_v3 import SplitFedV3
-from raysplit.simulation.state import Layout
+from raysplit.scenario.layout import Layout
 from raysplit.storage.checkpoints import newest_checkpoint, read_checkpoint, write_checkpoint
 from raysplit.training.optimizers import Adam
 from tests.toys import play, toy
@@ -49,18 +49,18 @@ def test_a_checkpoint_gives_back_every_portion_in_a_file_of_its_own(tmp_path):
     assert read.client_portions.keys() == played.state.client_portions.keys()
     assert all(read.client_portions[c].equal(p) for c, p in played.state.client_portions.items())
     record = json.loads((path / "state.json").read_text())
-    assert record["format"] == 2 and set(record["sha256"]) == {
+    assert record["format"] == 3 and set(record["sha256"]) == {
         "clients.safetensors",
         "model.safetensors",
-        "optimizers.safetensors",
+        "memory.safetensors",
     }
     assert Layout(scenario).digest(read) == record["digest"] == played.digest
 
 
-def test_who_keeps_no_portion_writes_what_was_always_written(tmp_path):
+def test_who_keeps_no_portion_writes_no_file_of_portions(tmp_path):
     play(toy(SplitFedV2()), folder=tmp_path)
     path = newest_checkpoint(tmp_path / "checkpoints")
-    assert json.loads((path / "state.json").read_text())["format"] == 1
+    assert json.loads((path / "state.json").read_text())["format"] == 3
     assert not (path / "clients.safetensors").exists()
 
 

@@ -26,6 +26,13 @@ def test_the_same_bits(cluster, protocol, hosts, placement, servers):
     with ray_engine(scenario, cluster, hosts, placement, servers) as engine:
         played = play(scenario, engine)
     assert_same(played, reference)
-    assert played.state.detection.keys() == reference.state.detection.keys() != set()
-    assert all(played.state.detection[name].equal(tensor) for name, tensor in reference.state.detection.items())
+    assert (
+        played.state.memory.get("server/detection", {}).keys()
+        == reference.state.memory.get("server/detection", {}).keys()
+        != set()
+    )
+    assert all(
+        played.state.memory.get("server/detection", {})[name].equal(tensor)
+        for name, tensor in reference.state.memory.get("server/detection", {}).items()
+    )
     assert played.tables["detection"].equals(reference.tables["detection"])

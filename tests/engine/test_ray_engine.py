@@ -24,9 +24,10 @@ from raysplit.engine.placement import Resources, Wanted, lay_out
 from raysplit.engine.ray.actors import CALL_TIMEOUT_S, Packed, to_arrays
 from raysplit.engine.ray.ray_engine import RayEngine
 from raysplit.errors import UserError
+from raysplit.memory.memory import by_client
 from raysplit.parts.part import part
 from raysplit.protocols.fedavg import FedAvg
-from raysplit.protocols.plan import Outcome
+from raysplit.protocols.outcome import Outcome
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
@@ -84,8 +85,10 @@ def assert_same(played, reference):
     assert played.digest == reference.digest
     for table, columns in DETERMINISTIC.items():
         assert played.tables[table].select(columns) == reference.tables[table].select(columns), table
-    for client, kept in reference.state.client_states.items():
-        assert all(played.state.client_states[client][name].equal(tensor) for name, tensor in kept.items())
+    for client, kept in by_client(reference.state.memory, "optimizer").items():
+        assert all(
+            by_client(played.state.memory, "optimizer")[client][name].equal(tensor) for name, tensor in kept.items()
+        )
 
 
 @pytest.mark.parametrize(
@@ -120,16 +123,19 @@ def test_kept_client_states_come_back_from_hosts(cluster):
     with ray_engine(scenario, cluster, 2) as engine:
         played = play(scenario, engine)
     assert_same(played, play(scenario))
-    assert sum(len(state) for state in played.state.client_states.values()) == 6 * 4
+    assert sum(len(state) for state in by_client(played.state.memory, "optimizer").values()) == 6 * 4
 
 
 def test_kept_client_states_are_copies_of_what_lies_in_rays_store():
     """A view into the store would pin a round's whole outcome for as long as any of its clients' states is kept."""
-    outcome = Outcome.empty()
-    outcome.client_states[7] = {"0.momentum_buffer": torch.randn(5)}
+    outcome = Outcome()
+    outcome.memory["client/7/optimizer"] = {"0.momentum_buffer": torch.randn(5)}
     stored = Packed(to_arrays(outcome), 0)
     merged = RayEngine._merge(SimpleNamespace(_peak=0), [stored])
-    kept, lying = merged.client_states[7]["0.momentum_buffer"], stored.outcome.client_states[7]["0.momentum_buffer"]
+    kept, lying = (
+        merged.memory["client/7/optimizer"]["0.momentum_buffer"],
+        stored.outcome.memory["client/7/optimizer"]["0.momentum_buffer"],
+    )
     assert kept.numpy().tolist() == lying.array.tolist()
     assert not np.shares_memory(kept.numpy(), lying.array)
 

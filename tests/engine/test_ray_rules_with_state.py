@@ -30,5 +30,11 @@ def test_the_same_bits(cluster, protocol, rule, placement, servers):
     with ray_engine(scenario, cluster, 2, placement, servers) as engine:
         played = play(scenario, engine)
     assert_same(played, reference)
-    assert played.state.defense.keys() == reference.state.defense.keys()
-    assert all(played.state.defense[name].equal(tensor) for name, tensor in reference.state.defense.items())
+    assert (
+        played.state.memory.get("fed/rule/updates", {}).keys()
+        == reference.state.memory.get("fed/rule/updates", {}).keys()
+    )
+    assert all(
+        played.state.memory.get("fed/rule/updates", {})[name].equal(tensor)
+        for name, tensor in reference.state.memory.get("fed/rule/updates", {}).items()
+    )

@@ -40,6 +40,12 @@ def test_the_same_bits(cluster, protocol, cut, tail, rule, placement, servers):
     assert_same(played, reference)
     for table in ("aggregation", "attacks"):
         assert played.tables[table].drop(["seconds"]) == reference.tables[table].drop(["seconds"])
-    assert played.state.server_defense.keys() == reference.state.server_defense.keys()
-    assert all(played.state.server_defense[name].equal(t) for name, t in reference.state.server_defense.items())
+    assert (
+        played.state.memory.get("fed/rule/server_updates", {}).keys()
+        == reference.state.memory.get("fed/rule/server_updates", {}).keys()
+    )
+    assert all(
+        played.state.memory.get("fed/rule/server_updates", {})[name].equal(t)
+        for name, t in reference.state.memory.get("fed/rule/server_updates", {}).items()
+    )
     assert sum(reference.tables["rounds"]["dropped"].to_pylist()) > 0

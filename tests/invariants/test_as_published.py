@@ -15,7 +15,7 @@ from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.split_steps import handover_order
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.simulation.state import Layout
+from raysplit.scenario.layout import Layout
 from raysplit.storage.checkpoints import read_checkpoint
 from raysplit.training.optimizers import Adam
 from raysplit.training.settings import FedOpt
@@ -86,7 +86,7 @@ def test_every_step_of_an_adam_made_anew_is_plus_or_minus_the_learning_rate(kind
 def test_a_server_state_of_each_batch_is_a_choice_of_its_own():
     chosen = play(toy(SplitFedV2(), **EXACT, training__server_state="each_batch"))
     assert chosen.digest != play(toy(SplitFedV2(), **EXACT)).digest
-    assert chosen.state.server_state == {}
+    assert chosen.state.memory.get("server/optimizer", {}) == {}
 
 
 def test_tests_in_training_see_the_portion_with_which_a_client_began():
@@ -106,7 +106,7 @@ def test_replicas_that_outlive_a_round_are_in_the_checkpoint(tmp_path):
         short = scenario.replace(**{"training.rounds": stop})
         play(short, folder=tmp_path / str(stop))
         state = read_checkpoint(tmp_path / str(stop) / "checkpoints" / f"round-{stop:06d}", layout, short.hash)
-        seen.add(len(state.protocol_state))
+        seen.add(len(state.memory.get("server/replicas", {})))
         assert play(scenario, start=state).digest == whole.digest
     assert len(seen) > 1
 

@@ -18,7 +18,7 @@ from raysplit.models.network import build
 from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.buffered import BufferedSplitFed, Speeds
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.simulation.state import Layout
+from raysplit.scenario.layout import Layout
 from raysplit.storage.checkpoints import read_checkpoint
 from raysplit.training.optimizers import Adam
 from tests.toys import ToyCnn, play, toy
@@ -147,7 +147,7 @@ def test_resumed_it_gives_the_same_bits(tmp_path, optimizer):
         short = scenario.replace(**{"training.rounds": stop})
         play(short, folder=tmp_path / str(stop))
         state = read_checkpoint(tmp_path / str(stop) / "checkpoints" / f"round-{stop:06d}", layout, short.hash)
-        assert any(name.startswith("buffered/portion/") for name in state.protocol_state)
+        assert any(path.endswith("/in_flight_portion") for path in state.memory)
         assert play(scenario, start=state).digest == whole.digest
 
 

@@ -82,7 +82,7 @@ def test_the_server_stands_still_while_clients_get_their_gradients():
             training__batch_size=None,
         )
     )
-    assert float(played.state.server_state["0.step"]) == 3
+    assert float(played.state.memory.get("server/optimizer", {})["0.step"]) == 3
     once = play(toy(CycleSfl(), model=model, training__rounds=1, training__batch_size=None))
     minibatch = play(toy(MiniBatchSfl(), model=model, training__rounds=1, training__batch_size=None))
     assert once.digest != minibatch.digest

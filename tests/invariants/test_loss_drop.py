@@ -1,7 +1,6 @@
 """Asynchronous split learning by loss threshold (reference 1.8): what moves and what crosses the cut in states A, B and
 C."""
 
-import dataclasses
 import math
 
 import numpy as np
@@ -17,7 +16,7 @@ from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.loss_drop import AsyncSplitFed, AsyncSplitLearning, state_of
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.simulation.state import Layout
+from raysplit.scenario.layout import Layout
 from raysplit.storage.checkpoints import read_checkpoint
 from tests.toys import ToyCnn, play, toy
 
@@ -189,9 +188,9 @@ def test_a_threshold_is_finite(kind, threshold):
 def test_after_a_full_round_nothing_that_was_sent_before_counts():
     """Clients that sent before it would send other smashed data now."""
     scenario = toy(AsyncSplitFed(NEVER), clients=12, cohort=Cohort(3), training__rounds=4)
-    protocol_state = dict(play(scenario).state.protocol_state)
-    assert state_of(protocol_state) == "C" and len(protocol_state["loss_drop/sent"]) > 0
-    protocol_state["loss_drop/state"] = torch.tensor(0)
-    state = dataclasses.replace(play(scenario).state, protocol_state=protocol_state)
+    state = play(scenario).state
+    kept = state.memory["fed/loss_drop"]
+    assert state_of(state.memory) == "C" and len(kept["sent"]) > 0
+    state = state.remember({"fed/loss_drop": {**kept, "state": torch.tensor(0)}})
     later = play(scenario.replace(**{"training.rounds": 5}), start=state)
-    assert state_of(later.state.protocol_state) in "AB" and len(later.state.protocol_state["loss_drop/sent"]) == 0
+    assert state_of(later.state.memory) in "AB" and len(later.state.memory["fed/loss_drop"]["sent"]) == 0

@@ -64,4 +64,4 @@ def test_the_server_steps_once_a_step_index():
 
     played = play(toy(MiniBatchSfl(), training__optimizer=Adam(), training__rounds=3))
     most = max(played.tables["clients"].column("steps").to_pylist())
-    assert float(played.state.server_state["0.step"]) == 3 * most
+    assert float(played.state.memory.get("server/optimizer", {})["0.step"]) == 3 * most

@@ -14,7 +14,7 @@ from raysplit.protocols.parallel_sl import ParallelSl
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from raysplit.protocols.splitfed_v3 import SplitFedV3
-from raysplit.simulation.state import Layout
+from raysplit.scenario.layout import Layout
 from raysplit.training.optimizers import Adam
 from raysplit.training.settings import FedOpt
 from tests.invariants.plain_loop import OPTIMIZERS, train_alone
@@ -158,7 +158,7 @@ def test_no_portion_crosses_a_channel_and_an_optimiser_may_step_on_the_replicas(
     assert set(play(toy(ParallelSl())).bytes_on()) == {"smashed", "cut_gradients"}
     assert set(play(toy(SplitFedV3())).bytes_on()) == {"smashed", "cut_gradients", "server_updates"}
     stepped = play(toy(SplitFedV3(), training__aggregate=FedOpt(Adam(), lr=0.01)))
-    assert set(stepped.state.fed_states) == {"server"}
+    assert {p for p in stepped.state.memory if p.startswith("fed/optimizer/")} == {"fed/optimizer/server_updates"}
     assert stepped.digest != play(toy(SplitFedV3())).digest
 
 
@@ -168,7 +168,9 @@ def test_the_digest_covers_every_clients_portion():
         changed = copy.deepcopy(played.state.client_portions)
         changed[client][0] = torch.nextafter(changed[client][0], torch.tensor(9.0))
         assert (
-            played.layout.digest(type(played.state)(**{**vars(played.state), "client_portions": changed}))
+            played.layout.digest(
+                played.state.remember({f"client/{c}/portion": {"portion": p} for c, p in changed.items()})
+            )
             != played.digest
         )
 

@@ -24,7 +24,6 @@ from raysplit.attacks.updates.lie import LittleIsEnough
 from raysplit.attacks.updates.on_server_replicas import OnServerReplicas
 from raysplit.attacks.updates.sign_flip import SignFlip
 from raysplit.channels.channel import Channel
-from raysplit.engine.engine import RoundStart
 from raysplit.engine.local import LocalEngine
 from raysplit.errors import ScenarioError
 from raysplit.population.selection.cohort import Cohort, ParticipationSampler
@@ -33,8 +32,8 @@ from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from raysplit.protocols.splitfed_v3 import SplitFedV3
+from raysplit.scenario.layout import Layout
 from raysplit.simulation.planning import make_plan
-from raysplit.simulation.state import Layout
 from raysplit.storage.checkpoints import read_checkpoint
 from raysplit.storage.updates import path_of, read_updates, recorded_rounds
 from raysplit.training.optimizers import Adam
@@ -230,10 +229,8 @@ def test_replicas_come_as_sums_or_rows_and_a_lost_clients_as_neither(protocol, r
     plan = make_plan(scenario, population, 1, participation)
     state = Layout(scenario).initial()
     with LocalEngine(scenario) as engine:
-        outcome = engine.train(plan, RoundStart(state.client, state.server, None, {}))
-        rows = engine.train(
-            dataclasses.replace(plan, server_rows=True), RoundStart(state.client, state.server, None, {})
-        )
+        outcome = engine.train(plan, state)
+        rows = engine.train(dataclasses.replace(plan, server_rows=True), state)
     assert plan.lost > 0 and plan.server_rows == (rule == Median()) == bool(outcome.server_rows)
     assert sorted(rows.server_rows) == list(range(plan.reporting)) and not rows.server_sums
     if rule == Mean():
@@ -265,13 +262,16 @@ def test_rules_with_memory_remember_each_portion_apart_and_are_resumed(tmp_path)
         checkpoint_every=2,
     )
     straight = play(scenario, folder=tmp_path / "straight")
-    assert straight.state.defense["previous"].shape == straight.state.client.shape
-    assert straight.state.server_defense["previous"].shape == straight.state.server.shape
+    assert straight.state.memory.get("fed/rule/updates", {})["previous"].shape == straight.state.client.shape
+    assert straight.state.memory.get("fed/rule/server_updates", {})["previous"].shape == straight.state.server.shape
     half = read_checkpoint(tmp_path / "straight" / "checkpoints" / "round-000002", straight.layout, scenario.hash)
-    assert half.server_defense and half.server_defense.keys() == half.defense.keys()
+    assert (
+        half.memory.get("fed/rule/server_updates", {})
+        and half.memory.get("fed/rule/server_updates", {}).keys() == half.memory.get("fed/rule/updates", {}).keys()
+    )
     resumed = play(scenario, start=half)
     assert resumed.digest == straight.digest
-    forgetful = play(scenario, start=dataclasses.replace(half, server_defense={}))
+    forgetful = play(scenario, start=half.remember({"fed/rule/server_updates": {}}))
     assert forgetful.state.server.ne(straight.state.server).any()
 
 

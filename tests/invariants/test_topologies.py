@@ -18,8 +18,8 @@ from raysplit.protocols.extended_split import ExtendedSplit
 from raysplit.protocols.joint import joint
 from raysplit.protocols.multi_task_split import MultiTaskSplit, Task
 from raysplit.protocols.vertical_split import VerticalSplit
+from raysplit.scenario.layout import Layout
 from raysplit.scenario.scenario import channels_of
-from raysplit.simulation.state import Layout
 from raysplit.storage.checkpoints import read_checkpoint
 from tests.invariants.plain_loop import OPTIMIZERS
 from tests.toys import ToyCnn, distance, play, toy

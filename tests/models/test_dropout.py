@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from raysplit.engine.engine import ClientScores, EngineCounts
+from raysplit.engine.engine import EngineCounts
 from raysplit.engine.evaluator import evaluation_chunks
 from raysplit.engine.host import Host
 from raysplit.engine.local import LocalEngine
@@ -17,7 +17,7 @@ from raysplit.protocols.centralized import Centralized
 from raysplit.protocols.cycle_sl import CycleSfl
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.minibatch_sfl import MiniBatchSfl
-from raysplit.protocols.plan import Outcome
+from raysplit.protocols.outcome import ClientScores, Outcome
 from raysplit.protocols.sglr import Sglr
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
@@ -50,7 +50,7 @@ class TwoHosts:
     def train(self, plan, start, task=None):
         groups = range(len(plan.groups))
         shares = [[g for g in groups if self.deal(g) == side] for side in (0, 1)]
-        outcome = Outcome.empty()
+        outcome = Outcome()
         for host, share in zip(self.hosts, shares, strict=True):
             if not share:
                 continue
@@ -58,7 +58,9 @@ class TwoHosts:
                 outcome.merge(host.train(plan, share, start))
                 continue
             slots = self.server.server_slots(self.ahead)
-            server = ServerSide(host.scenario.protocol, plan, slots, start.server, start.server_state, share)
+            server = ServerSide(
+                host.scenario.protocol, plan, slots, start.server, start.memory.get("server/optimizer"), share
+            )
             outcome.merge(host.train_pooled(plan, share, start, DirectLink(server), self.ahead))
             outcome.server_sums.update(server.replicas().sums)
         return outcome

@@ -29,7 +29,7 @@ from raysplit.protocols.splitfed_v2 import SplitFedV2
 from raysplit.protocols.topology import Topology
 from raysplit.protocols.vertical_split import VerticalSplit
 from raysplit.scenario.devices import DATACENTER, DeviceProfile, Devices
-from raysplit.simulation.state import Layout
+from raysplit.scenario.layout import Layout
 from raysplit.storage.checkpoints import read_checkpoint
 from raysplit.training.servers.server_side import ServerSide
 from tests.models.dropouts import DropoutCnn
@@ -76,7 +76,7 @@ def test_full_rounds_are_the_synchronous_protocol_whoever_turns_up(asynchronous,
 def test_rounds_of_the_server_alone_leave_client_portions_whoever_turns_up(tmp_path, cohort):
     scenario = toy(AsyncSplitFed(NEVER), cohort=cohort, training__rounds=9)
     whole = play(scenario)
-    assert not whole.diverged and "loss_drop/state" in whole.state.protocol_state
+    assert not whole.diverged and "state" in whole.state.memory["fed/loss_drop"]
     clients = [row["round"] for row in whole.tables["rounds"].to_pylist() if row["clients"]]
     assert len(clients) >= 4, "rounds in all three states"
     after = {}
@@ -87,11 +87,12 @@ def test_rounds_of_the_server_alone_leave_client_portions_whoever_turns_up(tmp_p
         after[stop] = read_checkpoint(path, Layout(short), short.hash)
         assert play(scenario, start=after[stop]).digest == whole.digest
         if stop > 1 and stop not in clients:
-            assert after[stop].protocol_state.keys() == after[stop - 1].protocol_state.keys(), (
+            assert after[stop].memory["fed/loss_drop"].keys() == after[stop - 1].memory["fed/loss_drop"].keys(), (
                 "a round passed over decides nothing"
             )
             assert all(
-                after[stop].protocol_state[name].equal(kept) for name, kept in after[stop - 1].protocol_state.items()
+                after[stop].memory["fed/loss_drop"][name].equal(kept)
+                for name, kept in after[stop - 1].memory["fed/loss_drop"].items()
             )
     second = clients[1]
     assert all(state.client.equal(after[second].client) for stop, state in after.items() if stop >= second)
@@ -107,7 +108,9 @@ def test_rules_with_memory_and_roots_see_what_arrives(defense):
     late = play(toy(BufferedSplitFed(2), **changes))
     assert set(late.tables["aggregation"].column("n").to_pylist()) == {2}
     came = {str(row["client"]) for row in late.tables["clients"].to_pylist() if math.isfinite(row["update_norm"])}
-    assert len(came) >= 2 and set(late.state.defense) == (came if isinstance(defense, FoolsGold) else set())
+    assert len(came) >= 2 and set(late.state.memory.get("fed/rule/updates", {})) == (
+        came if isinstance(defense, FoolsGold) else set()
+    )
 
 
 def test_what_a_server_kept_is_what_the_client_sent_masks_and_all(monkeypatch):

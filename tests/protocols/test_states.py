@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from raysplit.errors import ScenarioError
+from raysplit.memory.memory import by_client
 from raysplit.models.network import build, cut
 from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.centralized import Centralized
@@ -103,10 +104,10 @@ def test_a_kept_state_waits_for_its_client_until_it_is_drawn_again():
     )
     played = play(scenario)
     sampled = played.tables["clients"].select(["round", "client", "steps"]).to_pylist()
-    for client, state in played.state.client_states.items():
+    for client, state in by_client(played.state.memory, "optimizer").items():
         steps = sum(row["steps"] for row in sampled if row["client"] == client)
         assert float(state["0.step"]) == steps, "Adam counts its steps over all rounds of this client"
-    assert set(played.state.client_states) == {row["client"] for row in sampled}
+    assert set(by_client(played.state.memory, "optimizer")) == {row["client"] for row in sampled}
     assert len(sampled) == 12
 
 
@@ -116,7 +117,9 @@ def test_fresh_kept_and_travelling_states_train_differently():
         for policy in ("fresh", "per_client", "travels")
     }
     assert len({run.digest for run in runs.values()}) == 3
-    assert not runs["fresh"].state.client_states and not runs["travels"].state.client_states
+    assert not by_client(runs["fresh"].state.memory, "optimizer") and not by_client(
+        runs["travels"].state.memory, "optimizer"
+    )
 
 
 def test_a_state_that_travels_makes_split_learning_on_equal_terms_centralised():
@@ -143,8 +146,8 @@ def test_the_shared_servers_state_lives_on_unless_told_otherwise():
     kept = play(toy(SplitFedV2(), training__rounds=3, training__optimizer=Adam()))
     fresh = play(toy(SplitFedV2(), training__rounds=3, training__optimizer=Adam(), training__server_state="fresh"))
     steps = sum(kept.tables["clients"].column("steps").to_pylist())
-    assert float(kept.state.server_state["0.step"]) == steps
-    assert float(fresh.state.server_state["0.step"]) == steps / 3
+    assert float(kept.state.memory.get("server/optimizer", {})["0.step"]) == steps
+    assert float(fresh.state.memory.get("server/optimizer", {})["0.step"]) == steps / 3
     assert kept.digest != fresh.digest
 
 
@@ -152,15 +155,15 @@ def test_the_server_may_have_an_optimiser_and_a_rate_of_its_own():
     played = play(
         toy(SplitFedV2(), training__optimizer=Sgd(), training__server_optimizer=Adam(), training__server_lr=0.001)
     )
-    assert "0.exp_avg" in played.state.server_state
+    assert "0.exp_avg" in played.state.memory.get("server/optimizer", {})
     assert played.digest != play(toy(SplitFedV2(), training__optimizer=Sgd(), training__server_optimizer=Adam())).digest
 
 
 def test_the_aggregates_optimiser_is_kept_from_round_to_round():
     played = play(toy(SplitFedV1(), training__aggregate=FedOpt(Adam(), lr=0.01), training__rounds=3))
-    assert float(played.state.fed_states["client"]["0.step"]) == 3
-    assert float(played.state.fed_states["server"]["0.step"]) == 3
-    assert not play(toy(SplitFedV1())).state.fed_states["client"]
+    assert float(played.state.memory.get("fed/optimizer/updates", {})["0.step"]) == 3
+    assert float(played.state.memory.get("fed/optimizer/server_updates", {})["0.step"]) == 3
+    assert not play(toy(SplitFedV1())).state.memory.get("fed/optimizer/updates", {})
 
 
 @pytest.mark.parametrize(

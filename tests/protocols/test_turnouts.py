@@ -9,6 +9,7 @@ from raysplit.aggregation.rules.median import Median
 from raysplit.aggregation.rules.trimmed_mean import TrimmedMean
 from raysplit.attacks.updates.sign_flip import SignFlip
 from raysplit.errors import ScenarioError
+from raysplit.memory.memory import by_client
 from raysplit.parts.part import part
 from raysplit.population.selection.availability import DayNight
 from raysplit.population.selection.cohort import Cohort, ParticipationSampler
@@ -86,8 +87,8 @@ def test_a_round_that_is_passed_over_changes_nothing(protocol):
     two = play(scenario.replace(**{"training.rounds": 2}))
     assert rows(two, "rounds", 2)[0]["clients"] == 0 and rows(two, "rounds", 2)[0]["update_norm"] == 0
     assert one.state.client.equal(two.state.client) and one.state.server.equal(two.state.server)
-    assert one.state.client_states.keys() == two.state.client_states.keys()
-    assert one.state.server_state.keys() == two.state.server_state.keys()
+    assert by_client(one.state.memory, "optimizer").keys() == by_client(two.state.memory, "optimizer").keys()
+    assert one.state.memory.get("server/optimizer", {}).keys() == two.state.memory.get("server/optimizer", {}).keys()
     assert rows(two, "evaluations", 1)[0]["loss"] == rows(two, "evaluations", 2)[0]["loss"]
     assert rows(play(scenario.replace(**{"training.rounds": 3})), "rounds", 3)[0]["clients"] == 2
 

@@ -25,10 +25,10 @@ from raysplit.population.population import Population
 from raysplit.population.selection.cohort import ParticipationSampler
 from raysplit.protocols.plan import RoundPlan
 from raysplit.scenario.devices import Devices
+from raysplit.scenario.layout import Layout
 from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.planning import make_plan
 from raysplit.simulation.simulation import Progress, check_population, simulate
-from raysplit.simulation.state import Layout
 from raysplit.storage.tables import open_tables, read_table
 from raysplit.threads import one_thread
 from raysplit.training.parties import ClientSlot, ServerSlot

@@ -14,13 +14,14 @@ from typing import Any, Literal
 from raysplit.app.running.engine_choice import Cluster, EngineChoice, check_choice, open_cluster, open_engine
 from raysplit.engine.engine import Engine
 from raysplit.errors import ClusterError, RunError, ScenarioError, UserError, first_line, nearest
+from raysplit.memory.global_state import GlobalState
 from raysplit.population.population import PopulationInfo
 from raysplit.scenario.file import apply_sets, load_scenarios
+from raysplit.scenario.layout import Layout
 from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.shard_checks import check_room, check_shards
 from raysplit.simulation.shared_rounds import Form, adopt_tables, leaves_traces, shared_rounds
 from raysplit.simulation.simulation import Progress, RoundReport, check_population, simulate
-from raysplit.simulation.state import GlobalState, Layout
 from raysplit.storage.checkpoints import newest_checkpoint, read_checkpoint
 from raysplit.storage.run import open_run
 from raysplit.storage.run_folder import RunFolder, check_free, create, folder_for, locked, origin_of

@@ -16,17 +16,7 @@ from raysplit.attacks.scheduled import attacks_in_force, singles
 from raysplit.errors import ScenarioError
 from raysplit.models.network import ModelSpec
 from raysplit.population.population import Samples
-
-
-class Poisoning(NamedTuple):
-    """What an attack did to the data of ``clients``: ``samples`` of theirs changed, in ``seconds``."""
-
-    clients: int
-    samples: int
-    seconds: float
-
-    def plus(self, other: Poisoning) -> Poisoning:
-        return Poisoning(self.clients + other.clients, self.samples + other.samples, self.seconds + other.seconds)
+from raysplit.protocols.outcome import Poisoning
 
 
 class MaliciousClient(NamedTuple):

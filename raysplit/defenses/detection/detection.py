@@ -15,8 +15,8 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 
 from raysplit.errors import ScenarioError
+from raysplit.memory.memory import State
 from raysplit.parts.part import part
-from raysplit.training.optimizers import State
 
 
 @dataclass(frozen=True)

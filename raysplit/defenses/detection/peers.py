@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import torch
 
-from raysplit.training.optimizers import State
+from raysplit.memory.memory import State
 
 CLIENTS, ROUNDS = "clients", "rounds"
 MAD_TO_SD = 1.4826

@@ -19,8 +19,8 @@ import torch
 
 from raysplit.defenses.detection.detection import Judgement, LocalRoundView
 from raysplit.errors import ScenarioError
+from raysplit.memory.memory import State
 from raysplit.parts.part import part, within
-from raysplit.training.optimizers import State
 
 
 @part

@@ -24,11 +24,13 @@ from raysplit.aggregation.sharding.reduction import Done
 from raysplit.aggregation.sharding.shard import Poisoned
 from raysplit.aggregation.sharding.task import AggregationTask
 from raysplit.channels.channel import Channel
-from raysplit.engine.engine import ClientScores, RoundStart
 from raysplit.engine.host import Host, count_replicas, peak_memory_bytes, take_detection
 from raysplit.engine.ray.row_wire import RowSender, RowSinkAddress
 from raysplit.engine.ray.wire import Parcel, PeerLost, Wire, WireLink, accept
-from raysplit.protocols.plan import Outcome, RoundPlan
+from raysplit.memory.global_state import GlobalState
+from raysplit.memory.memory import SERVER_OPTIMIZER
+from raysplit.protocols.outcome import ClientScores, Outcome
+from raysplit.protocols.plan import RoundPlan
 from raysplit.scenario.scenario import Scenario
 from raysplit.training.client_side import ClientFailure
 from raysplit.training.servers.lying_server import LyingServer
@@ -40,7 +42,7 @@ CALL_TIMEOUT_S = 60
 """How long a server waits for the hosts of a round to call."""
 
 
-_OPENED = (Outcome, RoundStart, AggregationTask, RoundContext, ReductionRequest, Done, Poisoned)
+_OPENED = (Outcome, GlobalState, AggregationTask, RoundContext, ReductionRequest, Done, Poisoned)
 """Records whose tensors travel as arrays."""
 
 
@@ -81,8 +83,10 @@ def to_tensors(thing: Any) -> Any:
     return thing
 
 
-def _begin(start: Any, portions: Any) -> RoundStart:
-    return replace(to_tensors(start), client_portions=to_tensors(portions))
+def _begin(start: Any, memory: Any) -> GlobalState:
+    """The state with which a host begins: what all were given, and the memory of its own clients."""
+    shared: GlobalState = to_tensors(start)
+    return replace(shared, memory={**shared.memory, **to_tensors(memory)})
 
 
 @contextlib.contextmanager
@@ -134,13 +138,13 @@ class ClientHost:
         """Returns if this process is alive and at rest."""
 
     def train(
-        self, plan: RoundPlan, groups: Sequence[int], start: Any, portions: Any, sink: RowSinkAddress | None = None
+        self, plan: RoundPlan, groups: Sequence[int], start: Any, memory: Any, sink: RowSinkAddress | None = None
     ) -> Packed:
-        """``portions``: by client id, those that clients of these groups keep of their own. ``sink``: where finished
+        """``memory``: what clients of these groups keep. ``sink``: where finished
         ones go, if not back."""
         try:
             with _sending(sink, self._index) as row_sink:
-                outcome = self._host.train(plan, groups, _begin(start, portions), row_sink)
+                outcome = self._host.train(plan, groups, _begin(start, memory), row_sink)
         except ClientFailure as failure:
             raise failure.on(self._name()) from None
         return Packed(to_arrays(outcome), peak_memory_bytes())
@@ -150,7 +154,7 @@ class ClientHost:
         plan: RoundPlan,
         groups: Sequence[int],
         start: Any,
-        portions: Any,
+        memory: Any,
         address: Any,
         token: bytes,
         ahead: int,
@@ -160,7 +164,7 @@ class ClientHost:
         link = WireLink(address, token, self._index)
         try:
             with _sending(sink, self._index) as row_sink:
-                outcome = self._host.train_pooled(plan, groups, _begin(start, portions), link, ahead, row_sink)
+                outcome = self._host.train_pooled(plan, groups, _begin(start, memory), link, ahead, row_sink)
         except ClientFailure as failure:
             raise failure.on(self._name()) from None
         finally:
@@ -203,14 +207,14 @@ class MainServer:
 
     def serve(self, plan: RoundPlan, start: Any, groups: dict[int, list[int]], ahead: int) -> Packed:
         """Serve one round to the hosts in ``groups`` (host → its client groups)."""
-        begin: RoundStart = to_tensors(start)
+        begin: GlobalState = to_tensors(start)
         self._hung_up.clear()
         mine = [group for theirs in groups.values() for group in theirs]
         inbox: queue.SimpleQueue[tuple[int, Parcel | None]] = queue.SimpleQueue()
         shared = self._protocol.server == "shared"
         slots = self._host.server_slots(1 if shared else len(groups) * ahead)
-        vector, watch = begin.server.to(self._host.device), self._host.watch(begin)
-        honest = open_server(self._protocol, plan, slots, vector, begin.server_state, mine, watch=watch)
+        vector, watch = begin.server.to(self._host.device), self._host.watch(plan, begin)
+        honest = open_server(self._protocol, plan, slots, vector, begin.memory.get(SERVER_OPTIMIZER), mine, watch=watch)
         tampered = self._host.tampering(plan, "main_server")
         server: MainServerSide = honest if tampered is None else LyingServer(honest, plan, tampered)
         try:
@@ -221,11 +225,11 @@ class MainServer:
                 self._serve_as_they_come(plan, groups, server, inbox)
         finally:
             self.abort()
-        outcome = Outcome.empty()
+        outcome = Outcome()
         if tampered is not None:
             outcome.tampered = tampered.records
         if shared:
-            outcome.server_vector, outcome.server_state = server.shared_result()
+            outcome.server_vector, outcome.memory[SERVER_OPTIMIZER] = server.shared_result()
             take_detection(outcome, honest)
         else:
             outcome.server_sums, outcome.server_rows = server.replicas()

@@ -20,7 +20,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryErr
 
 from raysplit.aggregation.sharding.sharded_columns import aggregate_sharded
 from raysplit.aggregation.sharding.task import AggregationTask, row_bounds
-from raysplit.engine.engine import ClientScores, EngineCounts, RoundStart
+from raysplit.engine.engine import EngineCounts
 from raysplit.engine.evaluator import evaluation_chunks
 from raysplit.engine.host import peak_memory_bytes
 from raysplit.engine.placement import Layout
@@ -31,7 +31,10 @@ from raysplit.engine.ray.row_wire import RowSinkAddress
 from raysplit.engine.ray.shard_actor import RayShards, ShardActor
 from raysplit.engine.ray.wire import TOKEN_BYTES, PeerLost
 from raysplit.errors import ClusterError
-from raysplit.protocols.plan import Outcome, RoundPlan
+from raysplit.memory.global_state import GlobalState
+from raysplit.memory.memory import copied, of_clients, of_scope
+from raysplit.protocols.outcome import ClientScores, Outcome
+from raysplit.protocols.plan import RoundPlan
 from raysplit.scenario.scenario import Scenario
 from raysplit.training.client_side import ClientFailure
 
@@ -89,7 +92,7 @@ class RayEngine:
     def shards(self) -> int:
         return self._layout.shards
 
-    def train(self, plan: RoundPlan, start: RoundStart, task: AggregationTask | None = None) -> Outcome:
+    def train(self, plan: RoundPlan, start: GlobalState, task: AggregationTask | None = None) -> Outcome:
         """Play a round; an actor that dies is replaced and the round replayed, up to ``RETRIES`` times."""
         for attempt in range(RETRIES + 1):
             try:
@@ -117,7 +120,7 @@ class RayEngine:
         chunks = evaluation_chunks(clients)
         for attempt in range(RETRIES + 1):
             try:
-                start = ray.put(to_arrays(RoundStart(client, server, None, {})))
+                start = ray.put(to_arrays(GlobalState(0, client, server)))
                 count = min(len(self._hosts), len(chunks))
                 calls = [
                     self._hosts[h].evaluate.remote(
@@ -225,12 +228,12 @@ class RayEngine:
             dealt[host].append(int(group))
         return [sorted(groups) for groups in dealt]
 
-    def _share(self, start: RoundStart) -> Any:
-        """What every actor of a round begins with; clients' own portions go to their hosts alone."""
-        return ray.put(to_arrays(replace(start, client_portions={})))
+    def _share(self, start: GlobalState) -> Any:
+        """What every actor of a round begins with; what clients keep goes to their hosts alone."""
+        return ray.put(to_arrays(replace(start, memory=of_scope(start.memory, "server"))))
 
     def _play(
-        self, plan: RoundPlan, start: RoundStart, sink: RowSinkAddress | None = None, gathering: Sequence[Any] = ()
+        self, plan: RoundPlan, start: GlobalState, sink: RowSinkAddress | None = None, gathering: Sequence[Any] = ()
     ) -> Outcome:
         """A round on hosts and servers. ``sink``: where finished portions go, if not back; ``gathering``: calls that
         wait for these."""
@@ -240,7 +243,7 @@ class RayEngine:
         ]
         return self._merge(self._gather(calls, on_loss=self._abort))
 
-    def _sharded(self, plan: RoundPlan, start: RoundStart, task: AggregationTask) -> Outcome:
+    def _sharded(self, plan: RoundPlan, start: GlobalState, task: AggregationTask) -> Outcome:
         """A round whose portions go from the hosts to the column shards, which then meet; the driver sees none of
         them."""
         count, token = len(self._shards), secrets.token_bytes(TOKEN_BYTES)
@@ -258,17 +261,17 @@ class RayEngine:
         self._peak = max(self._peak, *(packed.peak_memory_bytes for packed in answers))
         return [to_tensors(packed.outcome) for packed in answers]
 
-    def _colocated(self, plan: RoundPlan, start: RoundStart, sink: RowSinkAddress | None) -> list[Any]:
-        shared, portions = self._share(start), start.client_portions
+    def _colocated(self, plan: RoundPlan, start: GlobalState, sink: RowSinkAddress | None) -> list[Any]:
+        shared = self._share(start)
         shared_plan = ray.put(plan)
         dealt = self._deal(plan)
         return [
-            host.train.remote(shared_plan, groups, shared, _own(portions, _clients(plan, groups)), sink)
+            host.train.remote(shared_plan, groups, shared, _memory(start, _clients(plan, groups)), sink)
             for host, groups in zip(self._hosts, dealt, strict=True)
             if groups
         ]
 
-    def _pooled(self, plan: RoundPlan, start: RoundStart, sink: RowSinkAddress | None) -> list[Any]:
+    def _pooled(self, plan: RoundPlan, start: GlobalState, sink: RowSinkAddress | None) -> list[Any]:
         begin, shared_plan = self._share(start), ray.put(plan)
         dealt = {host: groups for host, groups in enumerate(self._deal(plan)) if groups}
         pool = len(self._servers)
@@ -280,7 +283,7 @@ class RayEngine:
                 calls.append(server.serve.remote(shared_plan, begin, served, ahead))
         for host, groups in dealt.items():
             address = self._addresses[host % pool]
-            own = _own(start.client_portions, _clients(plan, groups))
+            own = _memory(start, _clients(plan, groups))
             call = self._hosts[host].train_pooled
             calls.append(call.remote(shared_plan, groups, begin, own, address, self._token, ahead, sink))
         return calls
@@ -319,25 +322,23 @@ class RayEngine:
         return results
 
     def _merge(self, parts: list[Packed]) -> Outcome:
-        outcome = Outcome.empty()
+        outcome = Outcome()
         for packed in parts:
             outcome.merge(to_tensors(packed.outcome))
             self._peak = max(self._peak, packed.peak_memory_bytes)
         # Kept for many rounds; views would hold this round's whole outcome in Ray's store.
-        for client, kept in outcome.client_states.items():
-            outcome.client_states[client] = {name: tensor.clone() for name, tensor in kept.items()}
-        outcome.protocol_state = {name: tensor.clone() for name, tensor in outcome.protocol_state.items()}
-        outcome.detection = {name: tensor.clone() for name, tensor in outcome.detection.items()}
-        for client, portion in outcome.in_flight.items():
-            outcome.in_flight[client] = portion.clone()
-        for client, kept in outcome.in_flight_states.items():
-            outcome.in_flight_states[client] = {name: tensor.clone() for name, tensor in kept.items()}
+        outcome.memory = copied(outcome.memory)
         return outcome
 
 
 def _clients(plan: RoundPlan, groups: Sequence[int]) -> np.ndarray:
     """The ids of the clients in some groups."""
     return plan.clients[[position for group in groups for position in plan.groups[group]]]
+
+
+def _memory(start: GlobalState, clients: np.ndarray) -> Any:
+    """What some clients keep, packed."""
+    return to_arrays(of_clients(start.memory, clients))
 
 
 def _own(portions: dict[int, torch.Tensor] | None, clients: np.ndarray) -> Any:

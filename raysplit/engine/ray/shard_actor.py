@@ -16,7 +16,7 @@ from raysplit.aggregation.sharding.shard import ColumnShard
 from raysplit.engine.host import peak_memory_bytes
 from raysplit.engine.ray.actors import Packed, to_arrays, to_tensors
 from raysplit.engine.ray.row_wire import receive_rows
-from raysplit.protocols.plan import Outcome
+from raysplit.protocols.outcome import Outcome
 from raysplit.threads import pin_threads
 
 
@@ -46,7 +46,7 @@ class ShardActor:
         self._hung_up.clear()
         self._shard.gather(to_tensors(task))
         receive_rows(self._listener, token, self._shard, self._hung_up)
-        return Packed(to_arrays(Outcome.empty()), peak_memory_bytes())
+        return Packed(to_arrays(Outcome()), peak_memory_bytes())
 
     def abort(self) -> None:
         """Stop waiting for rows that will not come."""

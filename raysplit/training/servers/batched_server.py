@@ -11,10 +11,10 @@ from collections.abc import Callable
 import torch
 
 from raysplit.channels.channel import Channel
+from raysplit.memory.memory import State
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol, server_step
 from raysplit.protocols.split_steps import SplitStep, batch_length
-from raysplit.training.optimizers import State
 from raysplit.training.parties import ServerSlot
 from raysplit.training.servers.server_side import Replicas, Reply
 

@@ -11,25 +11,23 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-_REPLICA, _SUM, _COUNT = "collected/replica/", "collected/sum", "collected/count"
+from raysplit.memory.memory import State
+
+_REPLICA, _SUM, _COUNT = "replica/", "sum", "count"
 
 
 class CollectedReplicas:
     """``clients``: the cohort's ids; ``population``: how many clients there are; ``average``: the last average,
     [d_S]."""
 
-    def __init__(
-        self, clients: np.ndarray, population: int, average: torch.Tensor, protocol_state: dict[str, torch.Tensor]
-    ) -> None:
+    def __init__(self, clients: np.ndarray, population: int, average: torch.Tensor, kept: State) -> None:
         self._clients, self._population = clients, population
         self.average = average
         self._own = {
-            int(name.removeprefix(_REPLICA)): vector
-            for name, vector in protocol_state.items()
-            if name.startswith(_REPLICA)
+            int(name.removeprefix(_REPLICA)): vector for name, vector in kept.items() if name.startswith(_REPLICA)
         }
-        self._sum = protocol_state.get(_SUM)
-        self._count = int(protocol_state[_COUNT]) if _COUNT in protocol_state else 0
+        self._sum = kept.get(_SUM)
+        self._count = int(kept[_COUNT]) if _COUNT in kept else 0
 
     def of(self, position: int) -> torch.Tensor:
         """The replica of a client as it stands now."""
@@ -44,7 +42,7 @@ class CollectedReplicas:
             self.average = self._sum / self._count
             self._own, self._sum, self._count = {}, None, 0
 
-    def protocol_state(self) -> dict[str, torch.Tensor]:
+    def kept(self) -> State:
         """What the next round goes on from, beside the average."""
         if self._sum is None:
             return {}

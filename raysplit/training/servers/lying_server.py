@@ -7,9 +7,9 @@ import torch
 
 from raysplit.attacks.messages.tampering import Tampering
 from raysplit.channels.channel import Channel, Message
+from raysplit.memory.memory import State
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.split_steps import SplitStep
-from raysplit.training.optimizers import State
 from raysplit.training.servers.server_side import MainServerSide, Replicas, Reply
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from raysplit.memory.memory import State
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol, server_step
-from raysplit.training.optimizers import State
 from raysplit.training.parties import ServerSlot
 from raysplit.training.servers.batched_server import BatchedServer
 from raysplit.training.servers.collected import CollectedReplicas

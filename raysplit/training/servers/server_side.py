@@ -7,10 +7,10 @@ from typing import NamedTuple, Protocol
 import torch
 
 from raysplit.channels.channel import Channel
+from raysplit.memory.memory import State
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.split_steps import SplitStep
-from raysplit.training.optimizers import State
 from raysplit.training.parties import Score, ServerSlot
 from raysplit.training.servers.collected import CollectedReplicas
 from raysplit.training.slot_pool import Gathering, SlotPool

@@ -14,10 +14,10 @@ import torch
 from raysplit import rng
 from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
+from raysplit.memory.memory import State
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.split_steps import SplitStep
-from raysplit.training.optimizers import State
 from raysplit.training.parties import ServerSlot
 from raysplit.training.servers.batched_server import GradientSum, last_of_each_step, union_weights
 from raysplit.training.servers.server_side import Replicas, Reply

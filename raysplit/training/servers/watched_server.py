@@ -15,9 +15,10 @@ import torch
 from raysplit.channels.channel import Channel
 from raysplit.defenses.detection.detection import Detection, LocalRoundView, SplitStepView
 from raysplit.errors import ScenarioError
-from raysplit.protocols.plan import DetectionRecord, RoundPlan
+from raysplit.memory.memory import State
+from raysplit.protocols.outcome import DetectionRecord
+from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.split_steps import SplitStep
-from raysplit.training.optimizers import State
 from raysplit.training.parties import Score, ServerSlot
 from raysplit.training.servers.server_side import Replicas, Reply
 

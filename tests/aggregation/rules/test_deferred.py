@@ -43,7 +43,10 @@ def test_the_mean_acts_before_and_the_rule_after(protocol, rule):
     assert deferred.digest != play(scenario(protocol, attack=SignFlip(start_round=3))).digest
     names = deferred.tables["aggregation"].column("rule").to_pylist()
     assert names == ["Mean", "Mean", type(rule).__name__, type(rule).__name__]
-    assert deferred.state.defense.keys() == by_hand.state.defense.keys()
+    assert (
+        deferred.state.memory.get("fed/rule/updates", {}).keys()
+        == by_hand.state.memory.get("fed/rule/updates", {}).keys()
+    )
 
 
 def test_called_by_itself_it_goes_by_the_round():

@@ -20,12 +20,13 @@ from raysplit.attacks.updates.model_replacement import ModelReplacement
 from raysplit.attacks.updates.optimal_lie import OptimalLittleIsEnough
 from raysplit.attacks.updates.sign_flip import SignFlip
 from raysplit.errors import ScenarioError
+from raysplit.memory.memory import by_client
 from raysplit.parts.part import part
 from raysplit.population.selection.cohort import Cohort, draw
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.simulation.state import Layout
+from raysplit.scenario.layout import Layout
 from raysplit.storage.checkpoints import read_checkpoint, write_checkpoint
 from raysplit.training.optimizers import Adam
 from tests.toys import ToyCnn, play, toy
@@ -66,23 +67,31 @@ LOG = []
 def test_a_resumed_run_has_the_same_bits(tmp_path, rule, protocol):
     whole = scenario(protocol, defense=rule, attack=Scheduled(SignFlip(), start_round=2, on=1, off=1))
     straight = play(whole)
-    assert straight.state.defense and not straight.diverged
+    assert straight.state.memory.get("fed/rule/updates", {}) and not straight.diverged
     first = play(whole.replace(**{"training.rounds": 2}))
     path = write_checkpoint(tmp_path, first.state, first.layout, whole.hash)
     read = read_checkpoint(path, Layout(whole), whole.hash)
-    assert read.defense.keys() == first.state.defense.keys()
-    assert all(torch.equal(read.defense[name], tensor) for name, tensor in first.state.defense.items())
+    assert read.memory.get("fed/rule/updates", {}).keys() == first.state.memory.get("fed/rule/updates", {}).keys()
+    assert all(
+        torch.equal(read.memory.get("fed/rule/updates", {})[name], tensor)
+        for name, tensor in first.state.memory.get("fed/rule/updates", {}).items()
+    )
     resumed = play(whole, start=read)
     assert resumed.digest == straight.digest
-    assert all(torch.equal(resumed.state.defense[name], tensor) for name, tensor in straight.state.defense.items())
-    forgotten = play(whole, start=type(read)(read.round, read.client, read.server, read.server_state))
+    assert all(
+        torch.equal(resumed.state.memory.get("fed/rule/updates", {})[name], tensor)
+        for name, tensor in straight.state.memory.get("fed/rule/updates", {}).items()
+    )
+    forgotten = play(whole, start=read.remember({"fed/rule/updates": {}}))
     assert forgotten.digest != straight.digest  # the memory matters, so the equality above says something
 
 
 def test_fools_gold_remembers_everybody_who_was_drawn():
     played = play(scenario(FedAvg(), rounds=5, defense=FoolsGold()))
     sampled = set(played.tables["clients"].column("client").to_pylist())
-    assert set(played.state.defense) == {str(client) for client in sampled} and len(sampled) > 5
+    assert (
+        set(played.state.memory.get("fed/rule/updates", {})) == {str(client) for client in sampled} and len(sampled) > 5
+    )
 
 
 @pytest.mark.parametrize("protocol", [FedAvg(), SplitFedV1(), SplitFedV2()], ids=lambda p: type(p).__name__)
@@ -109,10 +118,17 @@ def test_root_clients_leave_the_cohort_and_every_kept_state_alone(protocol):
         kept["training__server_state"] = server
     whole = scenario(protocol, 3, defense=Seen(), model=ToyCnn("V2", batch_norm=True), **kept)
     alone, beside = play(whole), play(whole.replace(defense=Seen(roots=(7, 2))))
-    assert beside.digest == alone.digest and beside.state.client_states.keys() == alone.state.client_states.keys()
+    assert (
+        beside.digest == alone.digest
+        and by_client(beside.state.memory, "optimizer").keys() == by_client(alone.state.memory, "optimizer").keys()
+    )
     for mine, other in (
-        (beside.state.server_state, alone.state.server_state),
-        *zip(beside.state.client_states.values(), alone.state.client_states.values(), strict=True),
+        (beside.state.memory.get("server/optimizer", {}), alone.state.memory.get("server/optimizer", {})),
+        *zip(
+            by_client(beside.state.memory, "optimizer").values(),
+            by_client(alone.state.memory, "optimizer").values(),
+            strict=True,
+        ),
     ):
         assert mine.keys() == other.keys() and all(tensor.equal(other[name]) for name, tensor in mine.items())
 
@@ -136,8 +152,8 @@ def test_the_memory_comes_back_in_the_next_round_and_the_mean_has_none():
     LOG.clear()
     played = play(scenario(FedAvg(), 3, defense=Seen()))
     assert [context.memory.get("rounds", torch.zeros(1)).item() for _, context in LOG] == [0, 1, 2]
-    assert played.state.defense["rounds"].item() == 3
-    assert play(scenario(FedAvg(), 2)).state.defense == {}
+    assert played.state.memory.get("fed/rule/updates", {})["rounds"].item() == 3
+    assert play(scenario(FedAvg(), 2)).state.memory.get("fed/rule/updates", {}) == {}
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -102,8 +102,8 @@ def assert_same(scenario, shards):
         certain = [field.name for field in schema if (field.metadata or {}).get(b"deterministic") != b"false"]
         rows, same = (played_in.tables[name].select(certain).to_pylist() for played_in in (played, reference))
         assert repr(rows) == repr(same), name  # NaN stands where no update came
-    for name, kept in reference.state.defense.items():
-        assert played.state.defense[name].equal(kept)
+    for name, kept in reference.state.memory.get("fed/rule/updates", {}).items():
+        assert played.state.memory.get("fed/rule/updates", {})[name].equal(kept)
     return reference
 
 

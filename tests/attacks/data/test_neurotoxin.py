@@ -21,8 +21,8 @@ from raysplit.aggregation.rule import RoundContext
 from raysplit.aggregation.update_attack import UpdateView
 from raysplit.attacks.updates.neurotoxin import least_touched, needs_last_move
 from raysplit.errors import ScenarioError
+from raysplit.memory.global_state import GlobalState
 from raysplit.parts.part import part
-from raysplit.simulation.state import GlobalState
 from tests.toys import play, toy
 
 
@@ -78,8 +78,8 @@ def test_the_last_move_is_what_the_global_portion_did(tmp_path):
     states = []
     for rounds in (1, 2, 3):
         states.append(play(scenario.replace(**{"training.rounds": rounds})).state)
-    assert states[2].protocol_state["attack/last_move"].equal(states[2].client - states[1].client)
-    assert "attack/last_move" not in play(toy(FedAvg())).state.protocol_state
+    assert states[2].memory["fed/last_move"]["move"].equal(states[2].client - states[1].client)
+    assert "fed/last_move" not in play(toy(FedAvg())).state.memory
 
 
 @pytest.mark.parametrize("protocol", [FedAvg(), SplitFedV2()])
@@ -92,10 +92,9 @@ def test_resumed_from_a_checkpoint_it_has_the_same_bits(tmp_path, protocol):
     read: GlobalState = read_checkpoint(folder / "round-000002", straight.layout, scenario.hash)
     assert newest_checkpoint(folder) != folder / "round-000002" and read.round == 2
     assert play(scenario, start=read).digest == straight.digest
-    forgetful = {name: tensor for name, tensor in read.protocol_state.items() if name != "attack/last_move"}
-    import dataclasses
+    forgetful = read.remember({"fed/last_move": {}})
 
-    assert play(scenario, start=dataclasses.replace(read, protocol_state=forgetful)).digest != straight.digest
+    assert play(scenario, start=forgetful).digest != straight.digest
 
 
 def test_who_asks():

@@ -1,8 +1,6 @@
 """Detection in whole runs: the same bits without a rejection, straight through or resumed, and what a rollback
 restores."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -64,7 +62,10 @@ def test_where_nothing_is_rejected_it_is_the_run_without_detection(protocol, det
     plain = toy(protocol, model=model, training__server_optimizer=Adam())
     reference, watched = play(plain), play(plain.replace(detection=detection))
     assert watched.digest == reference.digest
-    assert all(watched.state.server_state[n].equal(t) for n, t in reference.state.server_state.items())
+    assert all(
+        watched.state.memory.get("server/optimizer", {})[n].equal(t)
+        for n, t in reference.state.memory.get("server/optimizer", {}).items()
+    )
     rows = watched.tables["detection"].to_pylist()
     assert [row["round"] for row in rows] == [1, 2] and reference.tables["detection"].num_rows == 0
     assert all(row["visits"] == watched.messages_on(row["round"])["smashed"] for row in rows)
@@ -80,7 +81,9 @@ def test_a_rejected_visit_teaches_the_server_nothing(u_shaped):
     protocol = SplitFedV2(u_shaped=u_shaped)
     scenario = toy(protocol, clients=1, model=model, detection=Detection((RejectsOne(0),)))
     played = play(scenario)
-    assert played.state.server.equal(played.layout.initial().server) and not played.state.server_state
+    assert played.state.server.equal(played.layout.initial().server) and not played.state.memory.get(
+        "server/optimizer", {}
+    )
     assert not played.state.client.equal(played.layout.initial().client)
     still = play(
         scenario.replace(
@@ -91,7 +94,7 @@ def test_a_rejected_visit_teaches_the_server_nothing(u_shaped):
         start = still.layout.initial().client
         parameters = still.layout.client.parameters
         assert still.state.client[:parameters].equal(start[:parameters]), "zeros move nothing without weight decay"
-    assert played.state.detection["screen/0/seen"] == sum(
+    assert played.state.memory.get("server/detection", {})["screen/0/seen"] == sum(
         row["visits"] for row in played.tables["detection"].to_pylist()
     )
 
@@ -110,8 +113,15 @@ def test_a_rollback_restores_the_portion_and_its_optimiser(server_state):
     screened = whole.replace(detection=Detection((RejectsOne(2),), UndoesOne(-1)))
     taken_back, never_heard = play(whole), play(screened)
     assert taken_back.state.server.equal(never_heard.state.server)
-    assert taken_back.state.server_state.keys() == never_heard.state.server_state.keys() != set()
-    assert all(taken_back.state.server_state[n].equal(t) for n, t in never_heard.state.server_state.items())
+    assert (
+        taken_back.state.memory.get("server/optimizer", {}).keys()
+        == never_heard.state.memory.get("server/optimizer", {}).keys()
+        != set()
+    )
+    assert all(
+        taken_back.state.memory.get("server/optimizer", {})[n].equal(t)
+        for n, t in never_heard.state.memory.get("server/optimizer", {}).items()
+    )
     assert sum(row["rollbacks_honest"] for row in taken_back.tables["detection"].to_pylist()) == 2
     assert not taken_back.state.server.equal(play(whole.replace(detection=None)).state.server)
 
@@ -145,13 +155,19 @@ def test_straight_through_or_resumed_the_same_bits(protocol, tmp_path):
     play(scenario.replace(**{"training.rounds": 2}), folder=tmp_path)
     half = scenario.replace(**{"training.rounds": 2})
     saved = read_checkpoint(newest_checkpoint(tmp_path / "checkpoints"), straight.layout, half.hash)
-    assert saved.detection, "the memory is in the checkpoint"
+    assert saved.memory.get("server/detection", {}), "the memory is in the checkpoint"
     resumed = play(scenario, start=saved)
     assert resumed.digest == straight.digest
-    assert resumed.state.detection.keys() == straight.state.detection.keys()
-    assert all(resumed.state.detection[n].equal(t) for n, t in straight.state.detection.items())
+    assert (
+        resumed.state.memory.get("server/detection", {}).keys()
+        == straight.state.memory.get("server/detection", {}).keys()
+    )
+    assert all(
+        resumed.state.memory.get("server/detection", {})[n].equal(t)
+        for n, t in straight.state.memory.get("server/detection", {}).items()
+    )
     assert resumed.tables["detection"].to_pylist() == rows[2:]
-    forgetful = play(scenario, start=replace(saved, detection={}))
+    forgetful = play(scenario, start=saved.remember({"server/detection": {}}))
     assert forgetful.tables["detection"].to_pylist() != rows[2:], "it matters"
 
 

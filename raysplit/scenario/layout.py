@@ -1,41 +1,15 @@
-"""Everything that a simulation carries from one round to the next; a checkpoint is this, written down."""
+"""How a scenario's flat portions map to the named tensors of its network: for checkpoints, digests, rules'
+parameters."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import torch
 
+from raysplit.memory.global_state import GlobalState
 from raysplit.models.flat import FlatPortion, digest
 from raysplit.models.network import build, cut
 from raysplit.protocols.joint import joint
 from raysplit.scenario.scenario import Scenario
-from raysplit.training.optimizers import State
-
-
-@dataclass(frozen=True)
-class GlobalState:
-    """After ``round`` rounds. ``client``, ``server``: the global portions, flat (server empty where nothing is cut).
-
-    ``server_state``: the shared server portion's optimiser; ``client_states``: kept client optimisers by client id;
-    ``fed_states``: the optimisers on the aggregated "client" and "server" portions. ``client_portions``: where clients
-    keep portions of their own, those of all clients that ever trained, by id; ``client`` is then the initial one, with
-    which others begin. ``defense``, ``server_defense``: the memories of the rules on client portions and on server
-    replicas. ``protocol_state``: what an asynchronous or published protocol remembers besides, as tensors by name
-    (``synchrony.py``). ``detection``: what detectors at the main server remember.
-    """
-
-    round: int
-    client: torch.Tensor
-    server: torch.Tensor
-    server_state: State = field(default_factory=dict)
-    client_states: dict[int, State] = field(default_factory=dict)
-    fed_states: dict[str, State] = field(default_factory=dict)
-    client_portions: dict[int, torch.Tensor] = field(default_factory=dict)
-    defense: State = field(default_factory=dict)
-    protocol_state: dict[str, torch.Tensor] = field(default_factory=dict)
-    server_defense: State = field(default_factory=dict)
-    detection: State = field(default_factory=dict)
 
 
 class Layout:

@@ -1,0 +1,124 @@
+"""What came back from a round, or from one host's share of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from raysplit.memory.memory import Memory
+
+
+class Poisoning(NamedTuple):
+    """What an attack did to the data of ``clients``: ``samples`` of theirs changed, in ``seconds``."""
+
+    clients: int
+    samples: int
+    seconds: float
+
+    def plus(self, other: Poisoning) -> Poisoning:
+        return Poisoning(self.clients + other.clients, self.samples + other.samples, self.seconds + other.seconds)
+
+
+@dataclass
+class ClientRecord:
+    """What a client did in a round, for the metrics. ``loss`` is the sum over its steps of batch loss × batch size.
+
+    ``poisoned``: what attacks on its data changed, by the attack's name."""
+
+    samples_seen: int = 0
+    steps: int = 0
+    loss: float = 0.0
+    correct: int = 0
+    poisoned: dict[str, Poisoning] = field(default_factory=dict)
+
+    def add(self, loss: float, correct: int, batch: int) -> None:
+        self.samples_seen += batch
+        self.steps += 1
+        self.loss += loss * batch
+        self.correct += correct
+
+
+@dataclass
+class DetectionRecord:
+    """What detection made of a client in a round: its visits and those rejected, and, where turns are judged, how many
+    of its turns were (0 or 1) and how many turns were taken back after its own, that one included."""
+
+    split_steps: int = 0
+    rejected: int = 0
+    local_rounds: int = 0
+    undone: int = 0
+
+
+@dataclass(frozen=True)
+class ClientScores:
+    """Evaluation of the global model, a row a client: ``loss`` (sum over samples, nats), ``correct``, ``samples``.
+
+    ``attempts``: samples with which an attack tried its luck there, ``successes``: those that were classified as it
+    wants; None: there is no attack with a goal."""
+
+    clients: np.ndarray
+    loss: np.ndarray
+    correct: np.ndarray
+    samples: np.ndarray
+    attempts: np.ndarray | None = None
+    successes: np.ndarray | None = None
+
+    @staticmethod
+    def joined(parts: Sequence[ClientScores]) -> ClientScores:
+        """The scores of several sets of clients, one after another."""
+        columns = ((part.clients, part.loss, part.correct, part.samples) for part in parts)
+        joined = ClientScores(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+        tried = [(part.attempts, part.successes) for part in parts if part.attempts is not None]
+        if not tried:
+            return joined
+        return replace(
+            joined, attempts=np.concatenate([a for a, _ in tried]), successes=np.concatenate([s for _, s in tried])
+        )
+
+
+@dataclass
+class Outcome:
+    """Client and server portions come as ``sums`` (group → [d]) or ``rows`` (position → [d]) where they are averaged,
+    or as the one final ``vector`` (hand-over, shared server).
+
+    ``memory``: what clients and main server will find in the next round. ``traffic``: channel → messages, bytes, label
+    bytes. ``tests``: position → scores of a client tested while the round trains (docs/as-published.md).
+    ``sharded``: what column shards made of the portions, which then are not here. ``tampered``: (number of an attack on
+    messages in force, client id) → what it did. ``detected``: position → what detection made of that client.
+    """
+
+    client_sums: dict[int, torch.Tensor] = field(default_factory=dict)
+    client_rows: dict[int, torch.Tensor] = field(default_factory=dict)
+    client_vector: torch.Tensor | None = None
+    server_sums: dict[int, torch.Tensor] = field(default_factory=dict)
+    server_rows: dict[int, torch.Tensor] = field(default_factory=dict)
+    server_vector: torch.Tensor | None = None
+    memory: Memory = field(default_factory=dict)
+    records: dict[int, ClientRecord] = field(default_factory=dict)
+    traffic: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    tests: dict[int, ClientScores] = field(default_factory=dict)
+    sharded: Any = None
+    tampered: dict[tuple[int, int], Any] = field(default_factory=dict)
+    detected: dict[int, DetectionRecord] = field(default_factory=dict)
+
+    def merge(self, other: Outcome) -> None:
+        """Take in another host's share."""
+        self.client_sums.update(other.client_sums)
+        self.client_rows.update(other.client_rows)
+        self.server_sums.update(other.server_sums)
+        self.server_rows.update(other.server_rows)
+        self.memory.update(other.memory)
+        self.records.update(other.records)
+        self.tests.update(other.tests)
+        self.tampered.update(other.tampered)
+        self.detected.update(other.detected)
+        self.sharded = other.sharded if other.sharded is not None else self.sharded
+        self.client_vector = other.client_vector if other.client_vector is not None else self.client_vector
+        self.server_vector = other.server_vector if other.server_vector is not None else self.server_vector
+        for channel, counts in other.traffic.items():
+            before = self.traffic.get(channel, (0, 0, 0))
+            self.traffic[channel] = (before[0] + counts[0], before[1] + counts[1], before[2] + counts[2])

@@ -1,14 +1,13 @@
-"""What an attack needs to know of *all* columns of a round's updates, whether one process holds them or several hold
-shards.
+"""Numbers over *all* columns of a round's updates, whether one process holds them or each column shard some.
 
-A shard holds all n rows and a run of the d columns, and every shard carries out the same attack on its own. Where it
-needs a number over all columns (a norm, a Gram matrix, the largest of something), it takes it through ``Across``, which
-in a shard stops until all have asked and been told. Whoever decides by such numbers alone decides the same in every
-shard.
+A shard holds all n rows and a run of the d columns, and every shard carries out the same attack on its own columns.
+Where the attack needs a number over all columns (a norm, a Gram matrix, a largest value), it takes it through
+``Across``: in a shard that is an all-reduce, which waits until every shard has given its part. An attack that decides by
+such numbers alone decides the same in every shard.
 
-Sums over columns, here and in ``defenses/aggregation/columns.py``, are taken over ``STRIPES`` stripes, cut by d alone,
-and added in their order; a shard holds whole stripes. So sums, like everything that is done column by column, have the
-same bits in one process and in any number of shards.
+Sums over columns, here and in ``columns.py``, are taken over ``STRIPES`` stripes, cut by d alone, and added in their
+order; a shard holds whole stripes. So sums, like everything that is done column by column, have the same bits in one
+process and in any number of shards.
 """
 
 from __future__ import annotations
@@ -24,47 +23,55 @@ import torch
 from raysplit.rng import stream
 
 STRIPES = 16
-"""Also the most shards that there can be."""
-DRAWN_TOGETHER = 1 << 16
-"""Columns whose random numbers come from one stream: a shard draws no others, but for those that share its first and
-last stream."""
+"""Also the largest number of shards."""
+STREAM_COLUMNS = 1 << 16
+"""How many columns' random numbers come from one stream: a shard draws none but its own and those that share its first
+and its last stream."""
 
 
 @dataclass(frozen=True)
 class ReductionRequest:
-    """What a shard asks for: the sum of ``parts``, one a stripe, or the largest, over all shards."""
+    """One shard's part in an all-reduce: the sum of the ``parts`` of all shards, one a stripe, or their largest,
+    element by element."""
 
     kind: Literal["sum", "max"]
     parts: list[torch.Tensor]
 
 
-def answer(requests: Sequence[ReductionRequest]) -> torch.Tensor:
-    """What all shards are told, from what each ``requests``, in the order of their columns."""
-    if len({one.kind for one in requests}) != 1:
+def reduce(requests: Sequence[ReductionRequest]) -> torch.Tensor:
+    """The sum or the maximum of all parts, from one request a shard in the order of their columns.
+
+    Raises ``RuntimeError`` where shards ask for different kinds: something decided by its own columns alone.
+    """
+    if len({request.kind for request in requests}) != 1:
         raise RuntimeError("column shards fell out of step: a rule or an attack decided by its own columns alone")
-    parts = [part for one in requests for part in one.parts]
+    parts = [part for request in requests for part in request.parts]
     total = parts[0].clone()
     for part in parts[1:]:
         total = total.add_(part) if requests[0].kind == "sum" else torch.maximum(total, part)
     return total
 
 
+AllReduce = Callable[[ReductionRequest], torch.Tensor]
+"""Gives this shard's part and returns the reduction over all shards, once every one has given its own."""
+
+
 @dataclass(frozen=True)
 class Across:
-    """Columns ``first`` … of ``total``; without ``total`` all of them. ``exchange`` hands over what is asked and waits
-    for what is told."""
+    """The columns from ``first`` on of ``total``; without ``total`` all of them. ``all_reduce``: how to reduce over all
+    shards; None: all columns are here."""
 
     first: int = 0
     total: int | None = None
-    exchange: Callable[[ReductionRequest], torch.Tensor] | None = None
+    all_reduce: AllReduce | None = None
 
     def stripes(self, width: int) -> list[slice]:
         """The stripes of the ``width`` columns that are held here, as slices of these."""
         return stripes_of(width if self.total is None else self.total, self.first, width)
 
     def sum(self, width: int, of: Callable[[slice], torch.Tensor]) -> torch.Tensor:
-        """Σ ``of``(stripe) over the stripes of all columns. ``width``: columns held here; ``of``: of a slice of them,
-        any shape."""
+        """Σ ``of``(stripe) over the stripes of all columns. ``width``: columns held here; ``of``: a tensor of any one
+        shape for a slice of them."""
         return self._reduced(ReductionRequest("sum", [of(stripe) for stripe in self.stripes(width)]))
 
     def square(self, vector: torch.Tensor) -> float:
@@ -95,20 +102,20 @@ class Across:
         numbers: Callable[[np.random.Generator, tuple[int, int]], np.ndarray],
     ) -> torch.Tensor:
         seed, total = int(draw.integers(1 << 62)), width if self.total is None else self.total
-        sampled = torch.empty(rows, width)
-        for block in range(self.first // DRAWN_TOGETHER, -(-(self.first + width) // DRAWN_TOGETHER)):
-            start = block * DRAWN_TOGETHER
-            here = numbers(stream(seed, "columns", block), (rows, min(DRAWN_TOGETHER, total - start)))
+        result = torch.empty(rows, width)
+        for block in range(self.first // STREAM_COLUMNS, -(-(self.first + width) // STREAM_COLUMNS)):
+            start = block * STREAM_COLUMNS
+            here = numbers(stream(seed, "columns", block), (rows, min(STREAM_COLUMNS, total - start)))
             first, last = max(start, self.first), min(start + here.shape[1], self.first + width)
-            sampled[:, first - self.first : last - self.first] = torch.from_numpy(here[:, first - start : last - start])
-        return sampled
+            result[:, first - self.first : last - self.first] = torch.from_numpy(here[:, first - start : last - start])
+        return result
 
-    def _reduced(self, requests: ReductionRequest) -> torch.Tensor:
-        return answer([requests]) if self.exchange is None else self.exchange(requests)
+    def _reduced(self, request: ReductionRequest) -> torch.Tensor:
+        return reduce([request]) if self.all_reduce is None else self.all_reduce(request)
 
 
 ALL = Across()
-"""All columns in one place."""
+"""All columns in this process."""
 
 
 def stripes_of(total: int, first: int, width: int) -> list[slice]:

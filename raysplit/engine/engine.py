@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from raysplit.aggregation.sharding.task import AggregationTask
+from raysplit.aggregation.task import AggregationTask
 from raysplit.memory.global_state import GlobalState
 from raysplit.protocols.outcome import ClientScores, Outcome
 from raysplit.protocols.plan import RoundPlan

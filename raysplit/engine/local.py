@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from raysplit.aggregation.sharding.shard import ShardsHere
+from raysplit.aggregation.sharding.shard import LocalShards
 from raysplit.aggregation.sharding.sharded_columns import aggregate_sharded
-from raysplit.aggregation.sharding.task import AggregationTask
+from raysplit.aggregation.task import AggregationTask
 from raysplit.channels.channel import Tap
 from raysplit.engine.engine import EngineCounts
 from raysplit.engine.evaluator import evaluation_chunks
@@ -25,7 +25,7 @@ class LocalEngine:
         """``shards``: aggregate in so many column shards, one after another; it saves nothing here, and shows that it
         changes nothing."""
         self.shards = shards
-        self._shards = ShardsHere(shards)
+        self._shards = LocalShards(shards)
         self._threads = torch.get_num_threads()
         self._host = Host(scenario, device, taps)
 
@@ -41,9 +41,9 @@ class LocalEngine:
     def train(self, plan: RoundPlan, start: GlobalState, task: AggregationTask | None = None) -> Outcome:
         if task is None:
             return self._host.train(plan, range(len(plan.groups)), start)
-        self._shards.gather(task)
+        self._shards.prepare(task)
         outcome = self._host.train(plan, range(len(plan.groups)), start, self._shards.put)
-        outcome.sharded = aggregate_sharded(task, self._shards, self.shards)
+        outcome.sharded = aggregate_sharded(task, self._shards)
         return outcome
 
     def evaluate(
@@ -60,7 +60,7 @@ class LocalEngine:
         return EngineCounts(ray_calls=0, retries=0, peak_memory_bytes=peak_memory_bytes())
 
     def close(self) -> None:
-        self._shards.end()
+        self._shards.cancel()
         torch.set_num_threads(self._threads)
 
     def __enter__(self) -> LocalEngine:

@@ -87,7 +87,7 @@ class Outcome:
 
     ``memory``: what clients and main server will find in the next round. ``traffic``: channel → messages, bytes, label
     bytes. ``tests``: position → scores of a client tested while the round trains (docs/as-published.md).
-    ``sharded``: what column shards made of the portions, which then are not here. ``tampered``: (number of an attack on
+    ``sharded``: the ``AggregationResult`` of column shards, which have the portions. ``tampered``: (number of an attack on
     messages in force, client id) → what it did. ``detected``: position → what detection made of that client.
     """
 

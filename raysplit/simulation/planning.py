@@ -7,7 +7,6 @@ from types import MappingProxyType
 
 import numpy as np
 
-from raysplit.aggregation.fed_server import gathers_rows
 from raysplit.aggregation.update_attack import UpdateAttack
 from raysplit.attacks.data.data_attack import DataAttack
 from raysplit.attacks.data.poisoning import data_attacks_in
@@ -20,6 +19,7 @@ from raysplit.protocols.as_published import portion_weights, published
 from raysplit.protocols.plan import RoundPlan, cut_groups
 from raysplit.protocols.split_steps import handover_order, steps_per_epoch
 from raysplit.scenario.scenario import Scenario
+from raysplit.simulation.aggregation import gathers_rows
 from raysplit.simulation.synchrony import replicas_stay
 
 

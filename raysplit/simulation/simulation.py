@@ -17,14 +17,7 @@ import numpy as np
 import torch
 
 from raysplit import rng
-from raysplit.aggregation.fed_server import (
-    AggregationResult,
-    aggregate_round,
-    aggregation_task,
-    rule_on,
-    step_on_aggregate,
-    sum_groups,
-)
+from raysplit.aggregation.fed_server import AggregationResult, sum_groups
 from raysplit.aggregation.rule import roots_of
 from raysplit.attacks.messages.tampering import attack_rows
 from raysplit.attacks.updates.neurotoxin import needs_last_move
@@ -38,9 +31,7 @@ from raysplit.memory.memory import (
     PORTION,
     SERVER_OPTIMIZER,
     Memory,
-    aggregate_optimizer_path,
     client_path,
-    rule_path,
 )
 from raysplit.population.population import Population, PopulationInfo
 from raysplit.population.selection.cohort import Participation, ParticipationSampler, SampledCohort
@@ -48,20 +39,25 @@ from raysplit.protocols.outcome import ClientScores, Outcome
 from raysplit.protocols.plan import RoundPlan
 from raysplit.scenario.layout import Layout
 from raysplit.scenario.scenario import Scenario
+from raysplit.simulation.aggregation import (
+    Record,
+    Side,
+    aggregate_side,
+    aggregation_task,
+    next_portion,
+    rule_on,
+)
 from raysplit.simulation.personal import keep_portions
 from raysplit.simulation.planning import make_plan, malicious_in
 from raysplit.simulation.recorder import Evaluated, record_evaluation, record_round
 from raysplit.simulation.synchrony import (
     after,
-    arrived,
-    expected,
     participation_in,
     scheduled_plan,
-    spread,
 )
 from raysplit.storage.checkpoints import write_checkpoint
 from raysplit.storage.tables import Tables
-from raysplit.storage.updates import RecordedRound, write_updates
+from raysplit.storage.updates import write_updates
 from raysplit.threads import one_thread
 
 
@@ -140,19 +136,8 @@ def simulate(
         roots = _root_portions(scenario, population, engine, before, plan)
         task = None
         if engine.shards > 1 and plan.rows and not plan.frozen and len(plan.clients):
-            seen, theirs, positions = expected(plan, sampled)
-            parameters, root = layout.client.parameters, roots.get(Channel.UPDATES)
-            task = aggregation_task(
-                scenario,
-                seen,
-                theirs,
-                before.client,
-                parameters,
-                before.memory.get(rule_path(Channel.UPDATES.value), {}),
-                root,
-                positions,
-                last_move=_last_move(before),
-            )
+            side = Side.of(Channel.UPDATES, before, layout, roots)
+            task = aggregation_task(scenario, plan, sampled, side)
         try:
             outcome = engine.train(plan, start, task) if len(plan.clients) else _passed_over(before)
         except ScenarioError as error:
@@ -160,21 +145,20 @@ def simulate(
         results: dict[Channel, AggregationResult] = {}
         client, server = outcome.client_vector, before.server
         changes: Memory = dict(outcome.memory)
-        aggregate = partial(_aggregate, scenario, plan, before, layout, roots, record)
+        aggregate = partial(_aggregate, scenario, plan, sampled, before, layout, roots, record, outcome)
         moved: torch.Tensor | None = None
         if scenario.protocol.client_sync == "personal":
             client = before.client
             kept, moved = keep_portions(before, plan, outcome)
             changes.update(kept)
         elif client is None:
-            result, client, kept = aggregate(*arrived(plan, sampled, outcome), Channel.UPDATES)
-            result.update_norms = spread(plan, result.update_norms)
+            result, client, kept = aggregate(Channel.UPDATES)
             results[Channel.UPDATES] = result
             changes.update(kept)
         if outcome.server_vector is not None:
             server = outcome.server_vector.cpu()
         elif outcome.server_sums or outcome.server_rows:
-            result, server, kept = aggregate(plan, sampled, outcome, Channel.SERVER_UPDATES)
+            result, server, kept = aggregate(Channel.SERVER_UPDATES)
             results[Channel.SERVER_UPDATES] = result
             changes.update(kept)
         if len(plan.clients):
@@ -236,44 +220,22 @@ def simulate(
 
 def _aggregate(
     scenario: Scenario,
-    whole: RoundPlan,
+    plan: RoundPlan,
+    sampled: SampledCohort,
     before: GlobalState,
     layout: Layout,
     roots: Mapping[Channel, torch.Tensor],
-    record: Callable[[RecordedRound], object],
-    plan: RoundPlan,
-    sampled: SampledCohort,
+    record: Record,
     outcome: Outcome,
     channel: Channel,
 ) -> tuple[AggregationResult, torch.Tensor, Memory]:
-    """Portions that met, the next global portion, and what rule and optimiser on the aggregate remember.
-
-    ``whole``: the round's plan; ``plan``, ``sampled``, ``outcome``: as whoever aggregates sees it
-    (``synchrony.arrived``).
-    """
-    at_server = channel is Channel.SERVER_UPDATES
-    start = before.server if at_server else before.client
-    memory = before.memory.get(rule_path(channel.value), {})
-    parameters = (layout.server if at_server else layout.client).parameters
-    root, last = roots.get(channel), None if at_server else _last_move(before)
+    """The aggregated portion, the next global portion, and what rule and server optimiser remember."""
+    task = aggregation_task(scenario, plan, sampled, Side.of(channel, before, layout, roots))
     try:
-        result = aggregate_round(
-            scenario, plan, sampled, outcome, start, parameters, memory, root, record, channel, last
-        )
+        result = aggregate_side(scenario, plan, task, outcome, record)
     except ScenarioError as error:
-        raise _with_remedy(error, scenario, whole) from error
-    training = scenario.training
-    factor = 1.0 if training.schedule is None else training.schedule.factor(plan.round, training.rounds)
-    path = aggregate_optimizer_path(channel.value)
-    portion, stepped = step_on_aggregate(
-        training.aggregate, start, result.portion, parameters, before.memory.get(path), factor
-    )
-    return result, portion, {rule_path(channel.value): result.memory, path: stepped}
-
-
-def _last_move(before: GlobalState) -> torch.Tensor | None:
-    kept = before.memory.get(LAST_MOVE)
-    return None if kept is None else kept["move"]
+        raise _with_remedy(error, scenario, plan) from error
+    return result, *next_portion(scenario, task, result, before.memory)
 
 
 def _root_portions(

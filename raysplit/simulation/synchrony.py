@@ -5,13 +5,11 @@ A synchronous protocol (the default) carries nothing and everything here leaves 
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 from raysplit.memory.global_state import GlobalState
 from raysplit.memory.memory import Memory
-from raysplit.population.selection.cohort import Participation, ParticipationSampler, SampledCohort
+from raysplit.population.selection.cohort import Participation, ParticipationSampler
 from raysplit.protocols import buffered, loss_drop
 from raysplit.protocols.as_published import published
 from raysplit.protocols.outcome import Outcome
@@ -36,41 +34,6 @@ def scheduled_plan(scenario: Scenario, plan: RoundPlan, memory: Memory) -> Round
     if isinstance(scenario.protocol, buffered.BufferedSplitFed):
         return buffered.scheduled(scenario.protocol, plan, memory)
     return plan
-
-
-def arrived(plan: RoundPlan, sampled: SampledCohort, outcome: Outcome) -> tuple[RoundPlan, SampledCohort, Outcome]:
-    """The round as the fed server sees it: with those clients alone whose portions have come. ``sampled``: those that
-    report."""
-    seen, mine, here = expected(plan, sampled)
-    if seen is plan:
-        return plan, sampled, outcome
-    rows = {index: outcome.client_rows[position] for index, position in enumerate(here) if outcome.client_rows}
-    return seen, mine, dataclasses.replace(outcome, client_rows=rows)
-
-
-def expected(plan: RoundPlan, sampled: SampledCohort) -> tuple[RoundPlan, SampledCohort, list[int]]:
-    """The round with those clients alone whose portions will come, and their positions."""
-    here = _finished(plan)
-    if len(here) == plan.reporting:
-        return plan, sampled, here
-    seen = dataclasses.replace(
-        plan, clients=plan.clients[here], samples=plan.samples[here], weights=plan.weights[here], lost=0
-    )
-    return seen, SampledCohort(sampled.clients[here], sampled.malicious[here]), here
-
-
-def spread(plan: RoundPlan, norms: np.ndarray | None) -> np.ndarray | None:
-    """Norms of the updates that came, [arrived] → a value a client that reports, NaN where none came yet."""
-    if norms is None or len(norms) == plan.reporting:
-        return norms
-    everybody = np.full(plan.reporting, np.nan)
-    everybody[_finished(plan)] = norms
-    return everybody
-
-
-def _finished(plan: RoundPlan) -> list[int]:
-    """Positions of those who report, and report in this round."""
-    return [position for position in range(plan.reporting) if plan.finishes(position)]
 
 
 def replicas_stay(protocol: TrainingProtocol) -> bool:

@@ -1,2 +1,2 @@
-"""Aggregation of updates whose columns lie in several processes: shards, and the sums that are taken over all of
-them."""
+"""Aggregation of updates whose columns lie in several processes: the shards, the reductions over all of them, and the
+``Columns`` by which a rule asks them."""

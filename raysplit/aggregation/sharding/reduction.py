@@ -1,4 +1,4 @@
-"""A calculation that stops wherever it needs a sum over all column shards, until it is told the total."""
+"""A calculation on one column shard that waits at every all-reduce, and running those of all shards in lockstep."""
 
 from __future__ import annotations
 
@@ -10,73 +10,76 @@ from typing import Any
 
 import torch
 
-from raysplit.aggregation.across import ReductionRequest, answer
+from raysplit.aggregation.across import AllReduce, ReductionRequest, reduce
 
 
 @dataclass(frozen=True)
 class Done:
-    """What a calculation came to."""
+    """The ``result`` of a calculation."""
 
     result: Any
 
 
-class Cancelled(BaseException):
-    """Told to a calculation that nobody waits for any more."""
+class _Cancelled(BaseException):
+    """Raised inside a calculation whose result nobody waits for any more."""
 
 
 class CollectiveReduction:
-    """Runs ``work`` in a thread of its own; ``work`` is given the function by which it asks and waits."""
+    """One shard's ``calculation``, run in a thread of its own; it is given the ``AllReduce`` at which it waits."""
 
-    def __init__(self, work: Callable[[Callable[[ReductionRequest], torch.Tensor]], Any]) -> None:
-        self._requests: queue.SimpleQueue[ReductionRequest | Done | BaseException] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[torch.Tensor | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True, name="raysplit-shard")
+    def __init__(self, calculation: Callable[[AllReduce], Any]) -> None:
+        self._answers: queue.SimpleQueue[ReductionRequest | Done | BaseException] = queue.SimpleQueue()
+        self._totals: queue.SimpleQueue[torch.Tensor | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, args=(calculation,), daemon=True, name="raysplit-shard")
         self._begun = False
 
-    def proceed(self, total: torch.Tensor | None) -> ReductionRequest | Done:
-        """Tell the ``total`` that was asked for (None at the beginning); what is asked next, or the result. Raises what
-        ``work`` raises."""
+    def resume(self, total: torch.Tensor | None) -> ReductionRequest | Done:
+        """Run to the next all-reduce, whose request is returned, or to the end. ``total``: the result of the one at
+        which the calculation waits; None to begin. Raises what the calculation raises."""
         if self._begun:
-            self._results.put(total)
+            self._totals.put(total)
         else:
             self._begun = True
             self._thread.start()
-        answers = self._requests.get()
-        if isinstance(answers, BaseException):
-            raise answers
-        return answers
+        answer = self._answers.get()
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
 
-    def end(self) -> None:
-        """Let go of a calculation that is under way, and wait until it has stopped."""
+    def cancel(self) -> None:
+        """Stop a calculation that is under way, and wait until its thread has ended."""
         if self._begun:
-            self._results.put(None)
+            self._totals.put(None)
             self._thread.join()
 
-    def _run(self, work: Callable[[Callable[[ReductionRequest], torch.Tensor]], Any]) -> None:
+    def _run(self, calculation: Callable[[AllReduce], Any]) -> None:
         torch.set_num_threads(1)  # a thread has a count of its own, and last bits depend on it
         try:
-            self._requests.put(Done(work(self._exchange)))
-        except Cancelled:
+            self._answers.put(Done(calculation(self._all_reduce)))
+        except _Cancelled:
             return
         except BaseException as error:
-            self._requests.put(error)
+            self._answers.put(error)
 
-    def _exchange(self, requests: ReductionRequest) -> torch.Tensor:
-        self._requests.put(requests)
-        total = self._results.get()
+    def _all_reduce(self, request: ReductionRequest) -> torch.Tensor:
+        self._answers.put(request)
+        total = self._totals.get()
         if total is None:
-            raise Cancelled
+            raise _Cancelled
         return total
 
 
-def run_reduction(proceed: Callable[[torch.Tensor | None], Sequence[ReductionRequest | Done]]) -> list[Any]:
-    """The results of all shards. ``proceed`` tells every shard a total and returns what each then asks, or its
-    result."""
-    answers = proceed(None)
+def run_in_lockstep(resume: Callable[[torch.Tensor | None], Sequence[ReductionRequest | Done]]) -> list[Any]:
+    """The results of all shards' calculations. ``resume``: ``CollectiveReduction.resume`` of every shard, in the order
+    of their columns.
+
+    Raises ``RuntimeError`` where some shards have ended and others ask for a reduction.
+    """
+    answers = resume(None)
     while True:
-        requests = [one for one in answers if isinstance(one, ReductionRequest)]
+        requests = [answer for answer in answers if isinstance(answer, ReductionRequest)]
         if not requests:
-            return [one.result for one in answers if isinstance(one, Done)]
+            return [answer.result for answer in answers if isinstance(answer, Done)]
         if len(requests) < len(answers):
             raise RuntimeError("column shards fell out of step: a rule or an attack decided by its own columns alone")
-        answers = proceed(answer(requests))
+        answers = resume(reduce(requests))

@@ -1,34 +1,40 @@
-"""The fed server's turn where the updates lie in column shards: they poison, the rule runs here and asks them for sums
-and maps."""
+"""The fed server's aggregation where the updates lie in column shards: they poison, the rule runs here and asks them
+for sums and maps."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
 from raysplit.aggregation.across import ReductionRequest, shard_bounds
 from raysplit.aggregation.columns import Kernel, added
-from raysplit.aggregation.fed_server import Aggregated, judge
-from raysplit.aggregation.geometry import Geometry
-from raysplit.aggregation.sharding.reduction import Done, run_reduction
-from raysplit.aggregation.sharding.task import AggregationTask
+from raysplit.aggregation.fed_server import AggregationResult, aggregate
+from raysplit.aggregation.poisoning import Poisoned
+from raysplit.aggregation.sharding.reduction import Done, run_in_lockstep
+from raysplit.aggregation.task import AggregationTask
 
 
 class Shards(Protocol):
-    """All shards of a round, wherever they are, in the order of their columns. ``vectors``: of each shard its columns
+    """All shards of a round, wherever they are, in the order of their columns. ``vectors``: for each shard its columns
     of each vector."""
 
-    def proceed(self, total: torch.Tensor | None) -> Sequence[ReductionRequest | Done]:
-        """Go on with the poisoning, see ``ColumnShard.proceed``."""
+    @property
+    def count(self) -> int: ...
+
+    def resume_poisoning(self, total: torch.Tensor | None) -> Sequence[ReductionRequest | Done]:
+        """``ColumnShard.resume_poisoning`` of every shard."""
         ...
 
-    def total(self, kernel: Kernel, vectors: Sequence[Sequence[torch.Tensor]]) -> list[list[torch.Tensor]]: ...
+    def total(self, kernel: Kernel, vectors: Sequence[Sequence[torch.Tensor]]) -> list[list[torch.Tensor]]:
+        """``ColumnShard.total`` of every shard."""
+        ...
 
-    def map(self, kernel: Kernel, vectors: Sequence[Sequence[torch.Tensor]]) -> list[torch.Tensor]: ...
+    def map(self, kernel: Kernel, vectors: Sequence[Sequence[torch.Tensor]]) -> list[torch.Tensor]:
+        """``ColumnShard.map`` of every shard."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +43,6 @@ class ShardedColumns:
 
     shards: Shards
     shape: tuple[int, int]
-    bounds: list[tuple[int, int]]
 
     def total(self, kernel: Kernel, *vectors: torch.Tensor) -> torch.Tensor:
         parts = self.shards.total(kernel, self._cut(vectors))
@@ -47,29 +52,20 @@ class ShardedColumns:
         return torch.cat(self.shards.map(kernel, self._cut(vectors)), dim=-1)
 
     def _cut(self, vectors: Sequence[torch.Tensor]) -> list[list[torch.Tensor]]:
-        return [[vector[..., first:last] for vector in vectors] for first, last in self.bounds]
+        bounds = shard_bounds(self.shape[1], self.shards.count)
+        return [[vector[..., first:last] for vector in vectors] for first, last in bounds]
 
 
-@dataclass(frozen=True)
-class ShardedAggregate:
-    """What the fed server made of a round's updates: ``aggregated`` of the parameters, and the weighted mean change of
-    the ``buffers``, [b]."""
-
-    aggregated: Aggregated
-    buffers: torch.Tensor
+def aggregate_sharded(task: AggregationTask, shards: Shards) -> AggregationResult:
+    """Poison and aggregate the updates of ``shards`` that have received all rows of ``task``. Raises ``ScenarioError``
+    as the attack and the rule do."""
+    columns = ShardedColumns(shards, (len(task.positions), task.parameters))
+    return aggregate(task, columns, _poison(shards))
 
 
-def aggregate_sharded(task: AggregationTask, shards: Shards, count: int) -> ShardedAggregate:
-    """The meeting of ``count`` shards that have all rows of ``task``. Raises ``ScenarioError`` as the attack and the
-    rule do."""
-    poisoned = run_reduction(shards.proceed)
-    row = poisoned[0].row
-    if row is not None:
-        row = {**row, "seconds": max(one.row["seconds"] for one in poisoned)}
-    draw = copy.deepcopy(task.context.rng)  # should the round be played again, it begins with the same numbers
-    if task.attack is not None:
-        draw.integers(1 << 62)  # the attack's seed, which the shards drew
-    columns = ShardedColumns(shards, (len(task.positions), task.parameters), shard_bounds(task.parameters, count))
-    context = replace(task.context, rng=draw)
-    aggregated = judge(task.rule, Geometry(columns), task.weights, task.malicious, context, row)
-    return ShardedAggregate(aggregated, torch.cat([one.buffers for one in poisoned]))
+def _poison(shards: Shards) -> Poisoned:
+    """Poison in all shards; their buffers side by side, and the longest of their times."""
+    poisoned: list[Poisoned] = run_in_lockstep(shards.resume_poisoning)
+    attacks = [one.attack for one in poisoned if one.attack is not None]
+    attack = {**attacks[0], "seconds": max(row["seconds"] for row in attacks)} if attacks else None
+    return Poisoned(attack, torch.cat([one.buffers for one in poisoned]))

@@ -9,12 +9,15 @@ from typing import Any
 
 import torch
 
-from raysplit.aggregation.fed_server import aggregate_matrix
+from raysplit.aggregation.fed_server import apply_rule
 from raysplit.aggregation.geometry import Geometry
+from raysplit.aggregation.poisoning import poison
 from raysplit.aggregation.rule import AggregationRule, roots_of
+from raysplit.aggregation.task import AggregationTask
 from raysplit.aggregation.update_attack import UpdateAttack
-from raysplit.analysis.matrix.cohorts import HELD_OUT, Cohort
+from raysplit.analysis.matrix.honest_updates import HELD_OUT, HonestUpdates
 from raysplit.errors import UserError
+from raysplit.storage.updates import RecordedRound
 from raysplit.threads import one_thread
 
 NO_ATTACK = "none"
@@ -22,12 +25,12 @@ NO_ATTACK = "none"
 
 @dataclass(frozen=True)
 class Pair:
-    """What a rule made of an attack. ``bias``: ‖AGR - μ_b‖₂ with μ_b the mean of the benign rows; ``relative_bias``:
+    """How a rule does under an attack. ``bias``: ‖AGR - μ_b‖₂ with μ_b the mean of the benign rows; ``relative_bias``:
     over ‖μ_b‖₂.
 
-    ``malicious_selected``: share of the malicious rows that took part, where the rule takes whole rows. ``seconds``: of
-    the rule, and ``attack_seconds`` of the attack, on one thread of this CPU; what rules share (geometry.py) is counted
-    to the first. ``refusal``: why there are no numbers, in the part's own words.
+    ``malicious_selected``: share of the malicious rows that the rule selected, where it selects whole rows.
+    ``seconds``: of the rule, and ``attack_seconds`` of the attack, on one thread of this CPU; what rules share
+    (geometry.py) is counted to the first that asks. ``refusal``: why there are no numbers, in the part's own words.
     """
 
     attack: str
@@ -65,34 +68,41 @@ class Matrix:
 
 
 @one_thread()
-def rehearse(
-    cohort: Cohort,
+def attack_matrix(
+    honest: HonestUpdates,
     attacks: Mapping[str, UpdateAttack],
     rules: Mapping[str, AggregationRule],
     notes: tuple[str, ...] = (),
     watch: Callable[[str, str], None] = lambda attack, rule: None,
 ) -> Matrix:
-    """Every attack, and none, against every rule. A pair that cannot be is a refusal, not an error.
+    """Every attack, and none, against every rule, on the same honest updates. A pair that cannot be is a refusal, not
+    an error.
 
     Rules that remember begin with nothing; every pair has the same random streams, those of the run that was recorded.
+    ``notes``: of the caller, put after those of the updates. ``watch``: called with the names of a pair before it is
+    tried.
     """
-    notes = (*cohort.notes, *notes)
-    if attacks and not bool(cohort.round.malicious.any()):
+    notes = (*honest.notes, *notes)
+    if attacks and not bool(honest.round.malicious.any()):
         attacks, notes = {}, (*notes, "Nobody is malicious here, so no attack was carried out.")
-    if cohort.round.reference is None and any(roots_of(rule) for rule in rules.values()):
+    if honest.round.reference is None and any(roots_of(rule) for rule in rules.values()):
         who = ", ".join(name for name, rule in rules.items() if roots_of(rule))
         notes = (*notes, f"{who}: the reference is the mean of {HELD_OUT} benign rows, which this column goes without.")
     tried: dict[str, UpdateAttack | None] = {NO_ATTACK: None, **attacks}
     pairs = []
-    geometry_of = _shared()
-    for attack, malicious_client in tried.items():
-        for name, rule in rules.items():
-            watch(attack, name)
-            pairs.append(_pair(cohort, attack, malicious_client, name, rule, geometry_of))
-    return Matrix(cohort.title, tuple(tried), tuple(rules), tuple(pairs), notes)
+    geometry_of = _shared_geometry()
+    for attack_name, attack in tried.items():
+        for rule_name, rule in rules.items():
+            watch(attack_name, rule_name)
+            try:
+                measured = _measured(honest, attack, rule, geometry_of)
+            except UserError as error:
+                measured = {"refusal": str(error)}
+            pairs.append(Pair(attack_name, rule_name, **measured))
+    return Matrix(honest.title, tuple(tried), tuple(rules), tuple(pairs), notes)
 
 
-def _shared() -> Callable[[torch.Tensor], Geometry]:
+def _shared_geometry() -> Callable[[torch.Tensor], Geometry]:
     """The geometry of a matrix; that of the last one of its shape where they are equal: most attacks send all rules the
     same rows."""
     last: dict[torch.Size, tuple[torch.Tensor, Geometry]] = {}
@@ -107,33 +117,41 @@ def _shared() -> Callable[[torch.Tensor], Geometry]:
     return geometry_of
 
 
-def _pair(
-    cohort: Cohort,
-    attack: str,
-    malicious_client: UpdateAttack | None,
-    name: str,
+def _measured(
+    honest: HonestUpdates,
+    attack: UpdateAttack | None,
     rule: AggregationRule,
     geometry_of: Callable[[torch.Tensor], Geometry],
-) -> Pair:
-    try:
-        there = (cohort.with_reference() if roots_of(rule) else cohort).round
-        updates, context = there.updates.clone(), there.context()
-        aggregated = aggregate_matrix(
-            rule, malicious_client, updates, there.weights, there.malicious, context, geometry_of=geometry_of
-        )
-    except UserError as error:
-        return Pair(attack, name, refusal=str(error))
-    row, m = aggregated.row, int(there.malicious.sum())
-    selected = row.get("selected_malicious")
-    return Pair(
+) -> dict[str, Any]:
+    """The fields of a ``Pair`` that was tried."""
+    round = (honest.with_reference() if roots_of(rule) else honest).round
+    task, updates = _task(round, attack, rule), round.updates.clone()
+    poisoned = poison(task, updates)
+    applied = apply_rule(task, geometry_of(updates))
+    record, m = applied.record, int(round.malicious.sum())
+    selected = record.get("selected_malicious")
+    return {
+        "bias": record.get("bias"),
+        "relative_bias": record.get("relative_bias"),
+        "cosine": record.get("cosine"),
+        "norm": float(torch.linalg.vector_norm(applied.aggregate.update)),
+        "malicious_selected": selected / m if selected is not None and m else None,
+        "broken": record["broken"],
+        "seconds": record["seconds"],
+        "attack_seconds": None if poisoned.attack is None else poisoned.attack["seconds"],
+    }
+
+
+def _task(round: RecordedRound, attack: UpdateAttack | None, rule: AggregationRule) -> AggregationTask:
+    n, d = round.updates.shape
+    return AggregationTask(
+        round.channel,
+        rule,
         attack,
-        name,
-        bias=row.get("bias"),
-        relative_bias=row.get("relative_bias"),
-        cosine=row.get("cosine"),
-        norm=float(torch.linalg.vector_norm(aggregated.aggregate.update)),
-        malicious_selected=selected / m if selected is not None and m else None,
-        broken=row["broken"],
-        seconds=row["seconds"],
-        attack_seconds=None if aggregated.attack is None else aggregated.attack["seconds"],
+        round.weights,
+        round.malicious,
+        round.context(),
+        tuple(range(n)),
+        round.portion,
+        parameters=d,
     )

@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
-from raysplit.analysis.matrix.cohorts import Cohort, recorded, synthetic
-from raysplit.analysis.matrix.matrix import rehearse
+from raysplit.analysis.matrix.honest_updates import HonestUpdates, recorded, synthetic
+from raysplit.analysis.matrix.matrix import attack_matrix
 from raysplit.analysis.matrix.parts import PackageName, all_parts, parts_named
 from raysplit.analysis.report.matrix import matrix_tables, notes_of, write_matrix
 from raysplit.errors import ScenarioError
@@ -28,13 +28,13 @@ def show_matrix(
     as_json: bool,
 ) -> None:
     """Play every attack against every rule, print the table and write it with its picture to ``out``."""
-    cohort = _cohort(updates, round, made_up, seed)
+    honest = _honest_updates(updates, round, made_up, seed)
     malicious, missing = _parts(attacks, "attacks.updates", "--attacks")
     chosen, without = _parts(rules, "aggregation.rules", "--rules")
     console = Console(stderr=as_json, highlight=False)
     with console.status("attacks against rules") as status:
-        matrix = rehearse(
-            cohort,
+        matrix = attack_matrix(
+            honest,
             malicious,
             chosen,
             (*missing, *without),
@@ -52,7 +52,7 @@ def show_matrix(
         console.print(str(path), markup=False, soft_wrap=True)
 
 
-def _cohort(updates: Path | None, round: int | None, made_up: str | None, seed: int | None) -> Cohort:
+def _honest_updates(updates: Path | None, round: int | None, made_up: str | None, seed: int | None) -> HonestUpdates:
     if updates is not None:
         if made_up is not None or seed is not None:
             raise ScenarioError("--synthetic and --seed make updates up, so leave them out with --updates")

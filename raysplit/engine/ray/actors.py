@@ -19,10 +19,10 @@ import ray
 import torch
 
 from raysplit.aggregation.across import ReductionRequest
+from raysplit.aggregation.poisoning import Poisoned
 from raysplit.aggregation.rule import RoundContext
 from raysplit.aggregation.sharding.reduction import Done
-from raysplit.aggregation.sharding.shard import Poisoned
-from raysplit.aggregation.sharding.task import AggregationTask
+from raysplit.aggregation.task import AggregationTask
 from raysplit.channels.channel import Channel
 from raysplit.engine.host import Host, count_replicas, peak_memory_bytes, take_detection
 from raysplit.engine.ray.row_wire import RowSender, RowSinkAddress

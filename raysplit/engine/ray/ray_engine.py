@@ -18,8 +18,9 @@ import ray
 import torch
 from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayActorError, RayTaskError
 
+from raysplit.aggregation.sharding.shard_tasks import row_bounds, shard_tasks
 from raysplit.aggregation.sharding.sharded_columns import aggregate_sharded
-from raysplit.aggregation.sharding.task import AggregationTask, row_bounds
+from raysplit.aggregation.task import AggregationTask
 from raysplit.engine.engine import EngineCounts
 from raysplit.engine.evaluator import evaluation_chunks
 from raysplit.engine.host import peak_memory_bytes
@@ -244,15 +245,15 @@ class RayEngine:
         return self._merge(self._gather(calls, on_loss=self._abort))
 
     def _sharded(self, plan: RoundPlan, start: GlobalState, task: AggregationTask) -> Outcome:
-        """A round whose portions go from the hosts to the column shards, which then meet; the driver sees none of
-        them."""
+        """A round whose portions go from the hosts to the column shards, which aggregate them; the driver sees none
+        of them."""
         count, token = len(self._shards), secrets.token_bytes(TOKEN_BYTES)
         bounds = row_bounds(len(task.portion), task.parameters, count)
         sink = RowSinkAddress(tuple(self._shard_addresses[i] for i in range(count)), tuple(bounds), token)
-        pieces = [ray.put(to_arrays(piece)) for piece in task.cut(count)]
+        pieces = [ray.put(to_arrays(piece)) for piece in shard_tasks(task, count)]
         gathering = [shard.gather.remote(piece, token) for shard, piece in zip(self._shards, pieces, strict=True)]
         outcome = self._play(plan, start, sink, gathering)
-        outcome.sharded = aggregate_sharded(task, RayShards(self._shards, self._answers), count)
+        outcome.sharded = aggregate_sharded(task, RayShards(self._shards, self._answers))
         return outcome
 
     def _answers(self, calls: list[Any]) -> list[Any]:

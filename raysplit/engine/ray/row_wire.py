@@ -87,18 +87,18 @@ def receive_rows(listener: socket.socket, token: bytes, shard: ColumnShard, hung
 
 
 def _take(connection: socket.socket, shard: ColumnShard, hung_up: threading.Event) -> bool:
-    """Read one piece into its room; False where the host has closed the wire, having sent what it had or not."""
+    """Read one piece into its row; False where the host has closed the wire, having sent what it had or not."""
     connection.settimeout(LOOK_UP_S)
     header = bytearray(_PIECE.size)
     if not _into(memoryview(header), connection, hung_up):
         return False
     position, size = _PIECE.unpack(header)
-    room = raw_bytes(shard.room(position))
-    if len(room) != size:
-        raise PeerLost(f"a piece of {size} bytes came where {len(room)} were expected")
-    if not _into(room, connection, hung_up):
+    row = raw_bytes(shard.row(position))
+    if len(row) != size:
+        raise PeerLost(f"a piece of {size} bytes came where {len(row)} were expected")
+    if not _into(row, connection, hung_up):
         return False
-    shard.filled(position)
+    shard.received(position)
     return True
 
 

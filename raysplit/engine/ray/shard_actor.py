@@ -36,15 +36,15 @@ class ShardActor:
 
     def take(self) -> tuple[int, tuple[str, int]]:
         """Forget every round; process id and the address at which hosts reach this shard."""
-        self._shard.end()
+        self._shard.cancel()
         self._shard = ColumnShard()
         address, port = self._listener.getsockname()[:2]
         return os.getpid(), (address, port)
 
     def gather(self, task: Any, token: bytes) -> Packed:
-        """Take in a round's rows. Raises ``PeerLost`` if told to hang up before all are in."""
+        """Receive a round's rows. Raises ``PeerLost`` if told to hang up before all are in."""
         self._hung_up.clear()
-        self._shard.gather(to_tensors(task))
+        self._shard.prepare(to_tensors(task))
         receive_rows(self._listener, token, self._shard, self._hung_up)
         return Packed(to_arrays(Outcome()), peak_memory_bytes())
 
@@ -52,9 +52,9 @@ class ShardActor:
         """Stop waiting for rows that will not come."""
         self._hung_up.set()
 
-    def proceed(self, total: Any) -> Packed:
-        """Go on with the meeting: what is asked next, or the result."""
-        return Packed(to_arrays(self._shard.proceed(to_tensors(total))), peak_memory_bytes())
+    def resume_poisoning(self, total: Any) -> Packed:
+        """Poison up to the next all-reduce or to the end, see ``ColumnShard.resume_poisoning``."""
+        return Packed(to_arrays(self._shard.resume_poisoning(to_tensors(total))), peak_memory_bytes())
 
     def total(self, kernel: Kernel, vectors: Any) -> Packed:
         return Packed(to_arrays(self._shard.total(kernel, to_tensors(vectors))), peak_memory_bytes())
@@ -64,21 +64,25 @@ class ShardActor:
 
 
 class RayShards:
-    """The shard actors of a round as ``Shards``; ``answers`` waits for calls and unpacks what came."""
+    """The shard actors of a round as ``Shards``; ``answers`` waits for calls and unpacks their results."""
 
     def __init__(self, actors: Sequence[Any], answers: Callable[[list[Any]], list[Any]]) -> None:
         self._actors, self._answers = actors, answers
 
-    def proceed(self, total: torch.Tensor | None) -> list[Any]:
-        told = ray.put(to_arrays(total))
-        return self._answers([actor.proceed.remote(told) for actor in self._actors])
+    @property
+    def count(self) -> int:
+        return len(self._actors)
+
+    def resume_poisoning(self, total: torch.Tensor | None) -> list[Any]:
+        sent = ray.put(to_arrays(total))
+        return self._answers([actor.resume_poisoning.remote(sent) for actor in self._actors])
 
     def total(self, kernel: Kernel, vectors: Sequence[Sequence[torch.Tensor]]) -> list[Any]:
         sent = ray.put(kernel)
         pairs = zip(self._actors, vectors, strict=True)
-        return self._answers([actor.total.remote(sent, to_arrays(list(mine))) for actor, mine in pairs])
+        return self._answers([actor.total.remote(sent, to_arrays(list(columns))) for actor, columns in pairs])
 
     def map(self, kernel: Kernel, vectors: Sequence[Sequence[torch.Tensor]]) -> list[Any]:
         sent = ray.put(kernel)
         pairs = zip(self._actors, vectors, strict=True)
-        return self._answers([actor.map.remote(sent, to_arrays(list(mine))) for actor, mine in pairs])
+        return self._answers([actor.map.remote(sent, to_arrays(list(columns))) for actor, columns in pairs])

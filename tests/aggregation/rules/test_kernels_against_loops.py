@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from raysplit.aggregation import order_statistics
 from raysplit.aggregation.columns import combine
-from raysplit.aggregation.fed_server import _reorder
 from raysplit.aggregation.geometry import Geometry, robust_centre, row_distances, row_norms
 from raysplit.aggregation.gram import centred_gram, exact_gram
 from raysplit.aggregation.order_statistics import add_rows, column_blocks, extremes, mean_std, weighted_sum
+from raysplit.aggregation.poisoning import reorder_rows
 from raysplit.aggregation.rules.mean_around_median import mean_nearest_median
 from raysplit.attacks.updates.order_lemma import clamped_mean
 
@@ -214,7 +214,7 @@ def test_a_small_cohort_is_measured_from_the_median_of_all() -> None:
 def test_reordering_in_place_is_indexing_and_can_be_undone(order: list[int]) -> None:
     rows = rows_of(9, 4)
     moved = rows.clone()
-    _reorder(moved, np.array(order))
+    reorder_rows(moved, np.array(order))
     assert torch.equal(moved, rows[order])
-    _reorder(moved, np.argsort(order))
+    reorder_rows(moved, np.argsort(order))
     assert torch.equal(moved, rows)

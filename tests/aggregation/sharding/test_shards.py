@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from itertools import pairwise
 
 import numpy as np
@@ -26,10 +27,11 @@ from raysplit.aggregation.across import ALL, STRIPES, Across, ReductionRequest, 
 from raysplit.aggregation.columns import gathered
 from raysplit.aggregation.geometry import Geometry
 from raysplit.aggregation.rule import Aggregate, RoundContext
-from raysplit.aggregation.sharding.reduction import CollectiveReduction, Done, run_reduction
-from raysplit.aggregation.sharding.shard import ShardsHere
+from raysplit.aggregation.sharding.reduction import CollectiveReduction, Done, run_in_lockstep
+from raysplit.aggregation.sharding.shard import LocalShards
 from raysplit.aggregation.sharding.sharded_columns import ShardedColumns, aggregate_sharded
-from raysplit.aggregation.sharding.task import AggregationTask
+from raysplit.aggregation.task import AggregationTask
+from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part
 from raysplit.protocols.fedavg import FedAvg
@@ -57,35 +59,41 @@ def test_random_numbers_go_by_column(d, edges):
 
 
 def test_shards_that_ask_different_things_are_found_out():
-    one = CollectiveReduction(lambda exchange: exchange(ReductionRequest("sum", [torch.ones(1)])))
-    other = CollectiveReduction(lambda exchange: exchange(ReductionRequest("max", [torch.ones(1)])))
+    one = CollectiveReduction(lambda all_reduce: all_reduce(ReductionRequest("sum", [torch.ones(1)])))
+    other = CollectiveReduction(lambda all_reduce: all_reduce(ReductionRequest("max", [torch.ones(1)])))
     with pytest.raises(RuntimeError, match="out of step"):
-        run_reduction(lambda total: [one.proceed(total), other.proceed(total)])
-    silent = CollectiveReduction(lambda exchange: None)
+        run_in_lockstep(lambda total: [one.resume(total), other.resume(total)])
+    asking = CollectiveReduction(lambda all_reduce: all_reduce(ReductionRequest("max", [torch.ones(1)])))
+    silent = CollectiveReduction(lambda all_reduce: None)
     with pytest.raises(RuntimeError, match="out of step"):
-        run_reduction(
-            lambda total: [
-                CollectiveReduction(lambda e: e(ReductionRequest("max", [torch.ones(1)]))).proceed(total),
-                silent.proceed(total),
-            ]
-        )
-    for conversation in (one, other):
-        conversation.end()
+        run_in_lockstep(lambda total: [asking.resume(total), silent.resume(total)])
+    for reduction in (one, other, asking):
+        reduction.cancel()
 
 
-def test_a_conversation_passes_on_what_its_work_raises():
-    def work(exchange):
+def test_a_reduction_passes_on_what_its_calculation_raises():
+    def calculation(all_reduce):
         raise ScenarioError("no")
 
     with pytest.raises(ScenarioError, match="no"):
-        CollectiveReduction(work).proceed(None)
-    assert CollectiveReduction(lambda exchange: 3).proceed(None) == Done(3)
+        CollectiveReduction(calculation).resume(None)
+    assert CollectiveReduction(lambda all_reduce: 3).resume(None) == Done(3)
+
+
+def test_a_cancelled_reduction_has_no_thread_left():
+    reduction = CollectiveReduction(lambda all_reduce: all_reduce(ReductionRequest("sum", [torch.ones(1)])))
+    before = threading.active_count()
+    reduction.resume(None)
+    assert threading.active_count() == before + 1
+    reduction.cancel()
+    assert threading.active_count() == before
 
 
 def task(rule, d=100, n=6):
     context = RoundContext(1, np.arange(n), 0, 0, np.random.default_rng(0))
     benign = torch.zeros(n, dtype=torch.bool)
-    return AggregationTask(rule, None, torch.full((n,), 1 / n), benign, context, tuple(range(n)), torch.zeros(d), d)
+    weights, positions = torch.full((n,), 1 / n), tuple(range(n))
+    return AggregationTask(Channel.UPDATES, rule, None, weights, benign, context, positions, torch.zeros(d), d)
 
 
 @part
@@ -102,16 +110,16 @@ class Gatherer:
 
 
 def test_whole_updates_are_not_gathered_silently():
-    told, shards = task(Gatherer()), ShardsHere(3)
-    shards.gather(told)
+    gathering, shards = task(Gatherer()), LocalShards(3)
+    shards.prepare(gathering)
     rows = torch.randn(6, 100)
     for position, row in enumerate(rows):
         shards.put(position, row)
     with pytest.raises(ScenarioError, match="Gatherer asks for whole updates"):
-        aggregate_sharded(told, shards, 3)
-    columns = ShardedColumns(shards, (6, 100), shard_bounds(100, 3))
+        aggregate_sharded(gathering, shards)
+    columns = ShardedColumns(shards, (6, 100))
     assert columns.map(lambda part: part[2]).equal(rows[2])
-    shards.end()
+    shards.cancel()
 
 
 @part

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 import raysplit
 from raysplit import FLTrust, FoolsGold, Krum, Mean, Median, MinMax, MultiKrum, SignFlip, SplitFedV2, TrimmedMean
-from raysplit.analysis.matrix.cohorts import HELD_OUT, recorded, synthetic
-from raysplit.analysis.matrix.matrix import NO_ATTACK, rehearse
+from raysplit.analysis.matrix.honest_updates import HELD_OUT, recorded, synthetic
+from raysplit.analysis.matrix.matrix import NO_ATTACK, attack_matrix
 from raysplit.analysis.matrix.parts import all_parts, named_in, parts_named
 from raysplit.app.cli import app
 from raysplit.errors import RunError, ScenarioError
@@ -63,7 +63,7 @@ def test_the_table_names_refusals_and_does_not_stop(tmp_path):
 def test_without_attack_the_bias_is_the_rules_own(rule):
     cohort = synthetic(15, 3, 60, seed=7)
     there = cohort.round
-    [pair] = rehearse(cohort, {}, {"rule": rule}).pairs
+    [pair] = attack_matrix(cohort, {}, {"rule": rule}).pairs
     update = rule.aggregate(there.updates, there.weights, there.context()).update
     benign = there.updates[~there.malicious].mean(0)
     assert pair.attack == NO_ATTACK
@@ -97,7 +97,7 @@ def test_a_recorded_run_gives_its_own_aggregation_row_again(tmp_path):
     played = play(scenario, folder=tmp_path)
     for round in (1, 2):
         row = played.tables["aggregation"].to_pylist()[round - 1]
-        found = rehearse(recorded(tmp_path, round), {"MinMax": MinMax()}, {"MultiKrum": MultiKrum()})
+        found = attack_matrix(recorded(tmp_path, round), {"MinMax": MinMax()}, {"MultiKrum": MultiKrum()})
         pair = found.pair("MinMax" if round == 2 else NO_ATTACK, "MultiKrum")
         assert (pair.bias, pair.relative_bias, pair.cosine) == (row["bias"], row["relative_bias"], row["cosine"])
         assert pair.malicious_selected == row["selected_malicious"] / 3
@@ -122,18 +122,18 @@ def test_a_reference_is_held_out_of_that_column_alone():
     assert float(held.weights.sum()) == pytest.approx(1)
     out = there.updates[[row for row in range(10) if row not in set(held.clients)]]
     assert torch.allclose(held.reference, out.mean(0))
-    found = rehearse(cohort, {}, {"FLTrust": FLTrust(), "Mean": Mean()})
+    found = attack_matrix(cohort, {}, {"FLTrust": FLTrust(), "Mean": Mean()})
     assert found.pair(NO_ATTACK, "FLTrust").bias is not None
-    alone = rehearse(cohort, {}, {"Mean": Mean()}).pair(NO_ATTACK, "Mean")
+    alone = attack_matrix(cohort, {}, {"Mean": Mean()}).pair(NO_ATTACK, "Mean")
     assert found.pair(NO_ATTACK, "Mean").bias == alone.bias
     assert any("FLTrust: the reference is the mean of 3 benign rows" in note for note in found.notes)
-    small = rehearse(synthetic(4, 1, 30, 3), {}, {"FLTrust": FLTrust()})
+    small = attack_matrix(synthetic(4, 1, 30, 3), {}, {"FLTrust": FLTrust()})
     assert "there are only 3" in small.pairs[0].refusal
 
 
 def test_rules_that_remember_and_nobody_malicious():
     cohort = synthetic(10, 0, 30, 3)
-    found = rehearse(cohort, {"SignFlip": SignFlip()}, {"FoolsGold": FoolsGold(), "Krum": Krum()})
+    found = attack_matrix(cohort, {"SignFlip": SignFlip()}, {"FoolsGold": FoolsGold(), "Krum": Krum()})
     assert found.attacks == (NO_ATTACK,) and all(pair.malicious_selected is None for pair in found.pairs)
     assert "Nobody is malicious here, so no attack was carried out." in found.notes
 

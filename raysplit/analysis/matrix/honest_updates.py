@@ -1,4 +1,4 @@
-"""The matrix of updates that attacks and rules meet on: drawn, or recorded by a run."""
+"""The honest updates on which attacks and rules are compared: synthetic, or recorded by a run."""
 
 from __future__ import annotations
 
@@ -10,52 +10,52 @@ import torch
 
 from raysplit import rng
 from raysplit.errors import RunError, ScenarioError
-from raysplit.storage.updates import RecordedRound, read_updates, recorded_rounds
+from raysplit.storage.updates import RecordedRound, path_of, read_updates, recorded_rounds
 
 HELD_OUT = 3
 """Benign rows whose mean stands in for the update of root clients."""
 
 
 @dataclass(frozen=True, eq=False)
-class Cohort:
-    """``round``: the honest updates of all clients and what a fed server knows of them. ``title``: where they come
+class HonestUpdates:
+    """``round``: the honest updates of all clients, and what a fed server knows of them. ``title``: where they come
     from."""
 
     round: RecordedRound
     title: str
     notes: tuple[str, ...] = ()
 
-    def with_reference(self) -> Cohort:
-        """For a rule that names root clients: with the run's own reference, or one of ``HELD_OUT`` benign rows, which
-        leave the matrix.
+    def with_reference(self) -> HonestUpdates:
+        """For a rule that names root clients: with the run's own reference, or the mean of ``HELD_OUT`` benign rows,
+        which leave the matrix.
 
-        Raises ``ScenarioError`` where too few benign rows would stay.
+        Raises ``ScenarioError`` where too few benign rows would be left.
         """
-        there = self.round
-        if there.reference is not None:
+        round = self.round
+        if round.reference is not None:
             return self
-        benign = torch.nonzero(~there.malicious).flatten()
+        benign = torch.nonzero(~round.malicious).flatten()
         if len(benign) <= HELD_OUT:
             raise ScenarioError(
                 f"the reference of root clients is the mean of {HELD_OUT} benign rows that are held out, but there "
                 f"are only {len(benign)}"
             )
-        out = benign[-HELD_OUT:]
-        stays = torch.ones(len(there.updates), dtype=torch.bool)
-        stays[out] = False
-        weights = there.weights[stays]
-        held = replace(
-            there,
-            updates=there.updates[stays],
+        held_out = benign[-HELD_OUT:]
+        kept = torch.ones(len(round.updates), dtype=torch.bool)
+        kept[held_out] = False
+        weights = round.weights[kept]
+        rest = replace(
+            round,
+            updates=round.updates[kept],
             weights=weights / weights.sum(),
-            clients=there.clients[stays.numpy()],
-            malicious=there.malicious[stays],
-            reference=there.updates[out].mean(0),
+            clients=round.clients[kept.numpy()],
+            malicious=round.malicious[kept],
+            reference=round.updates[held_out].mean(0),
         )
-        return replace(self, round=held)
+        return replace(self, round=rest)
 
 
-def synthetic(n: int, m: int, d: int, seed: int) -> Cohort:
+def synthetic(n: int, m: int, d: int, seed: int) -> HonestUpdates:
     """n updates of d floats as heterogeneous clients send them, m of them (anywhere) malicious: what SGD noise and
     skewed data look like.
 
@@ -66,15 +66,15 @@ def synthetic(n: int, m: int, d: int, seed: int) -> Cohort:
     """
     if not (0 <= m < n and d >= 1):
         raise ScenarioError(f"--synthetic N,M,D needs 0 ≤ M < N and D ≥ 1, but it is {n},{m},{d}")
-    draw = rng.stream(seed, "matrix", n, m, d)
-    mean = draw.standard_normal(d)
-    deviation = 2 * draw.lognormal(0.0, 0.5, d)
-    lengths = draw.lognormal(0.0, 0.3, n)
+    stream = rng.stream(seed, "matrix", n, m, d)
+    mean = stream.standard_normal(d)
+    deviation = 2 * stream.lognormal(0.0, 0.5, d)
+    lengths = stream.lognormal(0.0, 0.3, n)
     malicious = torch.zeros(n, dtype=torch.bool)
-    malicious[torch.from_numpy(np.sort(draw.permutation(n)[:m]))] = True
+    malicious[torch.from_numpy(np.sort(stream.permutation(n)[:m]))] = True
     updates = torch.empty(n, d)
     for row in range(n):
-        noise = draw.standard_t(3, d) / np.sqrt(3)
+        noise = stream.standard_t(3, d) / np.sqrt(3)
         updates[row] = torch.from_numpy(lengths[row] * (mean + noise * deviation))
     round = RecordedRound(
         round=1,
@@ -89,10 +89,10 @@ def synthetic(n: int, m: int, d: int, seed: int) -> Cohort:
         malicious=malicious,
         portion=torch.zeros(d),
     )
-    return Cohort(round, f"synthetic updates, n = {n}, m = {m}, d = {d}, seed {seed}")
+    return HonestUpdates(round, f"synthetic updates, n = {n}, m = {m}, d = {d}, seed {seed}")
 
 
-def recorded(path: Path, round: int | None = None) -> Cohort:
+def recorded(path: Path, round: int | None = None) -> HonestUpdates:
     """A recorded file, or of a run folder the newest recorded round, or ``round``; poison that the run itself sent is
     taken out.
 
@@ -108,12 +108,12 @@ def recorded(path: Path, round: int | None = None) -> Cohort:
             raise RunError(
                 f"{path} has no recorded updates of round {round}; it has rounds {', '.join(map(str, rounds))}"
             )
-        file = folder / f"round-{rounds[-1] if round is None else round:06d}.arrow"
+        file = path_of(folder, rounds[-1] if round is None else round)
     elif round is not None:
         raise ScenarioError("--round chooses among the rounds of a run folder; leave it out with a file")
-    there = read_updates(file)
-    n, d = there.updates.shape
-    clean = replace(there, updates=there.before_poisoning(), honest=there.updates[:0], attacked=False)
-    title = f"{file}, n = {n}, m = {int(there.malicious.sum())}, d = {d}"
-    notes = ("The run's own attack was taken out of the recorded rows first.",) if there.attacked else ()
-    return Cohort(clean, title, notes)
+    received = read_updates(file)
+    n, d = received.updates.shape
+    honest = replace(received, updates=received.before_poisoning(), honest=received.updates[:0], attacked=False)
+    title = f"{file}, n = {n}, m = {int(received.malicious.sum())}, d = {d}"
+    notes = ("The run's own attack was taken out of the recorded rows first.",) if received.attacked else ()
+    return HonestUpdates(honest, title, notes)

@@ -1,7 +1,8 @@
-"""A round's matrix of updates on disk: what the fed server got, so that rules can be developed without training anew.
+"""A round's matrix of updates on disk: what the fed server received, so that rules can be developed without training
+anew.
 
-Where server replicas are averaged, what the main server got of them is kept too, in the same way, under
-``updates/server``. ``updates/round-000012.arrow`` is an Arrow IPC file without compression: columns ``client``,
+Where server replicas are averaged, their updates are kept too, in the same way, under ``updates/server``.
+``updates/round-000012.arrow`` is an Arrow IPC file without compression: columns ``client``,
 ``weight``, ``malicious`` and ``update``, a fixed-size list of floats. Its record batches hold, each in one piece: the n
 received rows in cohort order; the honest rows of the malicious clients, where an attack replaced them; the global
 portion; and the root clients' update, where the rule names some. It maps into memory as matrices without a copy and
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import mmap
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +28,14 @@ from raysplit.storage.atomic import write_through
 
 FORMAT = 1
 CHANNELS = (Channel.UPDATES, Channel.SERVER_UPDATES)
-"""What is recorded: each a matrix of updates that a rule aggregates."""
+"""Whose updates are recorded, each channel's as a matrix of its own."""
 
 
 @dataclass(frozen=True, eq=False)
 class RecordedRound:
     """``updates``: [n, d] as received, in cohort order. ``honest``: [m, d], what the malicious clients would have sent,
-    or [0, d] where no attack was in force and they sent it. ``weights``: [n], as the rule got them. ``clients``: int64
-    [n]. ``malicious``: bool [n].
+    or [0, d] where no attack was in force and they sent it. ``weights``: [n], as the rule was given them. ``clients``:
+    int64 [n]. ``malicious``: bool [n].
 
     ``portion``: [d], the global parameters. ``reference``: [d], or None where the rule names no roots. d are the client
     portion's parameters; its buffers are averaged beside them and are not here. ``seed`` and ``scenario`` (its hash)
@@ -64,17 +65,24 @@ class RecordedRound:
         return rows
 
     def context(self, memory: State | None = None) -> RoundContext:
-        """What the fed server told its rule; a rule that remembers needs the ``memory`` that it left the round before.
+        """What the rule was told; a rule that remembers needs the ``memory`` that it left in the round before.
 
         ``rule.aggregate(recorded.updates, recorded.weights, recorded.context())`` is then what the run made of the
         round, bit for bit.
         """
-        sampled = rule_stream(self.seed, self.round, self.channel)
+        stream = rule_stream(self.seed, self.round, self.channel)
         if self.attacked:
-            sampled.integers(1 << 62)  # the attack's seed comes first from the same stream
-        actual = int(self.malicious.sum())
-        told = RoundContext(self.round, self.clients, self.assumed, actual, sampled, memory or {})
-        return replace(told, reference=self.reference, portion=self.portion)
+            stream.integers(1 << 62)  # the attack's seed comes first from the same stream
+        return RoundContext(
+            self.round,
+            self.clients,
+            self.assumed,
+            int(self.malicious.sum()),
+            stream,
+            memory or {},
+            reference=self.reference,
+            portion=self.portion,
+        )
 
 
 def folder_on(folder: Path, channel: Channel) -> Path:
@@ -90,7 +98,7 @@ def path_of(folder: Path, round: int, channel: Channel = Channel.UPDATES) -> Pat
 def write_updates(folder: Path, recorded: RecordedRound) -> Path:
     """Write a round under ``folder`` (a run's ``updates``), atomically. Raises ``RunError`` where the disk is full or
     not writable."""
-    dtype = str(recorded.updates.dtype).removeprefix("torch.")
+    dtype = {torch.float32: pa.float32(), torch.float64: pa.float64()}[recorded.updates.dtype]
     d = recorded.updates.shape[1]
     parts: list[tuple[torch.Tensor, object, object, object]] = [
         (recorded.updates, recorded.clients, recorded.weights, recorded.malicious)
@@ -107,7 +115,7 @@ def write_updates(folder: Path, recorded: RecordedRound) -> Path:
     parts.extend(
         (row.reshape(1, d), None, None, None) for row in (recorded.portion, recorded.reference) if row is not None
     )
-    about = {
+    metadata = {
         "format": FORMAT,
         "round": recorded.round,
         "scenario": recorded.scenario,
@@ -121,11 +129,11 @@ def write_updates(folder: Path, recorded: RecordedRound) -> Path:
     schema = pa.schema(
         [
             ("client", pa.int64()),
-            ("weight", getattr(pa, dtype)()),
+            ("weight", dtype),
             ("malicious", pa.bool_()),
-            ("update", pa.list_(getattr(pa, dtype)(), d)),
+            ("update", pa.list_(dtype, d)),
         ],
-        metadata={f"raysplit.{name}": str(value) for name, value in about.items()},
+        metadata={f"raysplit.{name}": str(value) for name, value in metadata.items()},
     )
     path = path_of(folder, recorded.round, recorded.channel)
     try:
@@ -147,11 +155,11 @@ _OPTIONS = pa.ipc.IpcWriteOptions(allow_64bit=True)
 def _batch(rows: torch.Tensor, columns: list[object], schema: pa.Schema) -> pa.RecordBatch:
     flat = pa.array(rows.detach().cpu().contiguous().view(-1).numpy())
     lists = pa.FixedSizeListArray.from_arrays(flat, type=schema.field("update").type)
-    told = [
+    others = [
         pa.nulls(len(rows), field.type) if column is None else pa.array(np.asarray(column), field.type)
         for field, column in zip(schema, columns, strict=False)
     ]
-    return pa.record_batch([*told, lists], schema=schema)
+    return pa.record_batch([*others, lists], schema=schema)
 
 
 def read_updates(path: Path) -> RecordedRound:
@@ -165,26 +173,23 @@ def read_updates(path: Path) -> RecordedRound:
             pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         whole = pa.py_buffer(pages)
         reader = pa.ipc.open_file(pa.BufferReader(whole))
-        about = {name.decode(): value.decode() for name, value in (reader.schema.metadata or {}).items()}
-        told = {
-            name: about[f"raysplit.{name}"] for name in ("format", "scenario", "round", "seed", "assumed", "n", "d")
-        }
-        if int(told["format"]) > FORMAT:
+        written = {name.decode(): value.decode() for name, value in (reader.schema.metadata or {}).items()}
+        metadata = {name.removeprefix("raysplit."): value for name, value in written.items()}
+        if int(metadata["format"]) > FORMAT:
             raise RunError(
-                f"{path} was written by a newer RaySplit (format {told['format']}); update RaySplit to read it"
+                f"{path} was written by a newer RaySplit (format {metadata['format']}); update RaySplit to read it"
             )
-        attacked = bool(int(about["raysplit.attacked"]))
         batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
         matrices = [_matrix(batch, pages, whole) for batch in batches]
         received = batches[0]
-        if len(batches) not in (3, 4) or matrices[0].shape != (int(told["n"]), int(told["d"])):
+        if len(batches) not in (3, 4) or matrices[0].shape != (int(metadata["n"]), int(metadata["d"])):
             raise ValueError("its batches are not those of a recorded round")
         return RecordedRound(
-            int(told["round"]),
-            int(told["seed"]),
-            told["scenario"],
-            int(told["assumed"]),
-            attacked,
+            int(metadata["round"]),
+            int(metadata["seed"]),
+            metadata["scenario"],
+            int(metadata["assumed"]),
+            bool(int(metadata["attacked"])),
             matrices[0],
             matrices[1],
             torch.from_numpy(received.column("weight").to_numpy().copy()),
@@ -192,7 +197,7 @@ def read_updates(path: Path) -> RecordedRound:
             torch.from_numpy(received.column("malicious").to_numpy(zero_copy_only=False).copy()),
             matrices[2][0],
             matrices[3][0] if len(matrices) == 4 else None,
-            Channel(about.get("raysplit.channel", "updates")),
+            Channel(metadata.get("channel", "updates")),
         )
     except FileNotFoundError:
         raise RunError(
@@ -230,7 +235,7 @@ def rewind_updates(folder: Path, last_round: int) -> None:
 
 
 def adopt_updates(source: Path, folder: Path, last_round: int) -> None:
-    """Take over a clean twin's recorded rounds up to ``last_round``, as they are: they carry the twin's hash."""
+    """Copy another run's recorded rounds up to ``last_round``, as they are: they keep that run's scenario hash."""
     for channel in CHANNELS:
         for round in recorded_rounds(source, channel):
             if round <= last_round:

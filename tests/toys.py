@@ -23,7 +23,7 @@ from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.scenario.layout import Layout
 from raysplit.scenario.scenario import Scenario
-from raysplit.simulation.simulation import Progress, RoundReport, simulate
+from raysplit.simulation.simulation import Output, Progress, RoundReport, simulate
 from raysplit.storage.schemas import SCHEMAS
 from raysplit.storage.tables import open_tables, read_table
 from raysplit.training.optimizers import Sgd
@@ -173,7 +173,7 @@ def play(
             with open_tables(run / "metrics") as tables:
                 progress = Progress(start or layout.initial())
                 population = scenario.population.open()
-                finish = simulate(scenario, population, mine, layout, progress, tables, run / "checkpoints", watch)
+                finish = simulate(scenario, population, mine, Output(tables, run / "checkpoints"), progress, watch)
         finally:
             if engine is None:
                 mine.close()

@@ -31,7 +31,7 @@ from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.scenario.layout import Layout
 from raysplit.scenario.scenario import Evaluation, Scenario
-from raysplit.simulation.simulation import Progress, simulate
+from raysplit.simulation.simulation import Output, Progress, simulate
 from raysplit.storage.tables import open_tables, read_table
 from raysplit.training.settings import Training
 
@@ -114,7 +114,7 @@ def main() -> None:
                 with open_tables(run / "metrics") as tables:
                     start = Progress(layout.initial())
                     population = scenario.population.open()
-                    simulate(scenario, population, engine, layout, start, tables, run / "checkpoints", look)
+                    simulate(scenario, population, engine, Output(tables, run / "checkpoints"), start, look)
         row = read_table(run / "metrics" / "rounds.arrow").to_pylist()[0]
         aggregation = read_table(run / "metrics" / "aggregation.arrow").to_pylist()[0]
         attacks = read_table(run / "metrics" / "attacks.arrow").to_pylist()

@@ -16,8 +16,8 @@ from raysplit.engine.ray.cluster import connect
 from raysplit.population.arrow import ArrowFile
 from raysplit.scenario.file import load_scenarios
 from raysplit.scenario.layout import Layout
+from raysplit.scenario.population_check import check_population
 from raysplit.scenario.scenario import Scenario
-from raysplit.simulation.simulation import check_population
 
 WantedOptions = tuple[int | None, int | None, Placement, float | None]
 

@@ -28,10 +28,12 @@ import numpy as np
 import torch
 
 from raysplit import rng
+from raysplit.memory.global_state import GlobalState
 from raysplit.memory.memory import IN_FLIGHT_OPTIMIZER, IN_FLIGHT_PORTION, Memory, State, client_path
 from raysplit.parts.part import part, within
-from raysplit.population.selection.cohort import Cohort, SampledCohort, draw
+from raysplit.population.selection.cohort import Cohort, Participation, ParticipationSampler, SampledCohort, draw
 from raysplit.protocols.local_rounds import LocalRounds
+from raysplit.protocols.outcome import Outcome
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState, Synchrony
 from raysplit.protocols.split_steps import SplitStep
@@ -74,6 +76,20 @@ class BufferedSplitFed:
     def __post_init__(self) -> None:
         within("BufferedSplitFed.buffer", self.buffer, 1)
         within("BufferedSplitFed.staleness", self.staleness, 0)
+
+    def participation(self, sampler: ParticipationSampler, round: int, memory: Memory) -> Participation:
+        """Those under way, and new ones in the free places; nobody drops out."""
+        sampled = refilled(sampler.cohort, sampler.seed, round, sampler.ranks, memory)
+        nobody = sampled.where(np.zeros(len(sampled.clients), dtype=bool))
+        return Participation(sampled, nobody, nobody)
+
+    def plan(self, plan: RoundPlan, memory: Memory) -> RoundPlan:
+        """Until ``buffer`` clients have finished; their weights by samples and staleness."""
+        return scheduled(self, plan, memory)
+
+    def after(self, plan: RoundPlan, outcome: Outcome, state: GlobalState) -> Memory:
+        """The clock, and with which portions those under way go on."""
+        return under_way(self, plan, {**state.memory, **outcome.memory}, state.client)
 
 
 def refilled(cohort: Cohort, seed: int, round: int, ranks: np.ndarray, memory: Mapping[str, State]) -> SampledCohort:

@@ -29,6 +29,7 @@ import numpy as np
 import torch
 
 from raysplit.errors import ScenarioError
+from raysplit.memory.global_state import GlobalState
 from raysplit.memory.memory import Memory, State
 from raysplit.parts.part import part
 from raysplit.protocols.local_rounds import LocalRounds
@@ -73,6 +74,14 @@ class AsyncSplitFed:
     def __post_init__(self) -> None:
         _check_threshold("AsyncSplitFed", self.threshold)
 
+    def plan(self, plan: RoundPlan, memory: Memory) -> RoundPlan:
+        """With frozen client portions in states B and C."""
+        return with_state(plan, memory)
+
+    def after(self, plan: RoundPlan, outcome: Outcome, state: GlobalState) -> Memory:
+        """The next round's state, by the loss of this one."""
+        return next_state(self.threshold, plan, outcome, state.memory)
+
 
 @part
 class AsyncSplitLearning:
@@ -96,6 +105,14 @@ class AsyncSplitLearning:
 
     def __post_init__(self) -> None:
         _check_threshold("AsyncSplitLearning", self.threshold)
+
+    def plan(self, plan: RoundPlan, memory: Memory) -> RoundPlan:
+        """With frozen client portions in states B and C."""
+        return with_state(plan, memory)
+
+    def after(self, plan: RoundPlan, outcome: Outcome, state: GlobalState) -> Memory:
+        """The next round's state, by the loss of this one."""
+        return next_state(self.threshold, plan, outcome, state.memory)
 
 
 def state_of(memory: Mapping[str, State]) -> Phase:

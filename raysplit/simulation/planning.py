@@ -1,8 +1,12 @@
-"""What a round asks for: the cohort's plan, from the scenario and the round alone."""
+"""Steps 1 and 2 of a round: who takes part, and the plan that all parties agree on.
+
+Both depend on the scenario, the round and the memory alone, never on where the round is played.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -12,15 +16,44 @@ from raysplit.attacks.data.data_attack import DataAttack
 from raysplit.attacks.data.poisoning import data_attacks_in
 from raysplit.attacks.scheduled import attacks_in_force
 from raysplit.channels.channel import Channel
+from raysplit.costs.clock import Clock, Late
 from raysplit.errors import PopulationError
+from raysplit.memory.global_state import GlobalState
 from raysplit.population.population import Population
-from raysplit.population.selection.cohort import Participation
+from raysplit.population.selection.cohort import Participation, ParticipationSampler
 from raysplit.protocols.as_published import portion_weights, published
 from raysplit.protocols.plan import RoundPlan, cut_groups
 from raysplit.protocols.split_steps import handover_order, steps_per_epoch
 from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.aggregation import gathers_rows
-from raysplit.simulation.synchrony import replicas_stay
+
+
+@dataclass(frozen=True)
+class PlannedRound:
+    """``plan``: of those who take part. ``late``: who missed the round in virtual time, None: nobody."""
+
+    plan: RoundPlan
+    participation: Participation
+    late: Late | None = None
+
+
+def plan_round(
+    scenario: Scenario, population: Population, sampler: ParticipationSampler, clock: Clock | None, state: GlobalState
+) -> PlannedRound:
+    """The round after ``state``. ``clock``: of imagined devices, None: there are none. Raises ``PopulationError`` where
+    a sampled client has no data."""
+    protocol, round = scenario.protocol, state.round + 1
+    participation = protocol.participation(sampler, round, state.memory)
+    plan = make_plan(scenario, population, round, participation, sampler.ranks)
+    late = None if clock is None or not len(plan.clients) else clock.late(plan)
+    if late is not None:
+        participation = late.without(participation)
+        plan = make_plan(scenario, population, round, participation, sampler.ranks)
+    plan = protocol.plan(plan, state.memory)
+    if plan.local_rounds is not None:  # data are poisoned when batches are drawn, which was in an earlier round
+        began = {int(client): plan.batch_round(position) for position, client in enumerate(plan.clients)}
+        plan = replace(plan, malicious=malicious_in(scenario, round, participation, sampler.ranks, began))
+    return PlannedRound(plan, participation, late)
 
 
 def make_plan(
@@ -46,7 +79,7 @@ def make_plan(
     if scenario.protocol.client_sync == "one_party" and len(clients):
         clients, samples = np.zeros(1, dtype=np.int64), samples.sum(keepdims=True)
     steps = np.array([steps_per_epoch(int(n), training.batch_size) for n in samples], dtype=np.int64)
-    meet_at_server = scenario.protocol.server == "replicas" and not replicas_stay(scenario.protocol)
+    meet_at_server = scenario.protocol.server == "replicas" and not scenario.protocol.replicas_outlive_rounds
     return RoundPlan(
         round=round,
         seed=scenario.seed,

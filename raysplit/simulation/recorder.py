@@ -2,148 +2,119 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from raysplit.aggregation.fed_server import AggregationResult
 from raysplit.channels.channel import Channel
-from raysplit.costs.clock import Timed
-from raysplit.engine.engine import EngineCounts
+from raysplit.population.population import Population
 from raysplit.population.selection.cohort import Participation
-from raysplit.protocols.outcome import ClientRecord, ClientScores, Outcome, Poisoning
+from raysplit.protocols.outcome import ClientRecord, Outcome, Poisoning
 from raysplit.protocols.plan import RoundPlan
-from raysplit.storage.spread import Spread
+from raysplit.simulation.evaluation import Evaluated
+from raysplit.simulation.round import PlayedRound
 from raysplit.storage.tables import Tables
 
 _NORMS = {Channel.UPDATES: "update_norm", Channel.SERVER_UPDATES: "server_update_norm"}
 """Columns of ``clients``."""
 
 
-@dataclass(frozen=True)
-class Evaluated:
-    """Test results over all evaluated samples, and their spread over clients.
-
-    ``attack_samples``: with which an attack tried its luck, None where no attack has a goal; ``attack_success``: the
-    share of them that were classified as it wants, None where there were none."""
-
-    clients: int
-    samples: int
-    loss: float
-    accuracy: float
-    spread: Spread
-    scores: ClientScores
-    attack_samples: int | None = None
-    attack_success: float | None = None
-
-    @staticmethod
-    def of(scores: ClientScores) -> Evaluated:
-        samples = int(scores.samples.sum())
-        per_client = scores.correct[scores.samples > 0] / scores.samples[scores.samples > 0]
-        attempts = None if scores.attempts is None else int(scores.attempts.sum())
-        return Evaluated(
-            clients=len(scores.clients),
-            samples=samples,
-            loss=float(scores.loss.sum() / samples),
-            accuracy=float(scores.correct.sum() / samples),
-            spread=Spread.of(per_client),
-            scores=scores,
-            attack_samples=attempts,
-            attack_success=float(scores.successes.sum() / attempts)
-            if scores.successes is not None and attempts
-            else None,
-        )
+def record_round(tables: Tables, played: PlayedRound, population: Population) -> dict[str, Any]:
+    """Append a round to all tables; returns its row of ``rounds``."""
+    if played.evaluated is not None:
+        record_evaluation(tables, played.plan.round, played.evaluated, played.diverged)
+    _record_clients(tables, played, population)
+    if not _one_party(played):
+        tables.aggregation.append([result.aggregation for result in played.results.values()])
+        tables.attacks.append([result.attack for result in played.results.values() if result.attack is not None])
+    tables.attacks.append([*_poisonings(played.plan.round, played.outcome), *played.tampered])
+    tables.channels.append(
+        [
+            {
+                "round": played.plan.round,
+                "channel": channel,
+                "messages": messages,
+                "bytes": payload + labels,
+                "label_bytes": labels,
+            }
+            for channel, (messages, payload, labels) in sorted(played.outcome.traffic.items())
+        ]
+    )
+    if played.outcome.detected:
+        tables.detection.append(_detection_row(played.plan, played.participation, played.outcome))
+    if played.timed is not None:
+        tables.times.append(played.timed.rows)
+    row = _round_row(played)
+    tables.rounds.append(row)  # last: whoever sees a round there finds it in all tables
+    return row
 
 
-def record_round(
-    tables: Tables,
-    plan: RoundPlan,
-    participation: Participation,
-    outcome: Outcome,
-    results: Mapping[Channel, AggregationResult],
-    counts: EngineCounts,
-    *,
-    absent_samples: np.ndarray,
-    norm: float,
-    seconds: float,
-    attacked: bool,
-    diverged: bool,
-    timed: Timed | None = None,
-    tampered: Sequence[dict[str, Any]] = (),
-) -> dict[str, Any]:
-    """Append a round to all tables but evaluations; returns its row of ``rounds``. ``results``: of client portions and
-    of server replicas, where they met. ``absent_samples``: of those who never trained. ``tampered``: rows of attacks on
-    messages."""
-    sampled, dropped = participation.reporting, participation.dropped
-    records = [outcome.records.get(position, ClientRecord()) for position in range(plan.reporting)]
-    seen = np.array([record.samples_seen for record in records], dtype=np.int64)
+def _one_party(played: PlayedRound) -> bool:
+    """Whether one party trained on the data of all who report."""
+    return played.plan.reporting != len(played.participation.reporting.malicious)
+
+
+def _round_row(played: PlayedRound) -> dict[str, Any]:
+    plan, counts, sampled = played.plan, played.counts, played.participation.reporting
+    records = [played.outcome.records.get(position, ClientRecord()) for position in range(plan.reporting)]
     loss = np.array([record.loss for record in records])
-    correct = np.array([record.correct for record in records], dtype=np.int64)
-    total = int(seen.sum())
-    row: dict[str, Any] = {
+    total = sum(record.samples_seen for record in records)
+    return {
         "round": plan.round,
         "train_loss": float(loss.sum() / total) if records else None,
-        "train_accuracy": float(correct.sum() / total) if records else None,
+        "train_accuracy": float(sum(record.correct for record in records) / total) if records else None,
         "samples": int(plan.samples[: plan.reporting].sum()),
         "clients": len(sampled.clients),
-        "dropped": len(dropped.clients),
+        "dropped": len(played.participation.dropped.clients),
         "malicious": int(sampled.malicious.sum()),
-        "update_norm": norm,
-        "wall_s": seconds,
-        "virtual_s": None if timed is None else timed.round_s,
-        "clients_per_s": len(sampled.clients) / seconds,
+        "update_norm": float(played.moved.norm()),
+        "wall_s": played.seconds,
+        "virtual_s": None if played.timed is None else played.timed.round_s,
+        "clients_per_s": len(sampled.clients) / played.seconds,
         "peak_memory_bytes": counts.peak_memory_bytes,
         "ray_calls": counts.ray_calls,
         "retries": counts.retries,
-        "attacked": attacked,
-        "diverged": diverged,
+        "attacked": played.attacked,
+        "diverged": played.diverged,
     }
-    pooled = plan.reporting != len(sampled.malicious)
+
+
+def _record_clients(tables: Tables, played: PlayedRound, population: Population) -> None:
+    """A row for every client that reports, and for every one that was sampled and does not."""
+    plan, records = played.plan, played.outcome.records
+    reporting, dropped = played.participation.reporting, played.participation.dropped
+    reported = [records.get(position, ClientRecord()) for position in range(plan.reporting)]
+    seen = np.maximum(np.array([record.samples_seen for record in reported], dtype=np.int64), 1)
     norms = {
-        _NORMS[channel]: result.update_norms for channel, result in results.items() if result.update_norms is not None
+        _NORMS[channel]: result.update_norms
+        for channel, result in played.results.items()
+        if result.update_norms is not None
     }
     tables.clients.append_columns(
         {
-            "round": np.full(len(records), plan.round, dtype=np.int32),
+            "round": np.full(len(reported), plan.round, dtype=np.int32),
             "client": plan.clients[: plan.reporting],
-            "malicious": np.zeros(len(records), dtype=bool) if pooled else sampled.malicious,
-            "dropped": np.zeros(len(records), dtype=bool),
+            "malicious": np.zeros(len(reported), dtype=bool) if _one_party(played) else reporting.malicious,
+            "dropped": np.zeros(len(reported), dtype=bool),
             "samples": plan.samples[: plan.reporting].astype(np.int32),
-            "steps": np.array([record.steps for record in records], dtype=np.int32),
-            "train_loss": loss / np.maximum(seen, 1),
-            "train_accuracy": correct / np.maximum(seen, 1),
+            "steps": np.array([record.steps for record in reported], dtype=np.int32),
+            "train_loss": np.array([record.loss for record in reported]) / seen,
+            "train_accuracy": np.array([record.correct for record in reported], dtype=np.int64) / seen,
             **norms,
         }
     )
-    lost = [outcome.records[position].steps for position in range(plan.reporting, len(plan.clients))]
+    absent = population.train_sizes(played.participation.absent.clients)
+    lost = [records[position].steps for position in range(plan.reporting, len(plan.clients))]
     tables.clients.append_columns(
         {
             "round": np.full(len(dropped.clients), plan.round, dtype=np.int32),
             "client": dropped.clients,
             "malicious": dropped.malicious,
             "dropped": np.ones(len(dropped.clients), dtype=bool),
-            "samples": np.concatenate([plan.samples[plan.reporting :], absent_samples]).astype(np.int32),
-            "steps": np.array([*lost, *[0] * len(absent_samples)], dtype=np.int32),
+            "samples": np.concatenate([plan.samples[plan.reporting :], absent]).astype(np.int32),
+            "steps": np.array([*lost, *[0] * len(absent)], dtype=np.int32),
         }
     )
-    if not pooled:
-        tables.aggregation.append([result.aggregation for result in results.values()])
-        tables.attacks.append([result.attack for result in results.values() if result.attack is not None])
-    tables.attacks.append([*_poisonings(plan.round, outcome), *tampered])
-    tables.channels.append(
-        [
-            {"round": plan.round, "channel": channel, "messages": m, "bytes": b + labels, "label_bytes": labels}
-            for channel, (m, b, labels) in sorted(outcome.traffic.items())
-        ]
-    )
-    if outcome.detected:
-        tables.detection.append(_detection_row(plan, participation, outcome))
-    if timed is not None:
-        tables.times.append(timed.rows)
-    tables.rounds.append(row)  # last: whoever sees a round there finds it in all tables
-    return row
 
 
 def _poisonings(round: int, outcome: Outcome) -> list[dict[str, Any]]:

@@ -26,9 +26,10 @@ from raysplit.population.selection.cohort import ParticipationSampler
 from raysplit.protocols.plan import RoundPlan
 from raysplit.scenario.devices import Devices
 from raysplit.scenario.layout import Layout
+from raysplit.scenario.population_check import check_population
 from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.planning import make_plan
-from raysplit.simulation.simulation import Progress, check_population, simulate
+from raysplit.simulation.simulation import Output, Progress, simulate
 from raysplit.storage.tables import open_tables, read_table
 from raysplit.threads import one_thread
 from raysplit.training.parties import ClientSlot, ServerSlot
@@ -236,7 +237,7 @@ def train(scenario: Scenario) -> float:
         folder = Path(scratch)
         with open_tables(folder / "metrics") as tables:
             population = scenario.population.open()
-            simulate(scenario, population, engine, layout, Progress(layout.initial()), tables, folder / "checkpoints")
+            simulate(scenario, population, engine, Output(tables, folder / "checkpoints"), Progress(layout.initial()))
         return float(read_table(folder / "metrics" / "evaluations.arrow").column("accuracy")[-1].as_py())
 
 

@@ -18,10 +18,11 @@ from raysplit.memory.global_state import GlobalState
 from raysplit.population.population import PopulationInfo
 from raysplit.scenario.file import apply_sets, load_scenarios
 from raysplit.scenario.layout import Layout
+from raysplit.scenario.population_check import check_population
 from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.shard_checks import check_room, check_shards
 from raysplit.simulation.shared_rounds import Form, adopt_tables, leaves_traces, shared_rounds
-from raysplit.simulation.simulation import Progress, RoundReport, check_population, simulate
+from raysplit.simulation.simulation import Output, Progress, RoundReport, simulate
 from raysplit.storage.checkpoints import newest_checkpoint, read_checkpoint
 from raysplit.storage.run import open_run
 from raysplit.storage.run_folder import RunFolder, check_free, create, folder_for, locked, origin_of
@@ -283,7 +284,7 @@ def _go_on(
         try:
             folder.mark("running", rounds=state.round, **facts)
             finish = simulate(
-                scenario, population, engine, layout, progress, tables, folder.checkpoints, watch.round, job.keep
+                scenario, population, engine, Output(tables, folder.checkpoints, job.keep), progress, watch.round
             )
         except BaseException as error:
             _interrupted(job, layout, progress, facts, error)

@@ -146,7 +146,7 @@ class ParticipationSampler:
 
     def __init__(self, cohort: Cohort, seed: int, population: Population) -> None:
         """Raises ``ScenarioError`` or ``PopulationError`` where the cohort does not fit the population."""
-        self._cohort, self._seed = cohort, seed
+        self.cohort, self.seed = cohort, seed
         self._clients = population.info.clients
         cohort.check(self._clients, population.info.name)
         self.ranks = malicious_ranks(seed, self._clients)
@@ -155,12 +155,12 @@ class ParticipationSampler:
 
     def of(self, round: int) -> Participation:
         """Who takes part in a round (1-based)."""
-        cohort = self._cohort
+        cohort = self.cohort
         present = None if self._present is None else self._present(round)
-        sampled = draw(cohort, self._seed, round, self.ranks, Crowd(self._clients, self._samples, present))
+        sampled = draw(cohort, self.seed, round, self.ranks, Crowd(self._clients, self._samples, present))
         failed = np.zeros(len(sampled.clients), dtype=bool)
         if cohort.dropouts is not None:
-            failed = cohort.dropouts.fail(self._seed, round, sampled.clients)
+            failed = cohort.dropouts.fail(self.seed, round, sampled.clients)
         nobody = sampled.where(np.zeros(len(sampled.clients), dtype=bool))
         if np.count_nonzero(~failed) < cohort.at_least:
             return Participation(nobody, nobody, sampled)

@@ -1,0 +1,69 @@
+"""Evaluating the global model: on the same clients' test sets every time, all of them together and client by client."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from raysplit import rng
+from raysplit.engine.engine import Engine
+from raysplit.memory.global_state import GlobalState
+from raysplit.protocols.outcome import ClientScores, Outcome
+from raysplit.scenario.scenario import Scenario
+from raysplit.storage.spread import Spread
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Test results over all evaluated samples, and their spread over clients.
+
+    ``attack_samples``: with which an attack tried its luck, None where no attack has a goal; ``attack_success``: the
+    share of them that were classified as it wants, None where there were none."""
+
+    clients: int
+    samples: int
+    loss: float
+    accuracy: float
+    spread: Spread
+    scores: ClientScores
+    attack_samples: int | None = None
+    attack_success: float | None = None
+
+    @staticmethod
+    def of(scores: ClientScores) -> Evaluated:
+        samples = int(scores.samples.sum())
+        per_client = scores.correct[scores.samples > 0] / scores.samples[scores.samples > 0]
+        attempts = None if scores.attempts is None else int(scores.attempts.sum())
+        succeeded = scores.successes is not None and attempts
+        return Evaluated(
+            clients=len(scores.clients),
+            samples=samples,
+            loss=float(scores.loss.sum() / samples),
+            accuracy=float(scores.correct.sum() / samples),
+            spread=Spread.of(per_client),
+            scores=scores,
+            attack_samples=attempts,
+            attack_success=float(scores.successes.sum() / attempts) if succeeded else None,  # type: ignore[union-attr,operator]
+        )
+
+
+def evaluation_clients(scenario: Scenario, population: int) -> np.ndarray:
+    """Whose test sets the global model is evaluated on: the same clients in every round and trial, int64, ascending."""
+    count = scenario.evaluation.clients
+    if count is None or count >= population:
+        return np.arange(population, dtype=np.int64)
+    return np.sort(rng.stream(scenario.seed, "evaluation").choice(population, count, replace=False, shuffle=False))
+
+
+def evaluate(
+    scenario: Scenario, engine: Engine, clients: np.ndarray, state: GlobalState, outcome: Outcome
+) -> Evaluated:
+    """The model of ``state`` on the test sets of ``clients``, each with a portion of its own where clients keep one.
+
+    Where a protocol tests its clients while they train, as published code does, these scores are taken instead.
+    """
+    if outcome.tests:
+        return Evaluated.of(ClientScores.joined([outcome.tests[position] for position in sorted(outcome.tests)]))
+    own = state.client_portions if scenario.protocol.client_sync == "personal" else None
+    return Evaluated.of(engine.evaluate(clients, state.client, state.server, own))

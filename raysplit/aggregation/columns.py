@@ -1,4 +1,4 @@
-"""A matrix of updates of which only sums over columns and column-wise maps are asked, so that its columns may lie
+"""A matrix of updates that is asked for sums over columns and column-wise maps alone, so that its columns may lie
 anywhere.
 
 A rule that asks for nothing else runs on one process and on column shards alike. Its *kernels* are functions of some
@@ -63,13 +63,13 @@ class Whole:
 def stripe_parts(
     rows: torch.Tensor, kernel: Kernel, vectors: Sequence[torch.Tensor], stripes: Sequence[slice]
 ) -> Iterator[torch.Tensor]:
-    """What the kernel makes of each of the ``stripes`` of ``rows`` and ``vectors``, on the CPU."""
+    """The kernel's result for each of the ``stripes`` of ``rows`` and ``vectors``, on the CPU."""
     for stripe in stripes:
         yield kernel(rows[:, stripe], *(vector[..., stripe] for vector in vectors)).cpu()
 
 
 def added(parts: Iterable[torch.Tensor]) -> torch.Tensor:
-    """Their sum in their order, a new tensor."""
+    """The sum of the ``parts`` in their order, a new tensor."""
     total: torch.Tensor | None = None
     for part in parts:
         total = part.clone() if total is None else total.add_(part)
@@ -83,9 +83,9 @@ class MixedColumns:
     """The rows y = M u, [b, d], made block by block where they are needed and never kept.
 
     ``mixing``: M, float64 [b, n]. A row u_j with nothing but 0 in its column of M gets in nowhere, not even as a NaN; a
-    row of M that holds a NaN makes a row of NaN, and counts for none of the others. A row that is not finite spoils the
-    mixed rows that it has a share in; where rows have shares in several, M must use none that are not finite, or it
-    spoils all.
+    row of M that holds a NaN gives a row of NaN, and has no effect on the others. A row that is not finite spoils the
+    mixed rows in which it has a share; where rows have shares in several mixed rows, M must use none that is not
+    finite, or all are spoilt.
     """
 
     columns: Columns
@@ -109,15 +109,15 @@ def combined(columns: Columns, factors: torch.Tensor) -> torch.Tensor:
     """
     while isinstance(columns, MixedColumns):
         factors = factors.cpu()
-        kept = factors != 0  # a row of NaN that nobody asks for must not get in
+        kept = factors != 0  # a row of NaN with a factor of 0 must not get in
         factors, columns = factors[kept].double() @ columns.mixing[kept], columns.columns
     return columns.map(partial(combine, factors=factors))
 
 
 def gathered(columns: Columns) -> torch.Tensor:
-    """The matrix itself, [n, d], in this process: for what cannot be asked otherwise. No copy where it is here
+    """The matrix itself, [n, d], in this process, for what can be computed in no other way. No copy where it is here
     already."""
-    return columns.map(_as_they_are)
+    return columns.map(_identity)
 
 
 def combine(updates: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
@@ -147,7 +147,7 @@ def mix_rows(rows: torch.Tensor, mixing: torch.Tensor) -> torch.Tensor:
     return mixing.to(rows) @ rows
 
 
-def _as_they_are(rows: torch.Tensor) -> torch.Tensor:
+def _identity(rows: torch.Tensor) -> torch.Tensor:
     return rows
 
 

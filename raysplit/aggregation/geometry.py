@@ -1,4 +1,4 @@
-"""What the rules that go by whole rows ask of them: lengths, distances, Gram matrices, each a sum over columns that is
+"""Lengths, distances and Gram matrices of whole rows, for the rules that go by these: each a sum over columns that is
 taken once.
 
 A row counts as *lost* where its squared norm is no finite number (NaN, infinity, or float32 overflow, near 1e19): it is
@@ -16,13 +16,13 @@ from raysplit.aggregation.columns import Columns, Whole
 from raysplit.aggregation.gram import centred_gram, products_with, squared_distances
 from raysplit.aggregation.order_statistics import column_blocks, mean_of_ranks
 
-# Rows of which a point is taken that is to lie amid all rows.
 SAMPLE = 9
+"""From how many rows the point is taken from which the others are measured."""
 
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """Lazy and shared: rules that are shown the same geometry share what any of them has asked for. Nobody may write
+    """Lazy and shared: rules that are given the same geometry share what any of them has asked for. Nobody may write
     into an answer.
 
     All answers but ``median`` and ``centre``, [d], are float64 on the CPU, n or n x n numbers.
@@ -97,8 +97,8 @@ class Geometry:
     def _measured(self, *point: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """A centre and the Gram matrix from there, with at most one ``point`` below the rows.
 
-        The centre is a point amid nine of the rows, as a sort of all is more work than the product. Where it turns out
-        to lie far from most rows, so that rounding would show, it is the median of all.
+        The centre is the ``ninther`` of nine rows, as a sort of all rows is more work than the product. Where it turns
+        out to lie far from most rows, so that rounding would show, it is the median of all.
         """
         n = self.shape[0]
         if n >= 2 * SAMPLE:

@@ -1,5 +1,5 @@
-"""What column shards can and cannot do for a scenario, and what does not fit without them, said before anything is
-trained."""
+"""Checks before training: whether column shards can aggregate a scenario's updates, and whether their matrix fits into
+memory without them."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from raysplit.scenario.scenario import Scenario, channels_of
 
 
 def check_shards(scenario: Scenario, shards: int) -> None:
-    """Raise ``ScenarioError`` where a scenario's updates cannot be aggregated in ``shards`` column shards; 1 is the
-    driver itself."""
+    """Raise ``ScenarioError`` where a scenario's updates cannot be aggregated in ``shards`` column shards; with 1 the
+    driver aggregates."""
     if not 1 <= shards <= STRIPES:
         raise ScenarioError(f"--shards must be at least 1 and at most {STRIPES}, but it is {shards}")
     if shards == 1:
         return
-    wrong = _wrong(scenario)
-    if wrong is not None:
-        raise ScenarioError(f"{scenario.name} cannot be run with --shards {shards}: {wrong}")
+    obstacle = _obstacle(scenario)
+    if obstacle is not None:
+        raise ScenarioError(f"{scenario.name} cannot be run with --shards {shards}: {obstacle}")
 
 
-def check_room(scenario: Scenario, start: GlobalState, shards: int) -> None:
-    """Raise ``ClusterError`` where the updates of one round, gathered in this process, are more than its machine has
-    free memory for.
+def check_memory(scenario: Scenario, start: GlobalState, shards: int) -> None:
+    """Raise ``ClusterError`` where the updates of one round, gathered in this process, need more memory than is free on
+    its machine.
 
-    ``start``: the model's portions. Nothing is checked of column ``shards``, nor where the system does not tell
-    (``/proc/meminfo``).
+    ``start``: the model's portions. Nothing is checked for column ``shards``, nor where the system does not say how
+    much is free (``/proc/meminfo``).
     """
     free = _free_bytes()
     floats = 0
@@ -44,12 +44,11 @@ def check_room(scenario: Scenario, start: GlobalState, shards: int) -> None:
         floats += start.client.numel()
     if _gathers(scenario.server_defense, scenario, Channel.SERVER_UPDATES):
         floats += start.server.numel()
-    wanted = scenario.cohort.size * floats * start.client.element_size()
-    if free is not None and wanted > free:
+    needed = scenario.cohort.size * floats * start.client.element_size()
+    if free is not None and needed > free:
         raise ClusterError(
             f"{scenario.name} gathers {scenario.cohort.size:,} updates of {floats:,} numbers in one process, "
-            f"{wanted / 2**30:.1f} GiB, but only "
-            f"{free / 2**30:.1f} GiB of this machine's memory are free; choose a smaller cohort, or --shards on a "
+            f"{needed / 2**30:.1f} GiB, but only {free / 2**30:.1f} GiB of this machine's memory are free; choose a smaller cohort, or --shards on a "
             "cluster that has the memory"
         )
 
@@ -72,7 +71,8 @@ def _free_bytes() -> int | None:
         return None
 
 
-def _wrong(scenario: Scenario) -> str | None:
+def _obstacle(scenario: Scenario) -> str | None:
+    """Why column shards cannot serve a scenario, and what would help; None where they can."""
     if scenario.protocol.client_sync != "averaging":
         return (
             f"{type(scenario.protocol).__name__} averages no client portions, so there is nothing to cut; leave "

@@ -1,4 +1,4 @@
-"""Recorded updates: what the fed server had in its hands, from which its own rule makes the run's own aggregate
+"""Recorded updates: what the fed server received, from which its rule makes the run's own aggregate
 again."""
 
 import dataclasses
@@ -34,11 +34,11 @@ from raysplit.storage.run_folder import folder_for
 from raysplit.storage.updates import path_of, read_updates, recorded_rounds, rewind_updates, write_updates
 from tests.toys import ToyCnn, play, toy
 
-LIARS = Cohort(12, malicious=0.25, of="cohort")
+MALICIOUS = Cohort(12, malicious=0.25, of="cohort")
 
 
 def recorded(protocol=None, every=1, **changes):
-    changes = {"cohort": LIARS, "clients": 12, "training__rounds": 3, **changes}
+    changes = {"cohort": MALICIOUS, "clients": 12, "training__rounds": 3, **changes}
     return toy(protocol or SplitFedV2(), record_updates_every=every, **changes)
 
 
@@ -62,13 +62,13 @@ def test_the_rule_makes_the_runs_aggregate_again_bit_for_bit(tmp_path, rule, att
     played = play(scenario, folder=tmp_path)
     memory = {}
     for round in recorded_rounds(tmp_path / "updates"):
-        there = read_updates(path_of(tmp_path / "updates", round))
-        assert there.round == round and there.scenario == scenario.hash
-        assert round > 1 or torch.equal(there.portion, starts[1])
-        told = there.context(memory)
-        aggregate = rule.aggregate(there.updates, there.weights, told)
+        kept = read_updates(path_of(tmp_path / "updates", round))
+        assert kept.round == round and kept.scenario == scenario.hash
+        assert round > 1 or torch.equal(kept.portion, starts[1])
+        context = kept.context(memory)
+        aggregate = rule.aggregate(kept.updates, kept.weights, context)
         memory = aggregate.memory
-        starts[round + 1] = there.portion + aggregate.update
+        starts[round + 1] = kept.portion + aggregate.update
         if round + 1 <= 3:
             after = read_updates(path_of(tmp_path / "updates", round + 1))
             assert torch.equal(after.portion, starts[round + 1])
@@ -78,11 +78,11 @@ def test_the_rule_makes_the_runs_aggregate_again_bit_for_bit(tmp_path, rule, att
 def test_buffers_stay_out(tmp_path):
     scenario = recorded(SplitFedV1(), model=ToyCnn(batch_norm=True), defense=TrimmedMean())
     played = play(scenario, folder=tmp_path)
-    there = read_updates(path_of(tmp_path / "updates", 3))
+    kept = read_updates(path_of(tmp_path / "updates", 3))
     parameters = Layout(scenario).client.parameters
-    assert there.updates.shape == (12, parameters) and parameters < len(played.state.client)
-    aggregate = TrimmedMean().aggregate(there.updates, there.weights, there.context())
-    assert torch.equal(played.state.client[:parameters], there.portion + aggregate.update)
+    assert kept.updates.shape == (12, parameters) and parameters < len(played.state.client)
+    aggregate = TrimmedMean().aggregate(kept.updates, kept.weights, kept.context())
+    assert torch.equal(played.state.client[:parameters], kept.portion + aggregate.update)
 
 
 def test_honest_rows_are_those_of_the_clean_round(tmp_path):
@@ -102,13 +102,13 @@ def test_rows_are_mapped_not_copied_and_the_file_is_safe_from_writes(tmp_path):
     play(recorded(), folder=tmp_path)
     path = path_of(tmp_path / "updates", 1)
     before = path.read_bytes()
-    there = read_updates(path)
-    values = there.updates.numpy()
+    kept = read_updates(path)
+    values = kept.updates.numpy()
     assert not values.flags.owndata and values.flags.c_contiguous and values.dtype == np.float32
     with pa.memory_map(str(path)) as source:
         batch = pa.ipc.open_file(source).get_batch(0)
         assert np.array_equal(batch.column("update").flatten().to_numpy().reshape(values.shape), values)
-    there.updates.zero_()
+    kept.updates.zero_()
     assert path.read_bytes() == before
 
 
@@ -172,10 +172,10 @@ def test_a_forked_run_has_its_twins_rounds_and_overwriting_removes_old_ones(tmp_
     run(clean, local, Watch())
     forked = run(dataclasses.replace(job(tmp_path, attacked), forks=(Fork(clean.folder, 1),)), local, Watch())
     assert recorded_rounds(forked.folder.updates) == [1, 2, 3]
-    there = [read_updates(path_of(forked.folder.updates, round)) for round in (1, 2, 3)]
-    assert [one.attacked for one in there] == [False, True, True]
-    assert [one.scenario for one in there] == [clean.scenario.hash, attacked.hash, attacked.hash]
-    assert torch.equal(there[1].portion, read_updates(path_of(clean.folder.updates, 2)).portion)
+    kept = [read_updates(path_of(forked.folder.updates, round)) for round in (1, 2, 3)]
+    assert [one.attacked for one in kept] == [False, True, True]
+    assert [one.scenario for one in kept] == [clean.scenario.hash, attacked.hash, attacked.hash]
+    assert torch.equal(kept[1].portion, read_updates(path_of(clean.folder.updates, 2)).portion)
     stray = path_of(clean.folder.updates, 9)
     stray.write_bytes(b"old")
     run(clean, local, Watch(), "replace")
@@ -200,12 +200,12 @@ def test_a_damaged_or_foreign_file_is_one_sentence(tmp_path):
     with pytest.raises(RunError, match="does not exist"):
         read_updates(tmp_path / "nothing.arrow")
     path.write_bytes(whole)
-    there = read_updates(path)
-    assert write_updates(tmp_path / "again", there).read_bytes() == whole
+    kept = read_updates(path)
+    assert write_updates(tmp_path / "again", kept).read_bytes() == whole
     blocked = tmp_path / "file"
     blocked.write_bytes(b"")
     with pytest.raises(RunError, match="cannot be written"):
-        write_updates(blocked, dataclasses.replace(there))
+        write_updates(blocked, dataclasses.replace(kept))
 
 
 def test_what_cannot_be_recorded_is_refused():

@@ -20,7 +20,7 @@ from raysplit.scenario.file import apply_sets, load_scenarios
 from raysplit.scenario.layout import Layout
 from raysplit.scenario.population_check import check_population
 from raysplit.scenario.scenario import Scenario
-from raysplit.simulation.shard_checks import check_room, check_shards
+from raysplit.simulation.shard_checks import check_memory, check_shards
 from raysplit.simulation.shared_rounds import Form, adopt_tables, leaves_traces, shared_rounds
 from raysplit.simulation.simulation import Output, Progress, RoundReport, simulate
 from raysplit.storage.checkpoints import newest_checkpoint, read_checkpoint
@@ -153,7 +153,7 @@ def ready(jobs: list[Job], choice: EngineChoice, if_exists: IfExists) -> Iterato
         if if_exists != "keep":
             check_free(job.folder, job.scenario, if_exists == "replace")
         start = Layout(job.scenario).initial()
-        check_room(job.scenario, start, choice.shards)
+        check_memory(job.scenario, start, choice.shards)
         portions.append((job.scenario, _portion_bytes(start)))
     with open_cluster(choice, portions) as cluster:
         yield cluster
@@ -235,7 +235,7 @@ def resume(path: Path, choice: EngineChoice, watch: Watch) -> Ended:
     with locked(folder):
         layout = Layout(scenario)
         state = _reached(job, layout)
-        check_room(scenario, state, choice.shards)
+        check_memory(scenario, state, choice.shards)
         with (
             open_cluster(choice, [(scenario, _portion_bytes(state))]) as cluster,
             open_engine(scenario, choice, cluster, module) as engine,

@@ -22,7 +22,7 @@ from raysplit.threads import pin_threads
 
 @ray.remote(max_concurrency=2, scheduling_strategy="SPREAD")
 class ShardActor:
-    """Holds U[:, columns] of a round. It needs a core only while hosts rest, so it reserves none."""
+    """Holds U[:, columns] of a round. It needs a core only while hosts have nothing to do, so it reserves none."""
 
     def __init__(self, gpus: float) -> None:
         pin_threads()

@@ -50,10 +50,10 @@ def test_the_command_gives_the_same_digests_with_shards(tmp_path, monkeypatch, e
 def test_an_interrupted_run_goes_on_in_shards(tmp_path, monkeypatch):
     """Interrupted with shards and resumed with them, or with another number of them, or with none: as if nothing had
     happened."""
-    alone = ran(
-        tmp_path / "alone", monkeypatch, "--engine", "local", "--only", "tiny-clean", "--set", "training.rounds=4"
+    reference = ran(
+        tmp_path / "reference", monkeypatch, "--engine", "local", "--only", "tiny-clean", "--set", "training.rounds=4"
     )
-    ((name, whole),) = alone.items()
+    ((name, whole),) = reference.items()
 
     def interrupt(self, report, *_):
         if report.round == 2:

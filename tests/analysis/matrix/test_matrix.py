@@ -62,10 +62,10 @@ def test_the_table_names_refusals_and_does_not_stop(tmp_path):
 @pytest.mark.parametrize("rule", [Mean(), Median(), TrimmedMean(), MultiKrum()], ids=repr)
 def test_without_attack_the_bias_is_the_rules_own(rule):
     cohort = synthetic(15, 3, 60, seed=7)
-    there = cohort.round
+    recorded_round = cohort.round
     [pair] = attack_matrix(cohort, {}, {"rule": rule}).pairs
-    update = rule.aggregate(there.updates, there.weights, there.context()).update
-    benign = there.updates[~there.malicious].mean(0)
+    update = rule.aggregate(recorded_round.updates, recorded_round.weights, recorded_round.context()).update
+    benign = recorded_round.updates[~recorded_round.malicious].mean(0)
     assert pair.attack == NO_ATTACK
     assert pair.bias == pytest.approx(float((update - benign).norm()), rel=1e-5)
     assert pair.relative_bias == pytest.approx(pair.bias / float(benign.norm()), rel=1e-5)
@@ -117,15 +117,15 @@ def test_a_recorded_run_gives_its_own_aggregation_row_again(tmp_path):
 
 def test_a_reference_is_held_out_of_that_column_alone():
     cohort = synthetic(10, 2, 30, 3)
-    there, held = cohort.round, cohort.with_reference().round
+    whole, held = cohort.round, cohort.with_reference().round
     assert len(held.updates) == 10 - HELD_OUT and int(held.malicious.sum()) == 2
     assert float(held.weights.sum()) == pytest.approx(1)
-    out = there.updates[[row for row in range(10) if row not in set(held.clients)]]
+    out = whole.updates[[row for row in range(10) if row not in set(held.clients)]]
     assert torch.allclose(held.reference, out.mean(0))
     found = attack_matrix(cohort, {}, {"FLTrust": FLTrust(), "Mean": Mean()})
     assert found.pair(NO_ATTACK, "FLTrust").bias is not None
-    alone = attack_matrix(cohort, {}, {"Mean": Mean()}).pair(NO_ATTACK, "Mean")
-    assert found.pair(NO_ATTACK, "Mean").bias == alone.bias
+    without_fltrust = attack_matrix(cohort, {}, {"Mean": Mean()}).pair(NO_ATTACK, "Mean")
+    assert found.pair(NO_ATTACK, "Mean").bias == without_fltrust.bias
     assert any("FLTrust: the reference is the mean of 3 benign rows" in note for note in found.notes)
     small = attack_matrix(synthetic(4, 1, 30, 3), {}, {"FLTrust": FLTrust()})
     assert "there are only 3" in small.pairs[0].refusal

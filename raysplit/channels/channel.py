@@ -22,7 +22,9 @@ class Channel(str, Enum):
     sender: Party
     receiver: Party
 
-    def __new__(cls, value: str, sender: Party, receiver: Party) -> Channel:
+    def __new__(cls, value: str, sender: Party | None = None, receiver: Party | None = None) -> Channel:
+        if sender is None or receiver is None:  # optional for ``Channel("smashed")`` alone, which looks a channel up
+            raise TypeError(f"channel {value!r} needs its sender and receiver")
         channel = str.__new__(cls, value)
         channel._value_ = value
         channel.sender, channel.receiver = sender, receiver

@@ -11,18 +11,18 @@ import torch
 from raysplit.channels.channel import Channel, Party
 from raysplit.channels.message import Message
 from raysplit.channels.traffic import Traffic
-from raysplit.memory.memory import State
+from raysplit.memory.memory import Memory, State
 
 
 @dataclass(frozen=True)
 class HookStart:
-    """What a hook knows as a round begins. ``classes``: how many labels the model tells apart; ``memory``: what it
-    returned at the end of the round before, ``{}`` at first."""
+    """What a hook knows as a round begins. ``classes``: how many labels the model tells apart; ``memory``: what the
+    party at whose end it stands remembers, by path, with what the hook itself returned in the round before."""
 
     seed: int
     round: int
     classes: int
-    memory: State
+    memory: Memory
 
 
 class Ruling(NamedTuple):
@@ -99,8 +99,8 @@ class MessageHook:
         """The portion to go back to after a client's local round, which left ``portion``; None: it stands."""
         return None
 
-    def memory(self) -> State:
-        """At the end of the round: what the hook finds in the next one."""
+    def memory(self) -> Memory:
+        """At the end of the round: what the hook finds in the next one, under paths of its party's scope."""
         return {}
 
     def records(self) -> Mapping[str, Mapping[Any, Any]]:

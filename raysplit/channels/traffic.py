@@ -16,6 +16,14 @@ class Count(NamedTuple):
     label_bytes: int
 
 
+NOTHING = Count(0, 0, 0)
+
+
+def added(one: Count, other: Count) -> Count:
+    """Of what crossed here and there."""
+    return Count(one.messages + other.messages, one.bytes + other.bytes, one.label_bytes + other.label_bytes)
+
+
 class Traffic:
     """Counts by channel."""
 
@@ -28,7 +36,4 @@ class Traffic:
 
     def count(self, channel: Channel, payload: int, labels: int = 0, messages: int = 1) -> None:
         """Messages whose sizes are known without making them."""
-        before = self.counts.get(channel, Count(0, 0, 0))
-        self.counts[channel] = Count(
-            before.messages + messages, before.bytes + payload, before.label_bytes + labels
-        )
+        self.counts[channel] = added(self.counts.get(channel, NOTHING), Count(messages, payload, labels))

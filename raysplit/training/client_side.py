@@ -8,6 +8,7 @@ way, so that the server seldom waits. Both leave the same bits.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -21,7 +22,7 @@ from raysplit.protocols.outcome import ClientRecord, Outcome
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.split_steps import SplitStep, handover_order
-from raysplit.training.client_step import ClientStep, split_step_of, whole_step
+from raysplit.training.client_step import ClientStep, client_step_of, whole_step
 from raysplit.training.failures import ClientFailure, failure_of
 from raysplit.training.gradient_rules import GradientRule
 from raysplit.training.links import ServerLink
@@ -30,8 +31,6 @@ from raysplit.training.slot_pool import Gathering, RowSink, SlotPool
 
 Batch = Callable[[int, int], tuple[torch.Tensor, torch.Tensor]]
 """(cohort position, step) → x [B, C, H, W], y [B]"""
-
-
 
 
 class HostShare:
@@ -196,7 +195,7 @@ def play_split_steps(
     It knows no channel: a client's step says what it sends, and whatever is answered to its client goes back into it.
     """
     under_way: dict[int, _UnderWay] = {}
-    begin = split_step_of(share.protocol)
+    begin = client_step_of(share.protocol)
     position = -1
 
     def receive() -> None:

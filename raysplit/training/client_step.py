@@ -68,7 +68,7 @@ class UShapedStep:
         return score
 
 
-def split_step_of(protocol: TrainingProtocol) -> SplitStepOf:
+def client_step_of(protocol: TrainingProtocol) -> SplitStepOf:
     """What a client of a protocol does with a batch."""
     return UShapedStep() if protocol.u_shaped else VanillaStep()
 

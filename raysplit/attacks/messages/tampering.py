@@ -18,6 +18,7 @@ from raysplit.channels.hooks import MessageHook
 from raysplit.channels.message import Message
 from raysplit.errors import ScenarioError
 
+
 class Tampered(NamedTuple):
     """What an attack did to one client's messages in a round: how many it ``changed`` of the ``messages`` that it was
     shown; sums over the changed ones of |z' − z| / |z| (``change``); labels changed, of ``labels``; seconds."""

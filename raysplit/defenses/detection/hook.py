@@ -15,12 +15,12 @@ from raysplit.channels.hooks import Layers, MessageHook, Ruling, Snapshot
 from raysplit.channels.message import Message
 from raysplit.defenses.detection.detection import Detection, LocalRoundView, SplitStepView
 from raysplit.errors import ScenarioError
+from raysplit.memory.memory import SERVER_DETECTION, Memory, State
 from raysplit.protocols.outcome import DetectionRecord
-from raysplit.memory.memory import State
 
 
 class DetectionHook(MessageHook):
-    """A scenario's detectors in one round. ``memory``: what they remembered at the end of the one before."""
+    """A scenario's detectors in one round. ``memory``: what they remember, ``{}`` at first."""
 
     party = "main_server"
     channels: frozenset[Channel] = frozenset()
@@ -53,9 +53,7 @@ class DetectionHook(MessageHook):
     def roll_back(self, position: int, client: int, portion: Snapshot) -> Snapshot | None:
         rollback, record = self._detection.rollback, self._detected[position]
         assert rollback is not None
-        view = LocalRoundView(
-            portion.round, client, self._layers(self._kept[-1].vector), self._layers(portion.vector)
-        )
+        view = LocalRoundView(portion.round, client, self._layers(self._kept[-1].vector), self._layers(portion.vector))
         judgement = rollback.judge(view, self._local_rounds)
         self._local_rounds = dict(judgement.memory)
         if not 0 <= judgement.undo <= len(self._kept):
@@ -71,7 +69,7 @@ class DetectionHook(MessageHook):
         del self._kept[len(self._kept) - judgement.undo + 1 :]
         return self._kept[-1]
 
-    def memory(self) -> State:
+    def memory(self) -> Memory:
         found = {
             f"screen/{i}/{name}": tensor for i, memory in enumerate(self._memories) for name, tensor in memory.items()
         }
@@ -80,7 +78,7 @@ class DetectionHook(MessageHook):
             found[f"kept/{number}/portion"] = portion.vector.cpu()
             found[f"kept/{number}/round"] = torch.tensor(portion.round)
             found.update({f"kept/{number}/state/{name}": tensor.cpu() for name, tensor in portion.state.items()})
-        return found
+        return {SERVER_DETECTION: found}
 
     def records(self) -> Mapping[str, Mapping[int, DetectionRecord]]:
         return {"detected": self._detected}

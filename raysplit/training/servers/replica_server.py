@@ -7,8 +7,8 @@ import torch
 from raysplit.channels.channel import Channel
 from raysplit.channels.hooks import PartyEnd
 from raysplit.channels.message import Message
-from raysplit.protocols.plan import RoundPlan
 from raysplit.memory.memory import SERVER_REPLICAS, State
+from raysplit.protocols.plan import RoundPlan
 from raysplit.training.parties import ServerSlot
 from raysplit.training.servers.collected import CollectedReplicas
 from raysplit.training.servers.server import ServerResult
@@ -58,7 +58,7 @@ class ReplicaServer:
 
     def result(self) -> ServerResult:
         if self._collected is not None:
-            return ServerResult(self._collected.average, memory={SERVER_REPLICAS: self._collected.memory()})
+            return ServerResult(self._collected.average, memory={SERVER_REPLICAS: self._collected.kept()})
         return ServerResult(sums=self._gathering.sums, rows=self._gathering.rows)
 
     def last_portion(self) -> torch.Tensor:

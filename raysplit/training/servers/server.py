@@ -9,9 +9,9 @@ import torch
 
 from raysplit.channels.hooks import PartyEnd
 from raysplit.channels.message import Message
+from raysplit.memory.memory import Memory
 from raysplit.protocols.split_steps import SplitStep
 from raysplit.training.failures import ClientFailure, failure_of
-from raysplit.memory.memory import Memory
 
 
 @dataclass

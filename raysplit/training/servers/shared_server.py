@@ -7,8 +7,8 @@ import torch
 from raysplit.channels.channel import Channel
 from raysplit.channels.hooks import PartyEnd, Ruling, Snapshot
 from raysplit.channels.message import Message
-from raysplit.protocols.plan import RoundPlan
 from raysplit.memory.memory import SERVER_OPTIMIZER, State
+from raysplit.protocols.plan import RoundPlan
 from raysplit.training.parties import ServerSlot
 from raysplit.training.servers.server import ServerResult
 

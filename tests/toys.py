@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 from torch import nn
 
-from raysplit.channels.channel import Tap
+from raysplit.channels.hooks import MessageHook, Observation
 from raysplit.engine.engine import Engine
 from raysplit.engine.local import LocalEngine
 from raysplit.memory.global_state import GlobalState
@@ -135,6 +135,7 @@ class Played:
     named: dict[str, torch.Tensor]
     tables: dict[str, pa.Table]
     diverged: bool
+    observations: list[Observation] = field(default_factory=list)
 
     @property
     def digest(self) -> str:
@@ -156,10 +157,25 @@ class Played:
         return sum(self.tables["rounds"].column("retries").to_pylist())
 
 
+class _Noting:
+    """An engine, and the observations that came back with its rounds."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self.observations = engine, []
+
+    def train(self, *args: Any, **options: Any) -> Any:
+        outcome = self._engine.train(*args, **options)
+        self.observations += outcome.observations
+        return outcome
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+
 def play(
     scenario: Scenario,
     engine: Engine | None = None,
-    taps: tuple[Tap, ...] = (),
+    hooks: tuple[MessageHook, ...] = (),
     start: GlobalState | None = None,
     folder: Path | None = None,
     watch: Callable[[RoundReport], None] = lambda report: None,
@@ -168,17 +184,18 @@ def play(
     layout = Layout(scenario)
     with tempfile.TemporaryDirectory() as scratch:
         run = folder or Path(scratch)
-        mine = engine or LocalEngine(scenario, taps=taps)
+        mine = engine or LocalEngine(scenario, hooks=hooks)
+        noting = _Noting(mine)
         try:
             with open_tables(run / "metrics") as tables:
                 progress = Progress(start or layout.initial())
                 population = scenario.population.open()
-                finish = simulate(scenario, population, mine, Output(tables, run / "checkpoints"), progress, watch)
+                finish = simulate(scenario, population, noting, Output(tables, run / "checkpoints"), progress, watch)
         finally:
             if engine is None:
                 mine.close()
         read = {name: read_table(run / "metrics" / f"{name}.arrow") for name in SCHEMAS}
-    return Played(finish.state, layout, layout.named(finish.state), read, finish.diverged)
+    return Played(finish.state, layout, layout.named(finish.state), read, finish.diverged, noting.observations)
 
 
 def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from raysplit.channels.channel import Channel
+from raysplit.channels.message import LABEL_BYTES
 from raysplit.costs.portions import CutCosts, cut_costs
 from raysplit.protocols.plan import RoundPlan
 from raysplit.scenario.cost_checks import check_known, hands_over_each_batch
 from raysplit.scenario.scenario import Scenario
-from raysplit.training.client_side import LABEL_BYTES
 
 
 class ChannelBytes(NamedTuple):

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from raysplit.channels.message import LABEL_BYTES
 from raysplit.costs.flops import averaging_flops
 from raysplit.costs.portions import CutCosts
 from raysplit.costs.traffic import batch_sizes, handover_hops
@@ -32,7 +33,6 @@ from raysplit.protocols.split_steps import completion_order
 from raysplit.scenario.cost_checks import check_known, hands_over_each_batch, server_passes, server_step
 from raysplit.scenario.devices import DeviceProfile, Devices
 from raysplit.scenario.scenario import Scenario
-from raysplit.training.client_side import LABEL_BYTES
 
 
 @dataclass(frozen=True)

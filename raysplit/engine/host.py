@@ -11,11 +11,12 @@ import numpy as np
 import torch
 
 from raysplit.attacks.data.poisoning import MaliciousClient, measured, poison
-from raysplit.attacks.messages.tampering import Party, Tampering, tampering_of
-from raysplit.channels.channel import Channel, Tap
+from raysplit.channels.hooks import MessageHook, PartyEnd
+from raysplit.channels.traffic import Traffic
 from raysplit.engine.evaluator import EVALUATION_BATCH, Evaluator
+from raysplit.engine.hooks import hooks_in_force, take_end
 from raysplit.memory.global_state import GlobalState
-from raysplit.memory.memory import SERVER_DETECTION, SERVER_OPTIMIZER, SERVER_REPLICAS
+from raysplit.memory.memory import SERVER_OPTIMIZER, SERVER_REPLICAS
 from raysplit.models.network import Portions, build, cut
 from raysplit.population.population import Population, Samples
 from raysplit.protocols.as_published import published
@@ -27,32 +28,34 @@ from raysplit.protocols.split_steps import SplitStep, batch_indices, parallel_sp
 from raysplit.protocols.topology import topology_of
 from raysplit.scenario.scenario import Scenario
 from raysplit.threads import pin_threads
-from raysplit.training.client_side import (
-    DirectLink,
-    HostShare,
-    ServerLink,
-    play_split_steps,
-    train_unsplit,
-)
+from raysplit.training.client_side import HostShare, play_split_steps, train_unsplit
+from raysplit.training.gradient_rules import GradientRule, MeanGradient
+from raysplit.training.links import DirectLink, ServerLink
 from raysplit.training.parties import ClientSlot, ServerSlot
 from raysplit.training.servers.collected import CollectedReplicas
-from raysplit.training.servers.lying_server import LyingServer
 from raysplit.training.servers.main_server import open_server
-from raysplit.training.servers.server_side import MainServerSide, ServerSide
-from raysplit.training.servers.watched_server import Watch, WatchedServer
+from raysplit.training.servers.server import MainServer, ServerResult
 from raysplit.training.site import play_site
 from raysplit.training.slot_pool import RowSink
 
 
 class Host:
-    """Holds an open population and as many seats (copies of a portion) as it has steps under way; clients hold
+    """Holds an open population and as many slots (copies of a portion) as it has steps under way; clients hold
     nothing."""
 
-    def __init__(self, scenario: Scenario, device: str = "cpu", taps: tuple[Tap, ...] = ()) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        device: str = "cpu",
+        hooks: tuple[MessageHook, ...] = (),
+        gradient_rule: GradientRule | None = None,
+    ) -> None:
+        """``hooks``: beside those of the scenario. ``gradient_rule``: the clients', None: ``MeanGradient``."""
         pin_threads()
         self.scenario = scenario
         self.device = torch.device(device)
-        self.taps = taps
+        self._hooks = hooks
+        self._gradient_rule = gradient_rule or MeanGradient()
         self.population: Population = scenario.population.open()
         self._model = joint(scenario.model, scenario.protocol)
         network = build(self._model, scenario.seed, scenario.training.dtype).to(self.device)
@@ -79,13 +82,6 @@ class Host:
             self._server_slots.append(ServerSlot(self._portions(), self.scenario.training))
         return self._server_slots[:count]
 
-    def watch(self, plan: RoundPlan, start: GlobalState) -> Watch | None:
-        """The scenario's detection as this round begins; None: nobody is watched."""
-        detection = self.scenario.detection
-        if detection is None or not plan.detects:
-            return None
-        return Watch(detection, start.memory.get(SERVER_DETECTION, {}), self.scenario.model.classes)
-
     def initial(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The untrained client and server portions, flat."""
         client = self.client_slots(1)[0].flat.vector.detach().cpu().clone()
@@ -102,60 +98,44 @@ class Host:
         """
         protocol = self.scenario.protocol
         ahead = self._ahead(plan, groups, 1)
-        server: MainServerSide | None = None
+        clients_end, server_end = self.ends(plan, start)
+        server: MainServer | None = None
         tests: dict[int, ClientScores] = {}
 
         def test(position: int, portion: torch.Tensor) -> None:
-            standing = server.standing() if isinstance(server, ServerSide) else torch.zeros(0)
-            tests[position] = self._evaluate_one(int(plan.clients[position]), portion, standing)
+            own = torch.zeros(0) if server is None else server.last_portion()
+            tests[position] = self._evaluate_one(int(plan.clients[position]), portion, own)
 
         tested = published(protocol).tested == "in_training"
-        share = self._share(plan, groups, start, ahead, trained=test if tested else None, row_sink=row_sink)
+        share = self._share(plan, groups, start, ahead, clients_end, test if tested else None, row_sink)
         share.outcome.tests = tests
         if protocol.server == "none":
             train_unsplit(share, lambda p, step: self._batch(plan, p, step))
-            return self._done(share)
+            return self._done(share, clients_end)
         if topology_of(protocol).kind != "pair":
-            return self._train_site(plan, share, start)
+            return self._train_site(plan, share, start, server_end)
         vector = start.server.to(self.device)
         collected = None
         if protocol.server == "replicas" and published(protocol).replicas_meet == "all_collected":
-            collected = CollectedReplicas(
-                plan.clients, self.population.info.clients, vector, start.memory.get(SERVER_REPLICAS, {})
-            )
-        slots = self.server_slots(1)
-        watch = self.watch(plan, start)
-        server = open_server(
-            protocol, plan, slots, vector, start.memory.get(SERVER_OPTIMIZER), list(groups), collected, watch
-        )
+            population = self.population.info.clients
+            collected = CollectedReplicas(plan.clients, population, vector, start.memory.get(SERVER_REPLICAS, {}))
+        slots, kept = self.server_slots(1), start.memory.get(SERVER_OPTIMIZER)
+        server = open_server(protocol, plan, slots, vector, kept, list(groups), server_end, collected)
         split_steps = self.split_steps(plan, groups, ahead)
-        tampered = self.tampering(plan, "main_server")
-        link = DirectLink(server if tampered is None else LyingServer(server, plan, tampered))
+        link = DirectLink(server, server_end)
         play_split_steps(share, split_steps, lambda p, step: self._batch(plan, p, step), link, ahead)
-        outcome = self._done(share)
-        if tampered is not None:
-            outcome.tampered.update(tampered.records)
-        if protocol.server == "shared":
-            outcome.server_vector, outcome.memory[SERVER_OPTIMIZER] = server.shared_result()
-            take_detection(outcome, server)
-        elif collected is not None:
-            outcome.server_vector, outcome.memory[SERVER_REPLICAS] = collected.average, collected.kept()
-            count_replicas(outcome, len(share.positions), start.server)
-        else:
-            outcome.server_sums, outcome.server_rows = server.replicas()
-            count_replicas(outcome, sum(p < plan.reporting for p in share.positions), start.server)
+        outcome = self._done(share, clients_end, server_end)
+        take_result(outcome, server.result())
         return outcome
 
-    def _train_site(self, plan: RoundPlan, share: HostShare, start: GlobalState) -> Outcome:
+    def _train_site(self, plan: RoundPlan, share: HostShare, start: GlobalState, server_end: PartyEnd) -> Outcome:
         """Parties other than clients and a server: this host plays them all."""
-        server = self.server_slots(1)[0]
+        server, scenario = self.server_slots(1)[0], self.scenario
         kept = start.memory.get(SERVER_OPTIMIZER) if plan.server_state == "persistent" else None
         server.enter(start.server.to(self.device), kept, plan.server_lr)
-        scenario = self.scenario
-        play_site(
-            share, topology_of(scenario.protocol), scenario.model, server, lambda p, step: self._batch(plan, p, step)
-        )
-        outcome = self._done(share)
+        topology = topology_of(scenario.protocol)
+        play_site(share, topology, scenario.model, server, server_end, lambda p, step: self._batch(plan, p, step))
+        outcome = self._done(share, share.end, server_end)
         outcome.server_vector, outcome.memory[SERVER_OPTIMIZER] = server.flat.vector.clone(), server.state()
         return outcome
 
@@ -170,10 +150,11 @@ class Host:
     ) -> Outcome:
         """Play ``groups`` of a round against a main server at the other end of ``link`` (``pooled``)."""
         ahead = self._ahead(plan, groups, ahead)
-        share = self._share(plan, groups, start, slots=ahead, row_sink=row_sink)
+        end, _ = self.ends(plan, start)
+        share = self._share(plan, groups, start, ahead, end, row_sink=row_sink)
         split_steps = self.split_steps(plan, groups, ahead)
         play_split_steps(share, split_steps, lambda p, step: self._batch(plan, p, step), link, ahead)
-        return self._done(share)
+        return self._done(share, end)
 
     def split_steps(self, plan: RoundPlan, groups: Sequence[int], ahead: int) -> list[SplitStep]:
         """The visits of these groups' clients to the main server, in the order in which this host makes them."""
@@ -201,24 +182,29 @@ class Host:
         groups: Sequence[int],
         start: GlobalState,
         slots: int,
+        end: PartyEnd,
         trained: Callable[[int, torch.Tensor], None] | None = None,
         row_sink: RowSink | None = None,
     ) -> HostShare:
         self._cache.clear()
         begin = replace(start, client=start.client.to(self.device))
-        protocol, occupied, tampered = self.scenario.protocol, self.client_slots(slots), self.tampering(plan, "clients")
-        self._share_now = HostShare(protocol, plan, groups, occupied, begin, self.taps, trained, row_sink, tampered)
+        protocol, occupied, rule = self.scenario.protocol, self.client_slots(slots), self._gradient_rule
+        self._share_now = HostShare(protocol, plan, groups, occupied, begin, end, rule, trained, row_sink)
         return self._share_now
 
-    def tampering(self, plan: RoundPlan, party: Party) -> Tampering | None:
-        """What a party does to the messages that it sends in a round; None where it is honest."""
-        scenario = self.scenario
-        return tampering_of(scenario.attack, party, plan.seed, plan.round, scenario.model.classes, plan.malicious)
+    def ends(self, plan: RoundPlan, start: GlobalState) -> tuple[PartyEnd, PartyEnd]:
+        """The clients' and the main server's end of the channels in a round, with the hooks that stand there."""
+        hooks, traffic = hooks_in_force(self.scenario, plan, start.memory, self._hooks), Traffic()
+        clients, server = (PartyEnd(party, hooks, traffic, plan.crosses) for party in ("clients", "main_server"))
+        return clients, server
 
-    def _done(self, share: HostShare) -> Outcome:
+    def _done(self, share: HostShare, *ends: PartyEnd) -> Outcome:
         self._cache.clear()
         self._share_now = None
-        return share.close()
+        outcome = share.close()
+        outcome.crossed(share.traffic)
+        take_end(outcome, *ends)
+        return outcome
 
     def _batch(self, plan: RoundPlan, position: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         if position not in self._cache:
@@ -317,16 +303,11 @@ class Host:
         return scores
 
 
-def count_replicas(outcome: Outcome, replicas: int, server: torch.Tensor) -> None:
-    """Every replica of the server portion travels to the main server once a round (SplitFedV1)."""
-    size = server.numel() * server.element_size()
-    outcome.traffic[Channel.SERVER_UPDATES.value] = (replicas, replicas * size, 0)
-
-
-def take_detection(outcome: Outcome, server: MainServerSide) -> None:
-    """What detectors at a main server found and remember, where there are any."""
-    if isinstance(server, WatchedServer):
-        outcome.detected, outcome.memory[SERVER_DETECTION] = server.detected, server.remembered()
+def take_result(outcome: Outcome, result: ServerResult) -> None:
+    """What a main server hands back becomes part of the round's outcome."""
+    outcome.server_vector = result.vector
+    outcome.server_sums, outcome.server_rows = result.sums, result.rows
+    outcome.memory.update(result.memory)
 
 
 def peak_memory_bytes() -> int:

@@ -8,7 +8,7 @@ import torch
 from raysplit.aggregation.sharding.shard import LocalShards
 from raysplit.aggregation.sharding.sharded_columns import aggregate_sharded
 from raysplit.aggregation.task import AggregationTask
-from raysplit.channels.channel import Tap
+from raysplit.channels.hooks import MessageHook, in_order
 from raysplit.engine.engine import EngineCounts
 from raysplit.engine.evaluator import evaluation_chunks
 from raysplit.engine.host import Host, peak_memory_bytes
@@ -16,18 +16,26 @@ from raysplit.memory.global_state import GlobalState
 from raysplit.protocols.outcome import ClientScores, Outcome
 from raysplit.protocols.plan import RoundPlan
 from raysplit.scenario.scenario import Scenario
+from raysplit.training.gradient_rules import GradientRule
 
 
 class LocalEngine:
     """All client groups on one host in this process; errors surface where they happen, under a debugger if you like."""
 
-    def __init__(self, scenario: Scenario, device: str = "cpu", taps: tuple[Tap, ...] = (), shards: int = 1) -> None:
-        """``shards``: aggregate in so many column shards, one after another; it saves nothing here, and shows that it
-        changes nothing."""
+    def __init__(
+        self,
+        scenario: Scenario,
+        device: str = "cpu",
+        hooks: tuple[MessageHook, ...] = (),
+        shards: int = 1,
+        gradient_rule: GradientRule | None = None,
+    ) -> None:
+        """``hooks``, ``gradient_rule``: beside the scenario's own. ``shards``: aggregate in so many column shards, one
+        after another; it saves nothing here, and shows that it changes nothing."""
         self.shards = shards
         self._shards = LocalShards(shards)
         self._threads = torch.get_num_threads()
-        self._host = Host(scenario, device, taps)
+        self._host = Host(scenario, device, hooks, gradient_rule)
 
     def describe(self) -> dict[str, str | int | float]:
         return {
@@ -39,11 +47,12 @@ class LocalEngine:
         }
 
     def train(self, plan: RoundPlan, start: GlobalState, task: AggregationTask | None = None) -> Outcome:
-        if task is None:
-            return self._host.train(plan, range(len(plan.groups)), start)
-        self._shards.prepare(task)
-        outcome = self._host.train(plan, range(len(plan.groups)), start, self._shards.put)
-        outcome.sharded = aggregate_sharded(task, self._shards)
+        if task is not None:
+            self._shards.prepare(task)
+        outcome = self._host.train(plan, range(len(plan.groups)), start, None if task is None else self._shards.put)
+        outcome.observations = in_order(outcome.observations)
+        if task is not None:
+            outcome.sharded = aggregate_sharded(task, self._shards)
         return outcome
 
     def evaluate(

@@ -8,11 +8,12 @@ from typing import ClassVar
 import torch
 
 from raysplit.channels.channel import Channel
+from raysplit.channels.message import Score
 from raysplit.parts.part import part
 from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState
 from raysplit.protocols.topology import Topology
 from raysplit.protocols.vertical_split import Send
-from raysplit.training.parties import ClientSlot, Score, ServerSlot
+from raysplit.training.parties import ClientSlot, ServerSlot
 
 
 @part

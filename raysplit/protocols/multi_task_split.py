@@ -9,13 +9,14 @@ import torch
 from torch.nn import functional
 
 from raysplit.channels.channel import Channel
+from raysplit.channels.message import Score
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part, within
 from raysplit.protocols.joint import TaskBodies
 from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState
 from raysplit.protocols.topology import Topology
 from raysplit.protocols.vertical_split import Send
-from raysplit.training.parties import ClientSlot, Score, ServerSlot
+from raysplit.training.parties import ClientSlot, ServerSlot
 
 
 @part

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from raysplit.channels.hooks import Observation
+from raysplit.channels.traffic import NOTHING, Count, Traffic, added
 from raysplit.memory.memory import Memory
 
 
@@ -87,8 +89,8 @@ class Outcome:
 
     ``memory``: what clients and main server will find in the next round. ``traffic``: channel → messages, bytes, label
     bytes. ``tests``: position → scores of a client tested while the round trains (docs/as-published.md).
-    ``sharded``: the ``AggregationResult`` of column shards, which have the portions. ``tampered``: (number of an attack on
-    messages in force, client id) → what it did. ``detected``: position → what detection made of that client.
+    ``sharded``: the ``AggregationResult`` of column shards, which have the portions. ``hook_records``: what message hooks
+    did, by kind. ``observations``: what they noted; never part of the state.
     """
 
     client_sums: dict[int, torch.Tensor] = field(default_factory=dict)
@@ -99,11 +101,26 @@ class Outcome:
     server_vector: torch.Tensor | None = None
     memory: Memory = field(default_factory=dict)
     records: dict[int, ClientRecord] = field(default_factory=dict)
-    traffic: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    traffic: dict[str, Count] = field(default_factory=dict)
     tests: dict[int, ClientScores] = field(default_factory=dict)
     sharded: Any = None
-    tampered: dict[tuple[int, int], Any] = field(default_factory=dict)
-    detected: dict[int, DetectionRecord] = field(default_factory=dict)
+    hook_records: dict[str, dict[Any, Any]] = field(default_factory=dict)
+    observations: list[Observation] = field(default_factory=list)
+
+    @property
+    def tampered(self) -> dict[tuple[int, int], Any]:
+        """(number of an attack on messages in force, client id) → what it did."""
+        return self.hook_records.get("tampered", {})
+
+    @property
+    def detected(self) -> dict[int, DetectionRecord]:
+        """Position → what detection made of that client."""
+        return self.hook_records.get("detected", {})
+
+    def crossed(self, traffic: Traffic) -> None:
+        """Count what has crossed in this process."""
+        for channel, counts in traffic.counts.items():
+            self.traffic[channel.value] = added(self.traffic.get(channel.value, NOTHING), counts)
 
     def merge(self, other: Outcome) -> None:
         """Take in another host's share."""
@@ -114,11 +131,11 @@ class Outcome:
         self.memory.update(other.memory)
         self.records.update(other.records)
         self.tests.update(other.tests)
-        self.tampered.update(other.tampered)
-        self.detected.update(other.detected)
+        for kind, records in other.hook_records.items():
+            self.hook_records.setdefault(kind, {}).update(records)
+        self.observations.extend(other.observations)
         self.sharded = other.sharded if other.sharded is not None else self.sharded
         self.client_vector = other.client_vector if other.client_vector is not None else self.client_vector
         self.server_vector = other.server_vector if other.server_vector is not None else self.server_vector
         for channel, counts in other.traffic.items():
-            before = self.traffic.get(channel, (0, 0, 0))
-            self.traffic[channel] = (before[0] + counts[0], before[1] + counts[1], before[2] + counts[2])
+            self.traffic[channel] = added(self.traffic.get(channel, NOTHING), counts)

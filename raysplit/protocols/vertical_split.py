@@ -9,11 +9,12 @@ from typing import ClassVar
 import torch
 
 from raysplit.channels.channel import Channel
+from raysplit.channels.message import Score
 from raysplit.parts.part import part, within
 from raysplit.protocols.joint import PartyHeads
 from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState
 from raysplit.protocols.topology import Along, Topology
-from raysplit.training.parties import ClientSlot, Score, ServerSlot
+from raysplit.training.parties import ClientSlot, ServerSlot
 
 
 @part

@@ -7,17 +7,14 @@ way, so that the server seldom waits. Both leave the same bits.
 
 from __future__ import annotations
 
-import traceback
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple
 
 import torch
 
-from raysplit.attacks.messages.message_attack import SENT_BY
-from raysplit.attacks.messages.tampering import Tampering
-from raysplit.channels.channel import Channel, Message, Tap, Traffic, pass_taps
-from raysplit.errors import UserError
+from raysplit.channels.channel import Channel
+from raysplit.channels.hooks import PartyEnd
+from raysplit.channels.message import Score, StepAddress
 from raysplit.memory.global_state import GlobalState
 from raysplit.memory.memory import IN_FLIGHT_OPTIMIZER, IN_FLIGHT_PORTION, OPTIMIZER, PORTION, State, client_path
 from raysplit.protocols.as_published import published
@@ -25,67 +22,19 @@ from raysplit.protocols.outcome import ClientRecord, Outcome
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.split_steps import SplitStep, handover_order
+from raysplit.training.client_step import ClientStep, client_step_of, whole_step
+from raysplit.training.failures import ClientFailure, failure_of
+from raysplit.training.gradient_rules import GradientRule
+from raysplit.training.links import ServerLink
 from raysplit.training.parties import ClientSlot
-from raysplit.training.servers.server_side import MainServerSide, Reply
 from raysplit.training.slot_pool import Gathering, RowSink, SlotPool
 
 Batch = Callable[[int, int], tuple[torch.Tensor, torch.Tensor]]
 """(cohort position, step) → x [B, C, H, W], y [B]"""
 
-LABEL_BYTES = 8
-
-
-class ServerLink(Protocol):
-    """A client host's end of the wire to the main server. Each visit is answered; a server that waits answers many at
-    once."""
-
-    def send_smashed(self, split_step: SplitStep, z: torch.Tensor, y: torch.Tensor | None) -> None: ...
-
-    def send_feature_gradients(self, split_step: SplitStep, gradient: torch.Tensor) -> None: ...
-
-    def receive(self) -> Reply: ...
-
-
-class DirectLink:
-    """The main server in the same process (``placement="colocated"``)."""
-
-    def __init__(self, server: MainServerSide) -> None:
-        self._server = server
-        self._replies: deque[Reply] = deque()
-
-    def send_smashed(self, split_step: SplitStep, z: torch.Tensor, y: torch.Tensor | None) -> None:
-        self._replies.extend(self._server.smashed(split_step, z, y))
-
-    def send_feature_gradients(self, split_step: SplitStep, gradient: torch.Tensor) -> None:
-        self._replies.extend(self._server.feature_gradients(split_step, gradient))
-
-    def receive(self) -> Reply:
-        return self._replies.popleft()
-
-
-class ClientFailure(RuntimeError):
-    """An exception inside one client's training: whose, where, and the original traceback, which survives the way from
-    a host."""
-
-    def __init__(self, round: int, client: int, why: str, trace: str = "", host: str = "this process") -> None:
-        super().__init__(round, client, why, trace, host)
-        self.round, self.client, self.why, self.trace, self.host = round, client, why, trace, host
-
-    def __str__(self) -> str:
-        return f"round {self.round}, client {self.client}, on {self.host}: {self.why}"
-
-    def on(self, host: str) -> ClientFailure:
-        """The same failure, saying on which host it happened."""
-        return type(self)(self.round, self.client, self.why, self.trace, host)
-
-
-class ClientMistake(ClientFailure, UserError):
-    """A failure that the user can mend, such as an attack of theirs that breaks its contract: ``why`` is a sentence
-    that says how."""
-
 
 class HostShare:
-    """One host's share of a round under way: seats, gathering, records and traffic of the groups that it plays."""
+    """One host's share of a round under way: slots, gathering and records of the groups that it plays."""
 
     def __init__(
         self,
@@ -94,16 +43,15 @@ class HostShare:
         groups: Sequence[int],
         slots: list[ClientSlot],
         start: GlobalState,
-        taps: tuple[Tap, ...] = (),
+        end: PartyEnd,
+        rule: GradientRule,
         trained: Callable[[int, torch.Tensor], None] | None = None,
         row_sink: RowSink | None = None,
-        tampering: Tampering | None = None,
     ) -> None:
-        """``trained``: told of every client that has taken its last step, with the portion with which it began.
-        ``row_sink``: where finished portions go, if not into the outcome. ``tampering``: what malicious clients do to
-        their messages."""
-        self.protocol, self.plan, self.taps, self._trained = protocol, plan, taps, trained
-        self._tampering = tampering
+        """``end``: the clients' end of the channels. ``rule``: how a client's gradients come about. ``trained``: told
+        of every client that has taken its last step, with the portion with which it began. ``row_sink``: where finished
+        portions go, if not into the outcome."""
+        self.protocol, self.plan, self.end, self.rule, self._trained = protocol, plan, end, rule, trained
         self._learner = -1  # the only one that learns, where a client stops when it is handed a portion
         if published(protocol).client_learns == "until_handed_over" and plan.round == 1:
             self._learner = int(handover_order(protocol, plan.seed, 1, len(plan.clients))[0])
@@ -112,7 +60,7 @@ class HostShare:
         self.handover = protocol.client_sync == "handover"
         self.slot_pool = SlotPool(slots, self._start, plan.client_lr)
         self.gathering = Gathering({g: orders[g] for g in groups}, torch.from_numpy(plan.weights), plan.rows, row_sink)
-        self.traffic = Traffic()
+        self.traffic = end.traffic
         self.outcome = Outcome()
         self._vector, self._memory = start.client, dict(start.memory)
         self._each_batch = self.handover and protocol.order == "interleaved"
@@ -148,6 +96,15 @@ class HostShare:
 
     def record(self, position: int) -> ClientRecord:
         return self.outcome.records.setdefault(position, ClientRecord())
+
+    def end_split_step(self, split_step: SplitStep, score: Score | None, batch: int) -> None:
+        """A client has taken a step on ``batch`` samples; ``score``: of them, None where nobody told it."""
+        position = split_step.position
+        if score is not None:
+            self.record(position).add(score.loss, score.correct, batch)
+        if self.ends(split_step):
+            end = self.finish if self.plan.finishes(position) else self.suspend
+            end(position)
 
     def finish(self, position: int) -> None:
         """A client's turn is over: its portion goes to the fed server, on to the next client, or stays with it."""
@@ -198,126 +155,82 @@ class HostShare:
                 self.traffic.count(Channel.WEIGHTS, self._portion_bytes)
         self.outcome.client_sums = self.gathering.sums
         self.outcome.client_rows = self.gathering.rows
-        if self._tampering is not None:
-            self.outcome.tampered = self._tampering.records
         if self.handover or self.plan.frozen:
             self.outcome.client_vector = self._vector
-        for channel in self.traffic.messages:
-            counts = (self.traffic.messages[channel], self.traffic.bytes[channel], self.traffic.label_bytes[channel])
-            self.outcome.traffic[channel.value] = counts
         return self.outcome
-
-    def through(
-        self,
-        channel: Channel,
-        split_step: SplitStep,
-        tensor: torch.Tensor,
-        y: torch.Tensor | None = None,
-        truth: torch.Tensor | None = None,
-    ) -> Message:
-        """Count a message between a client and the main server and let it through the taps. ``y``: labels that travel
-        with it.
-
-        What a malicious client sends is changed before it is on the wire, and it hears what it gets. ``truth``: the
-        batch's labels.
-        """
-        message = Message(
-            channel, self.plan.round, int(self.plan.clients[split_step.position]), split_step.step, tensor, y
-        )
-        if not self.plan.crosses(channel, split_step.position):
-            return message
-        labels = 0 if y is None else y.numel() * LABEL_BYTES
-        self.traffic.count(channel, tensor.numel() * tensor.element_size(), labels)
-        if self._tampering is None:
-            return pass_taps(self.taps, message)
-        if channel in SENT_BY["clients"]:
-            return pass_taps(self.taps, self._tampering.through(message, truth))
-        return self._tampering.through(pass_taps(self.taps, message), truth)
 
 
 def train_unsplit(share: HostShare, batch: Batch) -> None:
     """Every client of the share trains the whole model, one after another."""
+    plan = share.plan
     for position in share.positions:
         try:
             slot = share.slot_pool.acquire(position)
             record = share.record(position)
-            for step in range(int(share.plan.steps[position])):
+            for step in range(int(plan.steps[position])):
                 x, y = batch(position, step)
-                slot.begin(share.plan.seed, share.plan.round, int(share.plan.clients[position]), step)
-                loss, correct = slot.whole_step(x, y)
+                slot.begin(plan.seed, plan.round, int(plan.clients[position]), step)
+                loss, correct = whole_step(slot, x, y, share.rule)
                 record.add(loss, correct, len(y))
             share.finish(position)
         except ConnectionError:  # to whoever takes finished portions
             raise
         except Exception as error:
-            raise failure_of(share, position, error) from error
+            raise failure_of(plan.round, int(plan.clients[position]), error) from error
+
+
+class _UnderWay(NamedTuple):
+    """A client's step that waits for the main server, the split step that it is, and its batch's labels [B]."""
+
+    step: ClientStep
+    split_step: SplitStep
+    labels: torch.Tensor
 
 
 def play_split_steps(
     share: HostShare, split_steps: Sequence[SplitStep], batch: Batch, link: ServerLink, ahead: int
 ) -> None:
-    """Play split clients through ``split_steps``; at most ``ahead`` of them wait for the server at any time."""
-    under_way: deque[SplitStep] = deque()
-    labels: dict[int, torch.Tensor] = {}
-    busy: set[int] = set()
-    u_shaped = share.protocol.u_shaped
+    """Play split clients through ``split_steps``; at most ``ahead`` of them wait for the server at any time.
+
+    It knows no channel: a client's step says what it sends, and whatever is answered to its client goes back into it.
+    """
+    under_way: dict[int, _UnderWay] = {}
+    begin = client_step_of(share.protocol)
     position = -1
 
     def receive() -> None:
         nonlocal position
-        reply = link.receive()
-        split_step = reply.split_step
-        position = split_step.position
-        slot = share.slot_pool.acquire(split_step.position)
-        message = share.through(reply.channel, split_step, reply.tensor, truth=labels[split_step.position])
-        if reply.channel is Channel.FEATURES:
-            y = labels[split_step.position]
-            gradient, score = slot.tail_step(message.tensor, y)
-            share.record(split_step.position).add(score.loss, score.correct, len(y))
-            sent = share.through(Channel.FEATURE_GRADIENTS, split_step, gradient, truth=y)
-            link.send_feature_gradients(split_step, sent.tensor)
-            return
-        if share.learns(split_step.position):
-            slot.backward(message.tensor)
+        message = link.receive()
+        position = message.position
+        step, split_step, labels = under_way[position]
+        share.slot_pool.acquire(position)  # used last
+        try:
+            answer = step.send(share.end.receives(message, labels))
+        except StopIteration as done:
+            del under_way[position]
+            share.end_split_step(split_step, done.value, len(labels))
         else:
-            slot.discard()
-        y = labels.pop(split_step.position)
-        if reply.score is not None:
-            share.record(split_step.position).add(reply.score.loss, reply.score.correct, len(y))
-        under_way.remove(split_step)
-        busy.discard(split_step.position)
-        if share.ends(split_step):
-            end = share.finish if share.plan.finishes(split_step.position) else share.suspend
-            end(split_step.position)
+            link.send(share.end.sends(answer, labels))
 
     try:
         for split_step in split_steps:
-            while len(under_way) >= ahead or split_step.position in busy:
+            while len(under_way) >= ahead or split_step.position in under_way:
                 receive()
             position = split_step.position
-            x, y = batch(split_step.position, split_step.step)
-            slot = share.slot_pool.acquire(split_step.position, busy.__contains__)
-            drawn_in = share.plan.batch_round(
-                position
-            )  # with the batches come their masks: what is sent again is the same
-            slot.begin(share.plan.seed, drawn_in, int(share.plan.clients[position]), split_step.step)
-            z = slot.forward(x)
-            message = share.through(Channel.SMASHED, split_step, z, None if u_shaped else y, truth=y)
-            link.send_smashed(split_step, message.tensor, message.labels)
-            labels[split_step.position] = y
-            busy.add(split_step.position)
-            under_way.append(split_step)
+            x, y = batch(position, split_step.step)
+            slot = share.slot_pool.acquire(position, under_way.__contains__)
+            # With the batches come their dropout masks: what is sent again is the same.
+            drawn_in, client = share.plan.batch_round(position), int(share.plan.clients[position])
+            slot.begin(share.plan.seed, drawn_in, client, split_step.step)
+            address = StepAddress(share.plan.round, client, split_step.step, position)
+            step = begin(slot, x, y, address, share.rule if share.learns(position) else None)
+            message = share.end.sends(next(step), y)
+            under_way[position] = _UnderWay(step, split_step, y)
+            link.send(message)
         while under_way:
             receive()
-    except (ConnectionError, EOFError):
+    except (ConnectionError, EOFError, ClientFailure):
         raise
     except Exception as error:
-        raise failure_of(share, position, error) from error
-
-
-def failure_of(share: HostShare, position: int, error: Exception) -> ClientFailure:
-    """What went wrong at the client at ``position``, for whoever reads it elsewhere."""
-    client = int(share.plan.clients[position]) if position >= 0 else -1
-    if isinstance(error, UserError):
-        return ClientMistake(share.plan.round, client, str(error), traceback.format_exc())
-    return ClientFailure(share.plan.round, client, f"{type(error).__name__}: {error}", traceback.format_exc())
+        client = int(share.plan.clients[position]) if position >= 0 else -1
+        raise failure_of(share.plan.round, client, error) from error

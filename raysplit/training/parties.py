@@ -1,35 +1,27 @@
-"""The local step that all protocols share: what a client and the main server each do with one batch.
+"""The portions that parties train: forward and backward passes through a slot that one party holds at a time.
 
-reference/split-learning.md 1.1 and 1.3. Smashed data are a new leaf on the server's side; gradients are per sample and
-point to point. Parties know nothing of rounds, channels or Ray.
+Slots know nothing of rounds, channels or Ray.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from raysplit.channels.message import Score
 from raysplit.memory.memory import State
 from raysplit.models.dropout import dropouts_in, key_dropout
 from raysplit.models.flat import FlatPortion
 from raysplit.models.network import Portions
-from raysplit.training.optimizers import OptimizerSpec, copied_state
+from raysplit.training.optimizers import Gradients, OptimizerSpec, copied_state
 from raysplit.training.settings import Training
 
 
-class Score(NamedTuple):
-    """Of one batch: mean cross-entropy (nats) and the number classified rightly, before the step."""
-
-    loss: float
-    correct: int
-
-
 class ModelSlot:
-    """A portion of the model with its optimiser, in which one party sits at a time."""
+    """A portion of the model with its optimiser, held by one party at a time."""
 
     def __init__(self, modules: list[nn.Sequential], optimizer: OptimizerSpec) -> None:
         self.flat = FlatPortion(modules)
@@ -39,7 +31,7 @@ class ModelSlot:
         self._lr = math.nan
 
     def enter(self, vector: torch.Tensor, state: State | None, lr: float) -> None:
-        """Sit down with a portion (flat, [d]) and an optimiser state (None: fresh)."""
+        """Take over a portion (flat, [d]) and an optimiser state (None: fresh)."""
         self.flat.vector.copy_(vector)
         self._state = copied_state(state, self.flat.trainable)
         self._lr = lr
@@ -60,55 +52,41 @@ class ModelSlot:
         for parameter in self.flat.trainable:
             parameter.grad = None
 
-    def step(self) -> None:
-        parameters = self.flat.trainable
+    @property
+    def gradients(self) -> Gradients:
+        """What backward passes since ``zero_grad`` left with the parameters."""
+        return [parameter.grad for parameter in self.flat.trainable]
+
+    def step(self, gradients: Gradients | None = None) -> None:
+        """One optimiser step, on ``self.gradients`` unless others are given."""
+        known = self.gradients if gradients is None else gradients
         with torch.no_grad():
-            self._optimizer.step(parameters, [p.grad for p in parameters], self._state, self._lr)
+            self._optimizer.step(self.flat.trainable, known, self._state, self._lr)
 
 
 class ClientSlot(ModelSlot):
-    """A client: head and, U-shaped, tail. Uncut models are all head and step with ``whole_step``."""
+    """A client: head and, U-shaped, tail. Uncut models are all head."""
 
     def __init__(self, portions: Portions, training: Training) -> None:
         super().__init__(portions.client, training.optimizer)
         self.head = portions.head
         self.tail = portions.tail
-        self._z: torch.Tensor | None = None
-
-    def whole_step(self, x: torch.Tensor, y: torch.Tensor) -> Score:
-        self.zero_grad()
-        logits = self.head(x)
-        loss = functional.cross_entropy(logits, y)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.step()
-        return _score(loss, logits, y)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Smashed data Z [B, …], detached; the graph stays here until ``backward``."""
+        """The head's output [B, …], smashed data or logits, with its graph."""
         self.zero_grad()
-        self._z = self.head(x)
-        return self._z.detach()
+        output: torch.Tensor = self.head(x)
+        return output
 
-    def tail_step(self, features: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, Score]:
-        """U-shaped: loss and its gradient at the second cut, [B, …]; the tail steps with the head in ``backward``."""
+    def tail_pass(self, features: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, Score]:
+        """U-shaped: the gradient of the loss at the second cut, [B, …]; those of the tail stay with its parameters."""
         assert self.tail is not None
         leaf = features.detach().requires_grad_()
         logits = self.tail(leaf)
         loss = functional.cross_entropy(logits, y)
         loss.backward()  # type: ignore[no-untyped-call]
         assert leaf.grad is not None
-        return leaf.grad, _score(loss, logits, y)
-
-    def backward(self, cut_gradients: torch.Tensor) -> None:
-        """Finish the step with ∂L/∂Z, [B, …]."""
-        assert self._z is not None
-        self._z.backward(cut_gradients)  # type: ignore[no-untyped-call]
-        self._z = None
-        self.step()
-
-    def discard(self) -> None:
-        """No gradient comes back: let go of what the forward pass kept."""
-        self._z = None
+        return leaf.grad, score_of(loss, logits, y)
 
 
 class ServerSlot(ModelSlot):
@@ -123,19 +101,19 @@ class ServerSlot(ModelSlot):
 
     def whole_step(self, z: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, Score]:
         """Forward, loss, backward, step; returns ∂L/∂Z, per sample, taken before the step."""
-        answer = self.gradients(z, y)
+        answer = self.loss_pass(z, y)
         self.step()
         return answer
 
-    def gradients(self, z: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, Score]:
-        """``whole_step`` without the step: the portion's gradients stay with its parameters."""
+    def loss_pass(self, z: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, Score]:
+        """Forward, loss and backward; returns ∂L/∂Z, per sample. The portion's gradients stay with its parameters."""
         self.zero_grad()
         leaf = z.detach().requires_grad_()
         logits = self.body(leaf)
         loss = functional.cross_entropy(logits, y)
         loss.backward()  # type: ignore[no-untyped-call]
         assert leaf.grad is not None
-        return leaf.grad, _score(loss, logits, y)
+        return leaf.grad, score_of(loss, logits, y)
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         """U-shaped: features at the second cut, [B, …]; the graph stays here until ``backward``."""
@@ -145,13 +123,7 @@ class ServerSlot(ModelSlot):
         return self._features.detach()
 
     def backward(self, feature_gradients: torch.Tensor) -> torch.Tensor:
-        """U-shaped: step with the client's gradient of the features; returns ∂L/∂Z."""
-        gradient = self.feature_gradients(feature_gradients)
-        self.step()
-        return gradient
-
-    def feature_gradients(self, feature_gradients: torch.Tensor) -> torch.Tensor:
-        """``backward`` without the step."""
+        """U-shaped: ∂L/∂Z from the client's gradient of the features; the portion's stay with its parameters."""
         assert self._features is not None and self._leaf is not None
         self._features.backward(feature_gradients)  # type: ignore[no-untyped-call]
         gradient = self._leaf.grad
@@ -160,6 +132,7 @@ class ServerSlot(ModelSlot):
         return gradient
 
 
-def _score(loss: torch.Tensor, logits: torch.Tensor, y: torch.Tensor) -> Score:
+def score_of(loss: torch.Tensor, logits: torch.Tensor, y: torch.Tensor) -> Score:
+    """Of a batch whose mean loss and logits [B, classes] are known."""
     with torch.no_grad():
         return Score(float(loss.detach()), int((logits.argmax(1) == y).sum()))

@@ -6,44 +6,51 @@ from __future__ import annotations
 import torch
 
 from raysplit.channels.channel import Channel
+from raysplit.channels.hooks import PartyEnd
+from raysplit.channels.message import Score, StepAddress
 from raysplit.models.network import ModelSpec
 from raysplit.protocols.extended_split import extended_step
 from raysplit.protocols.joint import first_cut
 from raysplit.protocols.multi_task_split import multi_task_step
-from raysplit.protocols.split_steps import SplitStep
 from raysplit.protocols.topology import Topology
 from raysplit.protocols.vertical_split import Send, vertical_step
-from raysplit.training.client_side import Batch, HostShare, failure_of
-from raysplit.training.parties import ClientSlot, Score, ServerSlot
+from raysplit.training.client_side import Batch, HostShare
+from raysplit.training.failures import failure_of
+from raysplit.training.parties import ClientSlot, ServerSlot
 
 
-def play_site(share: HostShare, topology: Topology, spec: ModelSpec, server: ServerSlot, batch: Batch) -> None:
-    """Every step of the site group at ``share``'s one position; ``server`` sits already. ``spec``: the scenario's
-    model."""
+def play_site(
+    share: HostShare, topology: Topology, spec: ModelSpec, server: ServerSlot, server_end: PartyEnd, batch: Batch
+) -> None:
+    """Every step of the site group at ``share``'s one position; ``server`` holds its portion already. ``spec``: the
+    scenario's model."""
+    ends = {"clients": share.end, "main_server": server_end}
     for position in share.positions:
+        id = int(share.plan.clients[position])
         try:
             client = share.slot_pool.acquire(position)
             for step in range(int(share.plan.steps[position])):
-                split_step = SplitStep(position, step)
+                address = StepAddress(share.plan.round, id, step, position)
 
                 def send(
                     channel: Channel,
                     tensor: torch.Tensor,
                     labels: torch.Tensor | None,
-                    split_step: SplitStep = split_step,
+                    address: StepAddress = address,
                 ) -> torch.Tensor:
-                    return share.through(channel, split_step, tensor, labels).tensor
+                    sent = ends[channel.sender].sends(address.message(channel, tensor, labels))
+                    return ends[channel.receiver].receives(sent).tensor
 
                 x, y = batch(position, step)
                 for slot in (client, server):
-                    slot.begin(share.plan.seed, share.plan.round, int(share.plan.clients[position]), step)
+                    slot.begin(share.plan.seed, share.plan.round, id, step)
                 score = _step(topology, spec, client, server, x, y, send)
                 if share.plan.server_state == "each_batch":
                     server.forget()
                 share.record(position).add(score.loss, score.correct, len(y))
             share.finish(position)
         except Exception as error:
-            raise failure_of(share, position, error) from error
+            raise failure_of(share.plan.round, id, error) from error
 
 
 def _step(

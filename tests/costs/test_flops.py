@@ -13,6 +13,8 @@ from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
+from raysplit.training.client_step import whole_step
+from raysplit.training.gradient_rules import BackwardPass, MeanGradient
 from tests.costs.plans import plan_of
 from tests.toys import ToyClients, toy
 
@@ -35,18 +37,19 @@ def counted(scenario):
         return result
 
     if not split:
-        run(mine, client.whole_step, x, y)
+        run(mine, whole_step, client, x, y, MeanGradient())
         return sum(mine), 0
     server = host.server_slots(1)[0]
     server.enter(server.flat.vector.clone(), None, 0.1)
-    z = run(mine, client.forward, x)
+    smashed = run(mine, client.forward, x)
+    z = smashed.detach()
     if u_shaped:
         features = run(servers, server.forward, z)
-        gradient, _ = run(mine, client.tail_step, features, y)
+        gradient, _ = run(mine, client.tail_pass, features, y)
         gradient = run(servers, server.backward, gradient)
     else:
         gradient, _ = run(servers, server.whole_step, z, y)
-    run(mine, client.backward, gradient)
+    run(mine, MeanGradient().gradients, client, BackwardPass(x, y, smashed, gradient))
     return sum(mine), sum(servers)
 
 

@@ -33,7 +33,7 @@ from raysplit.population.population import Samples
 from raysplit.population.selection.cohort import ParticipationSampler
 from raysplit.protocols.buffered import Speeds
 from raysplit.simulation.planning import make_plan
-from raysplit.training.client_side import ClientFailure
+from raysplit.training.failures import ClientFailure
 from tests.engine.test_ray_engine import assert_same, ray_engine
 from tests.toys import play, toy
 

@@ -5,7 +5,7 @@ import pytest
 from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from tests.defenses.detection.test_watched_server import STRICT
+from tests.defenses.detection.test_detection_in_runs import STRICT
 from tests.engine.test_ray_engine import assert_same, ray_engine
 from tests.toys import play, toy
 

@@ -31,7 +31,7 @@ from raysplit.protocols.outcome import Outcome
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.training.client_side import ClientFailure
+from raysplit.training.failures import ClientFailure
 from raysplit.training.optimizers import Adam
 from tests.engine.faults import Assassin, FaultyClients, alive, arm_after
 from tests.toys import play, toy

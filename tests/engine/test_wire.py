@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysplit.channels.channel import Channel
-from raysplit.engine.ray.wire import TOKEN_BYTES, Parcel, PeerLost, Wire, WireLink, accept
-from raysplit.protocols.split_steps import SplitStep
-from raysplit.training.parties import Score
+from raysplit.channels.message import Message, Score, StepAddress
+from raysplit.engine.ray.wire import TOKEN_BYTES, PeerLost, Wire, WireLink, accept
 
 TOKEN = bytes(range(TOKEN_BYTES))
 WAIT_S = 10
@@ -31,8 +30,8 @@ class Pair:
             theirs, _ = listener.accept()
         self.wires = [Wire(end, inbox.put) for end, inbox in zip((mine, theirs), self.inboxes, strict=True)]
 
-    def pass_on(self, parcel):
-        self.wires[0].send(parcel)
+    def pass_on(self, message):
+        self.wires[0].send(message)
         return self.inboxes[1].get(timeout=WAIT_S)
 
     def close(self):
@@ -66,7 +65,7 @@ def pair():
 )
 def test_a_tensor_arrives_with_its_bits_its_type_and_its_strides(pair, tensor):
     sent = tensor.clone(memory_format=torch.preserve_format)
-    arrived = pair.pass_on(Parcel(Channel.SMASHED, SplitStep(3, 4), tensor)).tensor
+    arrived = pair.pass_on(StepAddress(1, 2, 4, 3).message(Channel.SMASHED, tensor)).tensor
     assert arrived.dtype == tensor.dtype and arrived.shape == tensor.shape
     assert arrived.stride() == tensor.stride()
     as_bytes = [t.contiguous().view(-1).view(torch.uint8) for t in (arrived, tensor, sent)]
@@ -79,12 +78,12 @@ def test_a_tensor_arrives_with_its_bits_its_type_and_its_strides(pair, tensor):
     ids=["step", "slice", "expanded", "corner"],
 )
 def test_a_tensor_with_holes_arrives_without_them(pair, tensor):
-    arrived = pair.pass_on(Parcel(Channel.FEATURES, SplitStep(0, 0), tensor)).tensor
+    arrived = pair.pass_on(StepAddress(1, 2, 0, 0).message(Channel.FEATURES, tensor)).tensor
     assert arrived.equal(tensor) and arrived.is_contiguous()
 
 
 def test_a_part_of_a_larger_tensor_arrives_as_that_part(pair):
-    assert pair.pass_on(Parcel(Channel.SMASHED, SplitStep(0, 0), IMAGE[1])).tensor.equal(IMAGE[1])
+    assert pair.pass_on(StepAddress(1, 2, 0, 0).message(Channel.SMASHED, IMAGE[1])).tensor.equal(IMAGE[1])
 
 
 @settings(max_examples=50, deadline=None)
@@ -95,7 +94,7 @@ def test_any_permuted_tensor_arrives_as_it_left(shape, random):
     tensor = torch.randn(shape).permute(order)
     ends = Pair()
     try:
-        arrived = ends.pass_on(Parcel(Channel.SMASHED, SplitStep(0, 0), tensor)).tensor
+        arrived = ends.pass_on(StepAddress(1, 2, 0, 0).message(Channel.SMASHED, tensor)).tensor
     finally:
         ends.close()
     assert arrived.equal(tensor)
@@ -104,17 +103,17 @@ def test_any_permuted_tensor_arrives_as_it_left(shape, random):
     ] or arrived.is_contiguous()
 
 
-@pytest.mark.parametrize(
-    "channel", [Channel.SMASHED, Channel.FEATURES, Channel.FEATURE_GRADIENTS, Channel.CUT_GRADIENTS]
-)
-def test_channel_visit_labels_and_score_arrive_with_it(pair, channel):
+@pytest.mark.parametrize("channel", list(Channel))
+def test_channel_address_labels_and_score_arrive_with_it(pair, channel):
     labels = torch.tensor([5, 0, 61, 2])
-    sent = Parcel(channel, SplitStep(2**31 - 1, 2**31 - 1), IMAGE, labels, Score(0.1 + 0.2, 0))
+    sent = Message(channel, 2**31 - 1, 2**63 - 1, 2**31 - 1, IMAGE, labels, 2**31 - 1, Score(0.1 + 0.2, 0))
     arrived = pair.pass_on(sent)
-    assert arrived.channel is channel and arrived.split_step == sent.split_step
+    assert arrived.channel is channel
+    assert (arrived.round, arrived.client) == (sent.round, sent.client)
+    assert (arrived.step, arrived.position) == (sent.step, sent.position)
     assert arrived.labels.equal(labels) and arrived.labels.dtype == torch.int64
     assert arrived.score == sent.score
-    bare = pair.pass_on(Parcel(channel, SplitStep(0, 0), IMAGE))
+    bare = pair.pass_on(StepAddress(1, 2, 0, 0).message(channel, IMAGE))
     assert bare.labels is None and bare.score is None
 
 
@@ -124,15 +123,15 @@ def test_two_ends_that_send_much_at_once_do_not_block_each_other():
 
     def flood(wire):
         for step in range(4):
-            wire.send(Parcel(Channel.SMASHED, SplitStep(0, step), big))
+            wire.send(StepAddress(1, 2, step, 0).message(Channel.SMASHED, big))
 
     threads = [threading.Thread(target=flood, args=(wire,)) for wire in ends.wires]
     for thread in threads:
         thread.start()
     for inbox in ends.inboxes:
         for step in range(4):
-            parcel = inbox.get(timeout=60)
-            assert parcel.split_step.step == step and parcel.tensor.equal(big)
+            message = inbox.get(timeout=60)
+            assert message.step == step and message.tensor.equal(big)
     for thread in threads:
         thread.join(WAIT_S)
         assert not thread.is_alive()
@@ -145,14 +144,14 @@ def test_when_one_end_closes_the_other_is_told_and_can_send_no_more():
     assert ends.inboxes[1].get(timeout=WAIT_S) is None
     with pytest.raises(PeerLost, match="the wire broke while sending"):
         for _ in range(100):
-            ends.wires[1].send(Parcel(Channel.CUT_GRADIENTS, SplitStep(0, 0), torch.zeros(1 << 16)))
+            ends.wires[1].send(StepAddress(1, 2, 0, 0).message(Channel.CUT_GRADIENTS, torch.zeros(1 << 16)))
             time.sleep(0.01)
     ends.close()
 
 
 def test_a_type_that_the_wire_does_not_know_is_refused_by_the_sender(pair):
     with pytest.raises(ValueError):
-        pair.wires[0].send(Parcel(Channel.SMASHED, SplitStep(0, 0), torch.zeros(2, dtype=torch.int32)))
+        pair.wires[0].send(StepAddress(1, 2, 0, 0).message(Channel.SMASHED, torch.zeros(2, dtype=torch.int32)))
 
 
 @pytest.fixture
@@ -168,13 +167,15 @@ def test_a_host_that_knows_the_token_is_let_in_and_named(listener):
     assert host == 7
     inbox = queue.SimpleQueue()
     server = Wire(connection, inbox.put)
-    link.send_smashed(SplitStep(1, 2), IMAGE, torch.tensor([1, 2]))
+    address = StepAddress(1, 2, 2, 1)
+    link.send(address.message(Channel.SMASHED, IMAGE, torch.tensor([1, 2])))
     assert inbox.get(timeout=WAIT_S).tensor.equal(IMAGE)
-    link.send_feature_gradients(SplitStep(1, 2), IMAGE)
+    link.send(address.message(Channel.FEATURE_GRADIENTS, IMAGE))
     assert inbox.get(timeout=WAIT_S).channel is Channel.FEATURE_GRADIENTS
-    server.send(Parcel(Channel.CUT_GRADIENTS, SplitStep(1, 2), IMAGE, None, Score(1.5, 2)))
+    server.send(address.message(Channel.SMASHED, IMAGE).reply(Channel.CUT_GRADIENTS, IMAGE, Score(1.5, 2)))
     reply = link.receive()
-    assert reply.split_step == SplitStep(1, 2) and reply.score == Score(1.5, 2) and reply.tensor.equal(IMAGE)
+    assert (reply.step, reply.position) == (2, 1)
+    assert reply.score == Score(1.5, 2) and reply.tensor.equal(IMAGE)
     server.close()
     with pytest.raises(PeerLost, match="the main server is gone"):
         link.receive()

@@ -5,6 +5,8 @@ import torch
 from torch.func import functional_call
 
 from raysplit import rng
+from raysplit.channels.channel import Channel
+from raysplit.channels.hooks import MessageHook
 from raysplit.errors import ScenarioError
 from raysplit.protocols.cycle_sl import CyclePsl, CycleSfl
 from raysplit.protocols.minibatch_sfl import MiniBatchSfl
@@ -88,16 +90,14 @@ def test_the_server_stands_still_while_clients_get_their_gradients():
     assert once.digest != minibatch.digest
     seen = []
 
-    class Ear:
-        from raysplit.channels.channel import Channel
-
+    class Ear(MessageHook):
+        party = "clients"
         channels = frozenset({Channel.SMASHED})
 
-        def through(self, message):
+        def observe(self, message, labels):
             seen.append(message.tensor.clone())
-            return message
 
-    play(toy(CycleSfl(), model=model, training__rounds=1, training__batch_size=None), taps=(Ear(),))
+    play(toy(CycleSfl(), model=model, training__rounds=1, training__batch_size=None), hooks=(Ear(),))
     norm = torch.nn.Sequential(*list(dict(model.stages())["conv2"].children())[:2])
     first = once.layout.server.named_tensors(once.layout.initial().server)
     norm[0].load_state_dict({"weight": first["conv2.0.weight"], "bias": first["conv2.0.bias"]})

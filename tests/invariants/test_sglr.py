@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from raysplit.channels.channel import Channel
+from raysplit.channels.hooks import MessageHook
 from raysplit.errors import ScenarioError
 from raysplit.protocols.minibatch_sfl import MiniBatchSfl
 from raysplit.protocols.parallel_sl import ParallelSl
@@ -12,22 +13,22 @@ from raysplit.training.servers.waiting_servers import position_mean
 from tests.toys import ToyClients, play, toy
 
 
-class Ear:
-    """A tap that hears every cut gradient."""
+class Ear(MessageHook):
+    """Hears every cut gradient as it reaches its client."""
 
+    party = "clients"
     channels = frozenset({Channel.CUT_GRADIENTS})
 
     def __init__(self):
         self.heard = {}
 
-    def through(self, message):
+    def observe(self, message, labels):
         self.heard[message.round, message.step, message.client] = message.tensor.clone()
-        return message
 
 
 def listened(protocol, **changes):
     ear = Ear()
-    return play(toy(protocol, **changes), taps=(ear,)), ear.heard
+    return play(toy(protocol, **changes), hooks=(ear,)), ear.heard
 
 
 @pytest.mark.parametrize("exponent,factor", [(0.0, 1.0), (0.5, 2.0), (1.0, 4.0)])

@@ -22,8 +22,8 @@ from raysplit.protocols.sglr import Sglr
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.training.client_side import DirectLink
-from raysplit.training.servers.server_side import ServerSide
+from raysplit.training.links import DirectLink
+from raysplit.training.servers.replica_server import ReplicaServer
 from tests.models.dropouts import DropoutCnn
 from tests.toys import ToyClients, distance, play, toy
 
@@ -58,11 +58,12 @@ class TwoHosts:
                 outcome.merge(host.train(plan, share, start))
                 continue
             slots = self.server.server_slots(self.ahead)
-            server = ServerSide(
-                host.scenario.protocol, plan, slots, start.server, start.memory.get("server/optimizer"), share
-            )
-            outcome.merge(host.train_pooled(plan, share, start, DirectLink(server), self.ahead))
-            outcome.server_sums.update(server.replicas().sums)
+            _, end = self.server.ends(plan, start)
+            kept = start.memory.get("server/optimizer")
+            server = ReplicaServer(plan, slots, start.server, kept, share, end)
+            outcome.merge(host.train_pooled(plan, share, start, DirectLink(server, end), self.ahead))
+            outcome.crossed(end.traffic)
+            outcome.server_sums.update(server.result().sums)
         return outcome
 
     def evaluate(self, clients, *portions):

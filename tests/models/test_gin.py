@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from raysplit.channels.channel import Channel
+from raysplit.channels.hooks import MessageHook
 from raysplit.errors import ScenarioError
 from raysplit.models.gin import gin
 from raysplit.models.network import build, cut
@@ -136,20 +137,20 @@ def test_protocols_that_put_smashed_data_together_need_padded_graphs(protocol):
     assert not play(images.replace(population=GraphClients(), model=model)).diverged
 
 
-class Listener:
+class Listener(MessageHook):
+    party = "clients"
     channels = frozenset({Channel.SMASHED})
 
     def __init__(self):
         self.seen = []
 
-    def through(self, message):
+    def observe(self, message, labels):
         self.seen.append(message.tensor)
-        return message
 
 
 def test_bytes_reach_the_network_as_they_are():
     listener = Listener()
-    play(scenario(SplitFedV1(), "layer1", training__rounds=1), taps=(listener,))
+    play(scenario(SplitFedV1(), "layer1", training__rounds=1), hooks=(listener,))
     structure = [z[:, :-1, 3:] for z in listener.seen]
     assert structure and all(s.equal(s.round()) and s[:, 0, 0].ge(128).all() for s in structure)
 

@@ -31,7 +31,7 @@ from raysplit.protocols.vertical_split import VerticalSplit
 from raysplit.scenario.devices import DATACENTER, DeviceProfile, Devices
 from raysplit.scenario.layout import Layout
 from raysplit.storage.checkpoints import read_checkpoint
-from raysplit.training.servers.server_side import ServerSide
+from raysplit.training.servers.shared_server import SharedServer
 from tests.models.dropouts import DropoutCnn
 from tests.toys import play, toy
 
@@ -117,12 +117,12 @@ def test_what_a_server_kept_is_what_the_client_sent_masks_and_all(monkeypatch):
     """In state C the server trains on the smashed data of state B, although the simulator computes them again."""
     sent = {}
 
-    def smashed(self, split_step, z, y):
-        sent[self._plan.round, int(self._plan.clients[split_step.position]), split_step.step] = z.clone()
-        return original(self, split_step, z, y)
+    def handle(self, message):
+        sent[message.round, message.client, message.step] = message.tensor.clone()
+        return original(self, message)
 
-    original = ServerSide.smashed
-    monkeypatch.setattr(ServerSide, "smashed", smashed)
+    original = SharedServer.handle
+    monkeypatch.setattr(SharedServer, "handle", handle)
     play(toy(AsyncSplitFed(NEVER), model=DropoutCnn("V2"), training__rounds=4))
     in_b = {key[1:]: z for key, z in sent.items() if key[0] == 3}
     in_c = {key[1:]: z for key, z in sent.items() if key[0] == 4}

@@ -4,6 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysplit.models.network import build, cut
+from raysplit.training.client_step import whole_step
+from raysplit.training.gradient_rules import MeanGradient
 from raysplit.training.optimizers import Adam, Sgd
 from raysplit.training.parties import ClientSlot
 from raysplit.training.settings import Training
@@ -62,7 +64,7 @@ def client_slots(count, optimizer):
 def step(slot, position, turn):
     generator = torch.Generator().manual_seed(100 * position + turn)
     x = torch.rand(3, 1, 8, 8, generator=generator)
-    slot.whole_step(x, torch.randint(0, 5, (3,), generator=generator))
+    whole_step(slot, x, torch.randint(0, 5, (3,), generator=generator), MeanGradient())
 
 
 @pytest.mark.parametrize("optimizer", [Sgd(), Sgd(momentum=0.9), Adam()], ids=repr)

@@ -32,6 +32,7 @@ from raysplit.simulation.planning import make_plan
 from raysplit.simulation.simulation import Output, Progress, simulate
 from raysplit.storage.tables import open_tables, read_table
 from raysplit.threads import one_thread
+from raysplit.training.gradient_rules import BackwardPass, MeanGradient
 from raysplit.training.parties import ClientSlot, ServerSlot
 
 REPEATS = 7
@@ -198,16 +199,17 @@ def time_step(scenario: Scenario, x: torch.Tensor, y: torch.Tensor, repeats: int
             z = client.forward(x)
         with watch.server():
             if u_shaped:
-                features = server.forward(z)
+                features = server.forward(z.detach())
             else:
-                gradient, _ = server.whole_step(z, y)
+                gradient, _ = server.whole_step(z.detach(), y)
         if u_shaped:
             with watch.client():
-                back, _ = client.tail_step(features, y)
+                back, _ = client.tail_pass(features, y)
             with watch.server():
                 gradient = server.backward(back)
+                server.step()
         with watch.client():
-            client.backward(gradient)
+            client.step(MeanGradient().gradients(client, BackwardPass(x, y, z, gradient)))
         mine.append(watch.client_s)
         servers.append(watch.server_s)
     return statistics.median(mine[1:]), statistics.median(servers[1:])

@@ -11,7 +11,8 @@ from raysplit import rng
 from raysplit.attacks.data.data_attack import TestView, check_class
 from raysplit.attacks.messages.message_attack import MessageView, checked, client_threat
 from raysplit.attacks.messages.shapes import column
-from raysplit.channels.channel import Channel, Message, ThreatModel
+from raysplit.channels.channel import Channel, ThreatModel
+from raysplit.channels.message import Message
 from raysplit.models.network import ModelSpec
 from raysplit.parts.part import part, within
 from raysplit.population.population import Samples

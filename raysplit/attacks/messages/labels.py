@@ -8,7 +8,8 @@ from typing import ClassVar, Literal
 import torch
 
 from raysplit.attacks.messages.message_attack import MessageView, checked, client_threat
-from raysplit.channels.channel import Channel, Message, ThreatModel
+from raysplit.channels.channel import Channel, ThreatModel
+from raysplit.channels.message import Message
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part, within
 

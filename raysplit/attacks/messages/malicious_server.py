@@ -8,7 +8,8 @@ import torch
 
 from raysplit.attacks.messages.message_attack import MessageView, checked, server_threat
 from raysplit.attacks.messages.shapes import Kind, tampered, with_tensor
-from raysplit.channels.channel import Channel, Message, ThreatModel
+from raysplit.channels.channel import Channel, ThreatModel
+from raysplit.channels.message import Message
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part
 

@@ -13,16 +13,17 @@ import torch
 from raysplit.aggregation.update_attack import check_start_round
 from raysplit.attacks.attack import Attack
 from raysplit.attacks.scheduled import singles
-from raysplit.channels.channel import Channel, Message, ThreatModel
+from raysplit.channels.channel import Channel, ThreatModel, sent_by
+from raysplit.channels.message import Message
 from raysplit.errors import ScenarioError
 from raysplit.protocols.protocol import TrainingProtocol, synchrony_of
 from raysplit.protocols.topology import topology_of
 
 SENT_BY = {
-    "clients": frozenset({Channel.SMASHED, Channel.FEATURE_GRADIENTS}),
-    "main_server": frozenset({Channel.FEATURES, Channel.CUT_GRADIENTS}),
+    "clients": sent_by("clients", to="main_server"),
+    "main_server": sent_by("main_server", to="clients"),
 }
-"""What each party sends over the wire between clients and main server: all that it can change there."""
+"""What each party sends to the other, of clients and main server: all that it can change there."""
 WIRE = frozenset({*SENT_BY["clients"], *SENT_BY["main_server"]})
 
 
@@ -30,8 +31,8 @@ WIRE = frozenset({*SENT_BY["clients"], *SENT_BY["main_server"]})
 class MessageView:
     """What the adversary has at hand when a message is about to leave it.
 
-    ``client``: whose step it is; ``rank``: its rank among the malicious, None where the main server lies. ``classes``:
-    of the model. ``labels``: the true labels of this batch, [B]: a client always has them, the main server where they
+    ``client``: whose step it is; ``rank``: its rank among the malicious, None where the main server is malicious.
+    ``classes``: of the model. ``labels``: the true labels of this batch, [B]: a client always has them, the main server where they
     travel, else None. ``seen``: of the channels that the threat model sees, the last message of this client in this
     round before the present one, as its honest sender made it (the adversary's own) or as it arrived; its ``labels``
     are the true ones, where ``labels`` are. ``memory``: what the attack itself put there at earlier messages of this

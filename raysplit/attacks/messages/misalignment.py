@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from raysplit.attacks.messages.message_attack import MessageView, checked, client_threat
 from raysplit.attacks.messages.shapes import with_tensor
-from raysplit.channels.channel import Channel, Message, ThreatModel
+from raysplit.channels.channel import Channel, ThreatModel
+from raysplit.channels.message import Message
 from raysplit.parts.part import part
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from raysplit.channels.channel import Message
+from raysplit.channels.message import Message
 
 Kind = Literal["flip", "scale", "noise", "zero"]
 

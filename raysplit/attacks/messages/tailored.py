@@ -11,7 +11,8 @@ from raysplit.aggregation.order_statistics import mean_std
 from raysplit.attacks.messages.message_attack import MessageView, checked, client_threat
 from raysplit.attacks.messages.shapes import with_tensor
 from raysplit.attacks.updates.perturbation import Perturbation, perturb
-from raysplit.channels.channel import Channel, Message, ThreatModel
+from raysplit.channels.channel import Channel, ThreatModel
+from raysplit.channels.message import Message
 from raysplit.parts.part import part
 
 

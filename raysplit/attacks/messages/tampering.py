@@ -1,12 +1,11 @@
-"""Carrying out attacks on messages in a round: where a message leaves a party that lies, on that party's side of the
-wire."""
+"""Carrying out attacks on messages in a round: a hook at the end of the malicious party."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,10 +13,10 @@ from raysplit import rng
 from raysplit.attacks.attack import Attack
 from raysplit.attacks.messages.message_attack import MessageAttack, MessageView
 from raysplit.attacks.scheduled import attacks_in_force
-from raysplit.channels.channel import Channel, Message
+from raysplit.channels.channel import Channel, Party
+from raysplit.channels.hooks import MessageHook
+from raysplit.channels.message import Message
 from raysplit.errors import ScenarioError
-
-Party = Literal["clients", "main_server"]
 
 
 class Tampered(NamedTuple):
@@ -47,29 +46,35 @@ Records = dict[tuple[int, int], Tampered]
 
 
 @dataclass
-class Tampering:
-    """The attacks of one party in one round. ``ranks``: the malicious clients, by id; None: the main server lies, to
-    whomever it likes.
+class Tampering(MessageHook):
+    """The attacks of one party in one round. ``ranks``: the malicious clients, by id; None: the main server is
+    malicious, and tampers with whatever it sends.
 
     A client's messages come in the order of its steps on every engine, and nothing passes from one client to another
     here.
     """
 
+    party: Party
     attacks: Mapping[int, MessageAttack]
     seed: int
     round: int
     classes: int
     ranks: Mapping[int, int] | None = None
-    records: Records = field(default_factory=dict)
+    tampered: Records = field(default_factory=dict)
     _seen: dict[int, dict[Channel, Message]] = field(default_factory=dict)
     _memory: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._sees = frozenset().union(*(attack.threat_model.sees for attack in self.attacks.values()))
+        models = [attack.threat_model for attack in self.attacks.values()]
+        self._sees: frozenset[Channel] = frozenset().union(*(model.sees for model in models))
+        self.channels = self._sees.union(*(model.changes for model in models))
 
-    def through(self, message: Message, labels: torch.Tensor | None) -> Message:
-        """What leaves the party of a message of its own, or what it hears of one that it gets. ``labels``: the true
-        ones, [B]."""
+    def records(self) -> Mapping[str, Records]:
+        return {"tampered": self.tampered}
+
+    def change(self, message: Message, labels: torch.Tensor | None) -> Message:
+        """What leaves the party of a message of its own; one that it gets it only sees. ``labels``: the true ones,
+        [B]."""
         if self.ranks is not None and message.client not in self.ranks:
             return message
         seen = self._seen.setdefault(message.client, {})
@@ -124,7 +129,7 @@ class Tampering:
             done = _difference(message, sent)
         key = (number, message.client)
         done = done._replace(seconds=time.perf_counter() - began)
-        self.records[key] = self.records.get(key, Tampered()).plus(done)
+        self.tampered[key] = self.tampered.get(key, Tampered()).plus(done)
         return sent
 
 
@@ -186,7 +191,7 @@ def tampering_of(
     }
     if not mine or (party == "clients" and not ranks):
         return None
-    return Tampering(mine, seed, round, classes, ranks if party == "clients" else None)
+    return Tampering(party, mine, seed, round, classes, ranks if party == "clients" else None)
 
 
 def attack_rows(attack: Attack | None, round: int, records: Records) -> list[dict[str, Any]]:

@@ -23,26 +23,32 @@ from raysplit.aggregation.poisoning import Poisoned
 from raysplit.aggregation.rule import RoundContext
 from raysplit.aggregation.sharding.reduction import Done
 from raysplit.aggregation.task import AggregationTask
-from raysplit.channels.channel import Channel
-from raysplit.engine.host import Host, count_replicas, peak_memory_bytes, take_detection
+from raysplit.channels.hooks import MessageHook, Observation
+from raysplit.channels.message import Message
+from raysplit.engine.hooks import take_end
+from raysplit.engine.host import Host, peak_memory_bytes, take_result
 from raysplit.engine.ray.row_wire import RowSender, RowSinkAddress
-from raysplit.engine.ray.wire import Parcel, PeerLost, Wire, WireLink, accept
+from raysplit.engine.ray.wire import PeerLost, Wire, WireLink, accept
 from raysplit.memory.global_state import GlobalState
 from raysplit.memory.memory import SERVER_OPTIMIZER
 from raysplit.protocols.outcome import ClientScores, Outcome
 from raysplit.protocols.plan import RoundPlan
+from raysplit.protocols.split_steps import SplitStep
 from raysplit.scenario.scenario import Scenario
-from raysplit.training.client_side import ClientFailure
-from raysplit.training.servers.lying_server import LyingServer
+from raysplit.training.client_step import client_step_of
+from raysplit.training.failures import ClientFailure
+from raysplit.training.gradient_rules import GradientRule
 from raysplit.training.servers.main_server import open_server
-from raysplit.training.servers.server_side import MainServerSide, Reply
+from raysplit.training.servers.server import serve, split_step_of
 from raysplit.training.slot_pool import RowSink
 
 CALL_TIMEOUT_S = 60
 """How long a server waits for the hosts of a round to call."""
 
 
-_OPENED = (Outcome, GlobalState, AggregationTask, RoundContext, ReductionRequest, Done, Poisoned)
+Inbox = queue.SimpleQueue[tuple[int, Message | None]]
+"""(host, message), None: that host is gone."""
+_OPENED = (Outcome, Observation, GlobalState, AggregationTask, RoundContext, ReductionRequest, Done, Poisoned)
 """Records whose tensors travel as arrays."""
 
 
@@ -127,10 +133,16 @@ class ClientHost:
     def __init__(self, gpus: float) -> None:
         self._device = _limit_gpu(gpus)
 
-    def take(self, scenario: Scenario, index: int) -> int:
+    def take(
+        self,
+        scenario: Scenario,
+        index: int,
+        hooks: tuple[MessageHook, ...] = (),
+        gradient_rule: GradientRule | None = None,
+    ) -> int:
         """From here on play for ``scenario``; the process id, once the population is open and the model built."""
         self._index = index
-        self._host = Host(scenario, self._device)
+        self._host = Host(scenario, self._device, hooks, gradient_rule)
         self._host.initial()
         return os.getpid()
 
@@ -195,10 +207,14 @@ class MainServer:
     def answers(self) -> None:
         """Returns if this process is alive."""
 
-    def take(self, scenario: Scenario, token: bytes) -> tuple[int, tuple[str, int]]:
+    def take(
+        self, scenario: Scenario, index: int, token: bytes, hooks: tuple[MessageHook, ...] = ()
+    ) -> tuple[int, tuple[str, int]]:
         """From here on serve ``scenario`` to whoever knows ``token``; process id and the address on which hosts reach
         this server."""
-        self._host = Host(scenario, self._device)
+        self._index = index
+        self._host = Host(scenario, self._device, hooks)
+        self._requests = client_step_of(scenario.protocol).requests
         self._protocol = scenario.protocol
         self._token = token
         self._host.initial()
@@ -209,33 +225,60 @@ class MainServer:
         """Serve one round to the hosts in ``groups`` (host → its client groups)."""
         begin: GlobalState = to_tensors(start)
         self._hung_up.clear()
-        mine = [group for theirs in groups.values() for group in theirs]
-        inbox: queue.SimpleQueue[tuple[int, Parcel | None]] = queue.SimpleQueue()
+        served = [group for dealt in groups.values() for group in dealt]
+        inbox: Inbox = queue.SimpleQueue()
         shared = self._protocol.server == "shared"
         slots = self._host.server_slots(1 if shared else len(groups) * ahead)
-        vector, watch = begin.server.to(self._host.device), self._host.watch(plan, begin)
-        honest = open_server(self._protocol, plan, slots, vector, begin.memory.get(SERVER_OPTIMIZER), mine, watch=watch)
-        tampered = self._host.tampering(plan, "main_server")
-        server: MainServerSide = honest if tampered is None else LyingServer(honest, plan, tampered)
+        vector, kept = begin.server.to(self._host.device), begin.memory.get(SERVER_OPTIMIZER)
+        _, end = self._host.ends(plan, begin)
+        server = open_server(self._protocol, plan, slots, vector, kept, served, end)
+        host_of = {p: host for host, dealt in groups.items() for group in dealt for p in plan.groups[group]}
+
+        def answer(message: Message) -> None:
+            """Take a message to the server and send what is due now, to whichever hosts."""
+            for reply in serve(server, end, self._here(message)):
+                wire = self._wires.get(host_of[reply.position])
+                if wire is None:
+                    raise PeerLost("this server was told to hang up")
+                wire.send(reply)
+
         try:
             self._connect(set(groups), inbox)
+            messages = Messages(inbox, self._owed(plan, groups))
             if shared:
-                self._serve_in_order(plan, groups, server, inbox)
+                for split_step in plan.split_steps(self._protocol):
+                    for _ in range(self._requests):
+                        answer(messages.of(split_step, host_of[split_step.position]))
             else:
-                self._serve_as_they_come(plan, groups, server, inbox)
+                for message in messages:
+                    answer(message)
+        except ClientFailure as failure:
+            raise failure.on(self._name()) from None
         finally:
             self.abort()
         outcome = Outcome()
-        if tampered is not None:
-            outcome.tampered = tampered.records
-        if shared:
-            outcome.server_vector, outcome.memory[SERVER_OPTIMIZER] = server.shared_result()
-            take_detection(outcome, honest)
-        else:
-            outcome.server_sums, outcome.server_rows = server.replicas()
-            replicas = sum(p < plan.reporting for group in mine for p in plan.groups[group])
-            count_replicas(outcome, replicas, begin.server)
+        take_result(outcome, server.result())
+        outcome.crossed(end.traffic)
+        take_end(outcome, end)
         return Packed(to_arrays(outcome), peak_memory_bytes())
+
+    def _here(self, message: Message) -> Message:
+        """The message with its tensors on this server's device."""
+        device = self._host.device
+        if device.type == "cpu":
+            return message
+        labels = None if message.labels is None else message.labels.to(device)
+        return replace(message, tensor=message.tensor.to(device), labels=labels)
+
+    def _owed(self, plan: RoundPlan, groups: dict[int, list[int]]) -> dict[int, int]:
+        """Messages that each host has still to send; once it owes none it may hang up."""
+        return {
+            host: self._requests * sum(int(plan.owed[p]) for group in dealt for p in plan.groups[group])
+            for host, dealt in groups.items()
+        }
+
+    def _name(self) -> str:
+        return f"server {self._index} (pid {os.getpid()}, node {ray.util.get_node_ip_address()})"
 
     def abort(self) -> None:
         """Hang up: whoever waits for this server, and this server if it waits for a lost host, stops waiting."""
@@ -247,7 +290,7 @@ class MainServer:
             with contextlib.suppress(OSError):
                 self._listener.accept()[0].close()
 
-    def _connect(self, hosts: set[int], inbox: queue.SimpleQueue[tuple[int, Parcel | None]]) -> None:
+    def _connect(self, hosts: set[int], inbox: Inbox) -> None:
         missing = set(hosts)
         deadline = time.monotonic() + CALL_TIMEOUT_S
         while missing:
@@ -260,68 +303,41 @@ class MainServer:
             if greeted is None or greeted[0] not in missing:
                 continue
             host, connection = greeted
-            self._wires[host] = Wire(connection, lambda parcel, host=host: inbox.put((host, parcel)))  # type: ignore[misc]
+            self._wires[host] = Wire(connection, lambda message, host=host: inbox.put((host, message)))  # type: ignore[misc]
             missing.discard(host)
 
-    def _serve_in_order(
-        self, plan: RoundPlan, groups: dict[int, list[int]], server: MainServerSide, inbox: queue.SimpleQueue[Any]
-    ) -> None:
-        host_of = _hosts_of(plan, groups)
-        early: dict[tuple[int, Channel], list[Parcel]] = {}
-        owed = _steps_owed(plan, groups)
 
-        def next_parcel(host: int, channel: Channel) -> Parcel:
-            waiting = early.setdefault((host, channel), [])
-            while not waiting:
-                sender, parcel = inbox.get()
-                if parcel is None:
-                    if owed[sender]:
-                        raise PeerLost(f"host {sender} is gone")
-                    continue
-                early.setdefault((sender, parcel.channel), []).append(parcel)
-            return waiting.pop(0)
+class Messages:
+    """What hosts send in a round, as it comes or in the order of split steps. Raises ``PeerLost`` for a host that is
+    gone and still owes messages."""
 
-        for split_step in plan.split_steps(self._protocol):
-            host = host_of[split_step.position]
-            self._answer(server, host_of, next_parcel(host, Channel.SMASHED))
-            if self._protocol.u_shaped:
-                self._answer(server, host_of, next_parcel(host, Channel.FEATURE_GRADIENTS))
-            owed[host] -= 1
+    def __init__(self, inbox: Inbox, owed: dict[int, int]) -> None:
+        self._inbox, self._owed = inbox, owed
+        self._early: dict[SplitStep, list[Message]] = {}
 
-    def _serve_as_they_come(
-        self, plan: RoundPlan, groups: dict[int, list[int]], server: MainServerSide, inbox: queue.SimpleQueue[Any]
-    ) -> None:
-        owed, host_of = _steps_owed(plan, groups), _hosts_of(plan, groups)
-        while any(owed.values()):
-            host, parcel = inbox.get()
-            if parcel is None:
-                if owed[host]:
-                    raise PeerLost(f"host {host} is gone")
-                continue
-            for reply in self._answer(server, host_of, parcel):
-                owed[host] -= reply.channel is Channel.CUT_GRADIENTS
+    def __iter__(self) -> Iterator[Message]:
+        """Every message of the round, as it comes."""
+        while any(self._owed.values()):
+            host, message = self._next()
+            yield message
+            self._owed[host] -= 1
 
-    def _answer(self, server: MainServerSide, host_of: dict[int, int], parcel: Parcel) -> list[Reply]:
-        """Hand a parcel to the server and send what is due now, to whichever hosts."""
-        tensor = parcel.tensor.to(self._host.device)
-        if parcel.channel is Channel.SMASHED:
-            labels = None if parcel.labels is None else parcel.labels.to(self._host.device)
-            replies = server.smashed(parcel.split_step, tensor, labels)
-        else:
-            replies = server.feature_gradients(parcel.split_step, tensor)
-        for reply in replies:
-            wire = self._wires.get(host_of[reply.split_step.position])
-            if wire is None:
-                raise PeerLost("this server was told to hang up")
-            wire.send(Parcel(reply.channel, reply.split_step, reply.tensor, None, reply.score))
-        return replies
+    def of(self, split_step: SplitStep, host: int) -> Message:
+        """The next message of a split step of ``host``'s; those of others that come before it wait."""
+        while split_step not in self._early:
+            _, message = self._next()
+            self._early.setdefault(split_step_of(message), []).append(message)
+        waiting = self._early[split_step]
+        message = waiting.pop(0)
+        if not waiting:
+            del self._early[split_step]
+        self._owed[host] -= 1
+        return message
 
-
-def _hosts_of(plan: RoundPlan, groups: dict[int, list[int]]) -> dict[int, int]:
-    """Cohort position → the host that plays it."""
-    return {p: host for host, theirs in groups.items() for group in theirs for p in plan.groups[group]}
-
-
-def _steps_owed(plan: RoundPlan, groups: dict[int, list[int]]) -> dict[int, int]:
-    """Visits that each host has still to make; once it owes none it may hang up."""
-    return {host: sum(int(plan.owed[p]) for g in theirs for p in plan.groups[g]) for host, theirs in groups.items()}
+    def _next(self) -> tuple[int, Message]:
+        while True:
+            host, message = self._inbox.get()
+            if message is not None:
+                return host, message
+            if self._owed[host]:
+                raise PeerLost(f"host {host} is gone")

@@ -21,6 +21,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryErr
 from raysplit.aggregation.sharding.shard_tasks import row_bounds, shard_tasks
 from raysplit.aggregation.sharding.sharded_columns import aggregate_sharded
 from raysplit.aggregation.task import AggregationTask
+from raysplit.channels.hooks import MessageHook, in_order
 from raysplit.engine.engine import EngineCounts
 from raysplit.engine.evaluator import evaluation_chunks
 from raysplit.engine.host import peak_memory_bytes
@@ -37,7 +38,8 @@ from raysplit.memory.memory import copied, of_clients, of_scope
 from raysplit.protocols.outcome import ClientScores, Outcome
 from raysplit.protocols.plan import RoundPlan
 from raysplit.scenario.scenario import Scenario
-from raysplit.training.client_side import ClientFailure
+from raysplit.training.failures import ClientFailure
+from raysplit.training.gradient_rules import GradientRule
 
 AHEAD = 3
 """Steps that a host keeps under way with a main server in another process; each holds one batch's activations."""
@@ -56,11 +58,20 @@ class RayEngine:
     them.
     """
 
-    def __init__(self, scenario: Scenario, layout: Layout, actor_pool: ActorPool | None = None) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        layout: Layout,
+        actor_pool: ActorPool | None = None,
+        hooks: tuple[MessageHook, ...] = (),
+        gradient_rule: GradientRule | None = None,
+    ) -> None:
+        """``hooks``, ``gradient_rule``: beside the scenario's own; they travel to the actors by value."""
         self._scenario = scenario
         self._layout = layout
         self._token = secrets.token_bytes(TOKEN_BYTES)
         self._reference = ray.put(scenario)
+        self._hooks, self._gradient_rule = hooks, gradient_rule
         self._actor_pool = ActorPool() if actor_pool is None else actor_pool
         self._own_pool = actor_pool is None
         self._calls = self._retries = 0
@@ -187,8 +198,9 @@ class RayEngine:
 
     def _enlist(self, hosts: list[int], servers: list[int], shards: list[int]) -> None:
         """Give these actors the scenario, and wait until they are ready to train."""
-        host_calls = [self._hosts[index].take.remote(self._reference, index) for index in hosts]
-        server_calls = [self._servers[index].take.remote(self._reference, self._token) for index in servers]
+        scenario, hooks = self._reference, self._hooks
+        host_calls = [self._hosts[i].take.remote(scenario, i, hooks, self._gradient_rule) for i in hosts]
+        server_calls = [self._servers[i].take.remote(scenario, i, self._token, hooks) for i in servers]
         shard_calls = [self._shards[index].take.remote() for index in shards]
         for index, pid in zip(hosts, ready_within(host_calls, "client hosts"), strict=True):
             self.pids[f"host-{index}"] = pid
@@ -329,6 +341,7 @@ class RayEngine:
             self._peak = max(self._peak, packed.peak_memory_bytes)
         # Kept for many rounds; views would hold this round's whole outcome in Ray's store.
         outcome.memory = copied(outcome.memory)
+        outcome.observations = in_order(outcome.observations)
         return outcome
 
 

@@ -14,18 +14,16 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from raysplit.channels.channel import Channel
-from raysplit.protocols.split_steps import SplitStep
-from raysplit.training.parties import Score
-from raysplit.training.servers.server_side import Reply
+from raysplit.channels.message import Message, Score
 
-_HEADER = struct.Struct("<BBBiiqdq")  # channel, dtype, dimensions, position, step, labels, loss, correct
-_CHANNELS = (Channel.SMASHED, Channel.FEATURES, Channel.FEATURE_GRADIENTS, Channel.CUT_GRADIENTS)
+_HEADER = struct.Struct("<BBBiqiiqdq")
+"""Channel, dtype, dimensions, round, client, step, position, labels, loss, correct."""
+_CHANNELS = tuple(Channel)
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _UNSCORED = -1
 TOKEN_BYTES = 32
@@ -35,38 +33,31 @@ class PeerLost(ConnectionError):
     """The other end of the wire is gone; the round is played again."""
 
 
-class Parcel(NamedTuple):
-    """One message on the wire. ``labels``: int64 [B] with smashed data; ``score`` with cut gradients."""
-
-    channel: Channel
-    split_step: SplitStep
-    tensor: torch.Tensor
-    labels: torch.Tensor | None = None
-    score: Score | None = None
-
-
 class Wire:
-    """One connection. A thread reads parcels as they come, so that two ends that both send can never block each
+    """One connection. A thread reads messages as they come, so that two ends that both send can never block each
     other."""
 
-    def __init__(self, connection: socket.socket, inbox: Callable[[Parcel | None], None]) -> None:
-        """``inbox`` is called from the reading thread with every parcel, and with None when the other end is gone."""
+    def __init__(self, connection: socket.socket, inbox: Callable[[Message | None], None]) -> None:
+        """``inbox`` is called from the reading thread with every message, and with None when the other end is gone."""
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connection = connection
         self._inbox = inbox
         self._thread = threading.Thread(target=self._read, daemon=True, name="raysplit-wire")
         self._thread.start()
 
-    def send(self, parcel: Parcel) -> None:
+    def send(self, message: Message) -> None:
         """Raises ``PeerLost`` where the other end is gone."""
-        tensor = _dense(parcel.tensor.detach().cpu())
-        labels = parcel.labels
-        score = parcel.score or Score(0.0, _UNSCORED)
+        tensor = _dense(message.tensor.detach().cpu())
+        labels = message.labels
+        score = message.score or Score(0.0, _UNSCORED)
         header = _HEADER.pack(
-            _CHANNELS.index(parcel.channel),
+            _CHANNELS.index(message.channel),
             _DTYPES.index(tensor.dtype),
             tensor.dim(),
-            *parcel.split_step,
+            message.round,
+            message.client,
+            message.step,
+            message.position,
             0 if labels is None else labels.numel(),
             *score,
         )
@@ -88,12 +79,13 @@ class Wire:
     def _read(self) -> None:
         try:
             while True:
-                self._inbox(self._parcel())
-        except (OSError, EOFError, ValueError):
+                self._inbox(self._message())
+        except (OSError, EOFError, ValueError, IndexError):  # gone, or not one of ours
             self._inbox(None)
 
-    def _parcel(self) -> Parcel:
-        channel, dtype, dimensions, position, step, labels, loss, correct = _HEADER.unpack(self._exactly(_HEADER.size))
+    def _message(self) -> Message:
+        header = _HEADER.unpack(self._exactly(_HEADER.size))
+        channel, dtype, dimensions, round, client, step, position, labels, loss, correct = header
         sizes = np.frombuffer(self._exactly(16 * dimensions), dtype=np.int64)
         shape, strides = sizes[:dimensions].tolist(), sizes[dimensions:].tolist()
         flat = torch.empty(int(np.prod(shape)), dtype=_DTYPES[dtype])
@@ -103,7 +95,8 @@ class Wire:
             y = torch.empty(labels, dtype=torch.int64)
             self._into(raw_bytes(y))
         score = None if correct == _UNSCORED else Score(loss, correct)
-        return Parcel(_CHANNELS[channel], SplitStep(position, step), flat.as_strided(shape, strides), y, score)
+        tensor = flat.as_strided(shape, strides)
+        return Message(_CHANNELS[channel], round, client, step, tensor, y, position, score)
 
     def _exactly(self, count: int) -> bytearray:
         data = bytearray(count)
@@ -129,20 +122,17 @@ class WireLink:
             connection.sendall(token + struct.pack("<i", host))
         except OSError as error:
             raise PeerLost(f"the main server at {address[0]}:{address[1]} does not answer") from error
-        self._replies: queue.SimpleQueue[Parcel | None] = queue.SimpleQueue()
+        self._replies: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._wire = Wire(connection, self._replies.put)
 
-    def send_smashed(self, split_step: SplitStep, z: torch.Tensor, y: torch.Tensor | None) -> None:
-        self._wire.send(Parcel(Channel.SMASHED, split_step, z, y))
+    def send(self, message: Message) -> None:
+        self._wire.send(message)
 
-    def send_feature_gradients(self, split_step: SplitStep, gradient: torch.Tensor) -> None:
-        self._wire.send(Parcel(Channel.FEATURE_GRADIENTS, split_step, gradient))
-
-    def receive(self) -> Reply:
-        parcel = self._replies.get()
-        if parcel is None:
+    def receive(self) -> Message:
+        message = self._replies.get()
+        if message is None:
             raise PeerLost("the main server is gone")
-        return Reply(parcel.channel, parcel.split_step, parcel.tensor, parcel.score)
+        return message
 
     def close(self) -> None:
         self._wire.close()

@@ -11,12 +11,13 @@ from collections.abc import Callable
 import torch
 
 from raysplit.channels.channel import Channel
-from raysplit.memory.memory import State
+from raysplit.channels.message import Message
+from raysplit.memory.memory import SERVER_OPTIMIZER, State
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol, server_step
 from raysplit.protocols.split_steps import SplitStep, batch_length
 from raysplit.training.parties import ServerSlot
-from raysplit.training.servers.server_side import Replicas, Reply
+from raysplit.training.servers.server import ServerResult, split_step_of
 
 
 class GradientSum:
@@ -89,28 +90,24 @@ class BatchedServer:
         self._plan, self._slot = plan, slot
         self._sum = GradientSum(slot)
 
-    def smashed(self, split_step: SplitStep, z: torch.Tensor, y: torch.Tensor | None) -> list[Reply]:
-        """Not U-shaped: the whole visit. U-shaped (``y`` is None): forward to the second cut."""
-        self._slot.begin(
-            self._plan.seed, self._plan.round, int(self._plan.clients[split_step.position]), split_step.step
-        )
-        if y is None:
-            return [Reply(Channel.FEATURES, split_step, self._slot.forward(z), None)]
-        gradient, score = self._slot.gradients(z, y)
-        self._take(split_step)
-        return [Reply(Channel.CUT_GRADIENTS, split_step, gradient, score)]
+    def handle(self, message: Message) -> list[Message]:
+        """With labels the whole split step; U-shaped, without, forward to the second cut and then back from it."""
+        slot, plan = self._slot, self._plan
+        if message.channel is Channel.FEATURE_GRADIENTS:
+            gradient, score = slot.backward(message.tensor), None
+        else:
+            slot.begin(plan.seed, plan.round, message.client, message.step)
+            if message.labels is None:
+                return [message.reply(Channel.FEATURES, slot.forward(message.tensor))]
+            gradient, score = slot.loss_pass(message.tensor, message.labels)
+        self._take(split_step_of(message))
+        return [message.reply(Channel.CUT_GRADIENTS, gradient, score)]
 
-    def feature_gradients(self, split_step: SplitStep, gradient: torch.Tensor) -> list[Reply]:
-        """U-shaped: the second half of a visit."""
-        cut_gradient = self._slot.feature_gradients(gradient)
-        self._take(split_step)
-        return [Reply(Channel.CUT_GRADIENTS, split_step, cut_gradient, None)]
+    def result(self) -> ServerResult:
+        return ServerResult(self._slot.flat.vector.clone(), memory={SERVER_OPTIMIZER: self._slot.state()})
 
-    def shared_result(self) -> tuple[torch.Tensor, State]:
-        return self._slot.flat.vector.clone(), self._slot.state()
-
-    def replicas(self) -> Replicas:
-        return Replicas({}, {})
+    def last_portion(self) -> torch.Tensor:
+        return self._slot.flat.vector
 
     def _take(self, split_step: SplitStep) -> None:
         self._sum.add(self._weight(split_step))

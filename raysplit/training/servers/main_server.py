@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import torch
 
+from raysplit.channels.hooks import PartyEnd
 from raysplit.memory.memory import State
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol, server_step
 from raysplit.training.parties import ServerSlot
 from raysplit.training.servers.batched_server import BatchedServer
 from raysplit.training.servers.collected import CollectedReplicas
-from raysplit.training.servers.server_side import MainServerSide, ServerSide
+from raysplit.training.servers.replica_server import ReplicaServer
+from raysplit.training.servers.server import MainServer
+from raysplit.training.servers.shared_server import SharedServer
 from raysplit.training.servers.waiting_servers import MeanGradientServer, ServerFirst
-from raysplit.training.servers.watched_server import Watch, WatchedServer
 
 
 def open_server(
@@ -22,18 +24,19 @@ def open_server(
     vector: torch.Tensor,
     state: State | None,
     groups: list[int],
+    end: PartyEnd,
     collected: CollectedReplicas | None = None,
-    watch: Watch | None = None,
-) -> MainServerSide:
+) -> MainServer:
     """The main server of a round. ``vector`` [d], ``state``: with what it begins; ``groups``: the client groups that it
-    serves; ``collected``: replicas that outlive a round; ``watch``: where it is under detection."""
-    turn = server_step(protocol)
-    if watch is not None:
-        return WatchedServer(plan, slots[0], vector, state, watch)
-    if turn == "visit":
-        return ServerSide(protocol, plan, slots, vector, state, groups, collected)
-    if turn == "mean_gradients":
-        return MeanGradientServer(protocol, plan, slots[0], vector, state)
-    if turn == "server_first":
-        return ServerFirst(protocol, plan, slots[0], vector, state)
-    return BatchedServer(protocol, plan, slots[0], vector, state)
+    serves; ``end``: its end of the channels; ``collected``: replicas that outlive a round."""
+    if protocol.server == "replicas":
+        return ReplicaServer(plan, slots, vector, state, groups, end, collected)
+    match server_step(protocol):
+        case "visit":
+            return SharedServer(plan, slots[0], vector, state, end)
+        case "mean_gradients":
+            return MeanGradientServer(protocol, plan, slots[0], vector, state)
+        case "server_first":
+            return ServerFirst(protocol, plan, slots[0], vector, state)
+        case _:
+            return BatchedServer(protocol, plan, slots[0], vector, state)

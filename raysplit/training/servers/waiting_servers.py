@@ -7,20 +7,20 @@ whole cohort.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import replace
 
 import torch
 
 from raysplit import rng
 from raysplit.channels.channel import Channel
+from raysplit.channels.message import Message
 from raysplit.errors import ScenarioError
-from raysplit.memory.memory import State
+from raysplit.memory.memory import SERVER_OPTIMIZER, State
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
-from raysplit.protocols.split_steps import SplitStep
 from raysplit.training.parties import ServerSlot
 from raysplit.training.servers.batched_server import GradientSum, last_of_each_step, union_weights
-from raysplit.training.servers.server_side import Replicas, Reply
+from raysplit.training.servers.server import ServerResult, split_step_of
 
 NOBODY = -1
 """Whose dropout masks the server takes where it trains on everybody's smashed data at once."""
@@ -42,17 +42,16 @@ class MeanGradientServer:
         rate = plan.server_lr * len(plan.clients) ** exponent
         slot.enter(vector, state if plan.server_state == "persistent" else None, rate)
         self._sum = GradientSum(slot)
-        self._replies: list[Reply] = []
+        self._replies: list[Message] = []
 
-    def smashed(self, split_step: SplitStep, z: torch.Tensor, y: torch.Tensor | None) -> list[Reply]:
-        """Answers the whole step index with its last visit, and nothing before."""
-        assert y is not None, "scenarios check this"
-        self._slot.begin(
-            self._plan.seed, self._plan.round, int(self._plan.clients[split_step.position]), split_step.step
-        )
-        gradient, score = self._slot.gradients(z, y)
+    def handle(self, message: Message) -> list[Message]:
+        """Answers the whole step index with its last split step, and nothing before."""
+        assert message.labels is not None, "scenarios check this"
+        split_step = split_step_of(message)
+        self._slot.begin(self._plan.seed, self._plan.round, message.client, message.step)
+        gradient, score = self._slot.loss_pass(message.tensor, message.labels)
         self._sum.add(self._weight(split_step))
-        self._replies.append(Reply(Channel.CUT_GRADIENTS, split_step, gradient, score))
+        self._replies.append(message.reply(Channel.CUT_GRADIENTS, gradient, score))
         if split_step not in self._last:
             return []
         self._sum.step()
@@ -60,17 +59,14 @@ class MeanGradientServer:
         active = self._active(split_step.step, len(replies))
         mean = position_mean([replies[index].tensor for index in active])
         for index in active:
-            replies[index] = replies[index]._replace(tensor=mean[: len(replies[index].tensor)].clone())
+            replies[index] = replace(replies[index], tensor=mean[: len(replies[index].tensor)].clone())
         return replies
 
-    def feature_gradients(self, split_step: SplitStep, gradient: torch.Tensor) -> list[Reply]:
-        raise AssertionError("scenarios check that this protocol is not U-shaped")
+    def result(self) -> ServerResult:
+        return ServerResult(self._slot.flat.vector.clone(), memory={SERVER_OPTIMIZER: self._slot.state()})
 
-    def shared_result(self) -> tuple[torch.Tensor, State]:
-        return self._slot.flat.vector.clone(), self._slot.state()
-
-    def replicas(self) -> Replicas:
-        return Replicas({}, {})
+    def last_portion(self) -> torch.Tensor:
+        return self._slot.flat.vector
 
     def _active(self, step: int, count: int) -> list[int]:
         """Of the clients with a batch in this step, who shares: round(share · count) of them, at least one,
@@ -95,12 +91,6 @@ def position_mean(gradients: list[torch.Tensor]) -> torch.Tensor:
     return total / count.view(-1, *[1] * (longest.dim() - 1))
 
 
-class _Smashed(NamedTuple):
-    split_step: SplitStep
-    z: torch.Tensor
-    y: torch.Tensor
-
-
 class ServerFirst:
     """``server_step="server_first"`` (CycleSL): a step's smashed data of the whole cohort are the server's data set. It
     trains on them for ``server_epochs`` in seeded mini-batches of ``server_batch`` (None: all at once); then every
@@ -116,40 +106,35 @@ class ServerFirst:
         self._plan, self._slot = plan, slot
         self._last = last_of_each_step(plan.split_steps(protocol))
         slot.enter(vector, state if plan.server_state == "persistent" else None, plan.server_lr)
-        self._held: list[_Smashed] = []
+        self._held: list[tuple[Message, torch.Tensor]] = []
 
-    def smashed(self, split_step: SplitStep, z: torch.Tensor, y: torch.Tensor | None) -> list[Reply]:
-        """Answers the whole step index with its last visit, and nothing before."""
-        assert y is not None, "scenarios check this"
-        self._held.append(_Smashed(split_step, z, y))
-        if split_step not in self._last:
+    def handle(self, message: Message) -> list[Message]:
+        """Answers the whole step index with its last split step, and nothing before."""
+        assert message.labels is not None, "scenarios check this"
+        self._held.append((message, message.labels))
+        if split_step_of(message) not in self._last:
             return []
-        self._train(split_step.step)
+        self._train(message.step)
         held, self._held = self._held, []
         flat = self._slot.flat
         statistics = flat.vector[flat.parameters :].clone()
         replies = []
-        for one in held:
-            self._slot.begin(
-                self._plan.seed, self._plan.round, int(self._plan.clients[one.split_step.position]), split_step.step
-            )
-            gradient, score = self._slot.gradients(one.z, one.y)
+        for smashed, labels in held:
+            self._slot.begin(self._plan.seed, self._plan.round, smashed.client, message.step)
+            gradient, score = self._slot.loss_pass(smashed.tensor, labels)
             flat.vector[flat.parameters :].copy_(statistics)
-            replies.append(Reply(Channel.CUT_GRADIENTS, one.split_step, gradient, score))
+            replies.append(smashed.reply(Channel.CUT_GRADIENTS, gradient, score))
         return replies
 
-    def feature_gradients(self, split_step: SplitStep, gradient: torch.Tensor) -> list[Reply]:
-        raise AssertionError("scenarios check that this protocol is not U-shaped")
+    def result(self) -> ServerResult:
+        return ServerResult(self._slot.flat.vector.clone(), memory={SERVER_OPTIMIZER: self._slot.state()})
 
-    def shared_result(self) -> tuple[torch.Tensor, State]:
-        return self._slot.flat.vector.clone(), self._slot.state()
-
-    def replicas(self) -> Replicas:
-        return Replicas({}, {})
+    def last_portion(self) -> torch.Tensor:
+        return self._slot.flat.vector
 
     def _train(self, step: int) -> None:
-        z = torch.cat([one.z for one in self._held])
-        y = torch.cat([one.y for one in self._held])
+        z = torch.cat([smashed.tensor for smashed, _ in self._held])
+        y = torch.cat([labels for _, labels in self._held])
         size = self._batch or len(y)
         self._slot.begin(self._plan.seed, self._plan.round, NOBODY, step)
         for epoch in range(self._epochs):

@@ -21,7 +21,8 @@ from raysplit import (
 from raysplit.attacks.messages.message_attack import MessageAttack, MessageView
 from raysplit.attacks.messages.tailored import largest_within
 from raysplit.attacks.messages.tampering import tampering_of
-from raysplit.channels.channel import Channel, Message
+from raysplit.channels.channel import Channel
+from raysplit.channels.message import Message
 from raysplit.rng import stream
 
 CLASSES = 4
@@ -63,9 +64,9 @@ def carry_out(attack, z, y, labels=True, step=1, gradients=None):
         other = (
             gradients if heard is Channel.CUT_GRADIENTS and gradients is not None else batch(99, len(z), z.shape[1:])[0]
         )
-        tampering.through(Message(heard, 1, 3, step - 1, other), y)
+        tampering.change(Message(heard, 1, 3, step - 1, other), y)
     travelling = y if labels and channel is Channel.SMASHED else None
-    return tampering.through(Message(channel, 1, 3, step, z, travelling), y)
+    return tampering.change(Message(channel, 1, 3, step, z, travelling), y)
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=repr)
@@ -114,8 +115,8 @@ def test_ascent_is_honest_before_its_first_answer():
     z, y = batch(1)
     tampering = tampering_of(SmashedAscent(), "clients", 7, 1, CLASSES, {3: 0})
     message = Message(Channel.SMASHED, 1, 3, 0, z, y)
-    assert tampering.through(message, y) is message
-    assert tampering.records[(0, 3)].changed == 0 and tampering.records[(0, 3)].messages == 1
+    assert tampering.change(message, y) is message
+    assert tampering.tampered[(0, 3)].changed == 0 and tampering.tampered[(0, 3)].messages == 1
 
 
 @settings(max_examples=40, deadline=None)
@@ -178,8 +179,8 @@ def test_steering_has_the_length_it_claims_and_pulls_to_its_target(seed, strengt
     z, y = batch(seed)
     g = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed))
     tampering = tampering_of(ServerSteering(target, strength), "main_server", 7, 1, CLASSES, {})
-    tampering.through(Message(Channel.SMASHED, 1, 3, 0, z, y), y)
-    sent = tampering.through(Message(Channel.CUT_GRADIENTS, 1, 3, 0, g), y).tensor
+    tampering.change(Message(Channel.SMASHED, 1, 3, 0, z, y), y)
+    sent = tampering.change(Message(Channel.CUT_GRADIENTS, 1, 3, 0, g), y).tensor
     assert float(sent.norm()) == pytest.approx(strength * float(g.norm()), rel=1e-4)
     to = z.mean(0, keepdim=True) if target == "mean" else torch.zeros_like(z[:1])
     assert torch.nn.functional.cosine_similarity(sent.flatten(), (z - to).flatten(), dim=0) > 0.9999
@@ -217,10 +218,10 @@ def test_a_view_shows_no_more_than_the_threat_model():
 
     tampering = tampering_of(Nosy(), "clients", 7, 1, CLASSES, {3: 5})
     z, y = batch(1)
-    tampering.through(Message(Channel.SMASHED, 1, 3, 0, z, y), y)
-    tampering.through(Message(Channel.CUT_GRADIENTS, 1, 3, 0, z), y)
-    tampering.through(Message(Channel.SMASHED, 1, 3, 1, z, y), y)
-    tampering.through(Message(Channel.SMASHED, 1, 4, 1, z, y), y)
+    tampering.change(Message(Channel.SMASHED, 1, 3, 0, z, y), y)
+    tampering.change(Message(Channel.CUT_GRADIENTS, 1, 3, 0, z), y)
+    tampering.change(Message(Channel.SMASHED, 1, 3, 1, z, y), y)
+    tampering.change(Message(Channel.SMASHED, 1, 4, 1, z, y), y)
     assert [set(view.seen) for view in seen] == [set(), {Channel.SMASHED}], "it does not see cut gradients; 4 is honest"
     assert seen[0].rank == 5 and isinstance(seen[0].rng, np.random.Generator)
     draws = [view.rng.random() for view in seen]

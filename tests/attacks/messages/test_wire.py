@@ -23,7 +23,9 @@ from raysplit import (
     WireLabelFlip,
 )
 from raysplit.attacks.messages.message_attack import WIRE, client_threat
-from raysplit.channels.channel import Channel, Message
+from raysplit.channels.channel import Channel
+from raysplit.channels.hooks import MessageHook
+from raysplit.channels.message import Message
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part
 from raysplit.protocols.buffered import BufferedSplitFed
@@ -36,7 +38,7 @@ from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from raysplit.protocols.splitfed_v3 import SplitFedV3
-from raysplit.training.client_side import ClientFailure
+from raysplit.training.failures import ClientFailure
 from tests.toys import play, toy
 
 BY_CLIENTS = [
@@ -72,17 +74,17 @@ PROTOCOLS = [
 ]
 
 
-class Ear:
+class Ear(MessageHook):
+    party = "clients"
     channels = WIRE
 
     def __init__(self):
         self.heard = {}
 
-    def through(self, message):
+    def observe(self, message, _):
         labels = None if message.labels is None else message.labels.clone()
         key = (message.channel, message.round, message.client, message.step)
         self.heard[key] = replace(message, tensor=message.tensor.clone(), labels=labels)
-        return message
 
 
 def lied(attack, protocol=None, **changes):
@@ -97,8 +99,8 @@ def rows(played):
 def test_clients_lie_from_their_round_on_and_only_the_malicious(attack):
     scenario = lied(Scheduled(attack, start_round=2))
     honest, ear = Ear(), Ear()
-    play(scenario.replace(attack=None), taps=(honest,))
-    played = play(scenario, taps=(ear,))
+    play(scenario.replace(attack=None), hooks=(honest,))
+    played = play(scenario, hooks=(ear,))
     [row] = rows(played)
     assert row["round"] == 2 and row["m"] == 2 and row["attack"] == type(attack).__name__ and row["messages"] > 0
     assert [row["attacked"] for row in played.tables["rounds"].to_pylist()] == [False, True]
@@ -142,7 +144,7 @@ def test_bytes_are_counted_as_ever(protocol):
 @pytest.mark.parametrize("attack", BY_SERVER, ids=repr)
 def test_a_main_server_lies_without_malicious_clients(attack):
     ear = Ear()
-    played = play(lied(attack, SplitFedV1(), cohort=Cohort(6)), taps=(ear,))
+    played = play(lied(attack, SplitFedV1(), cohort=Cohort(6)), hooks=(ear,))
     assert [row["m"] for row in rows(played)] == [0, 0]
     steps = sum(row["steps"] for row in played.tables["clients"].to_pylist() if row["round"] == 1)
     assert rows(played)[0]["messages"] <= steps
@@ -153,8 +155,8 @@ def test_a_main_server_lies_without_malicious_clients(attack):
 def test_a_server_tampers_with_its_victims_alone():
     honest, ear = Ear(), Ear()
     scenario = lied(ServerTampering("flip", 3.0, victims=(2,)), SplitFedV1(), training__rounds=1)
-    play(scenario.replace(attack=None), taps=(honest,))
-    play(scenario, taps=(ear,))
+    play(scenario.replace(attack=None), hooks=(honest,))
+    play(scenario, hooks=(ear,))
     for key, message in honest.heard.items():
         got = ear.heard[key].tensor
         if key[0] is Channel.CUT_GRADIENTS and key[2] == 2 and key[3] == 0:
@@ -230,20 +232,20 @@ def test_an_attack_is_held_to_its_contract(how, words):
 
 
 def test_what_is_sent_is_laid_out_as_the_original():
-    class Look:
+    class Look(MessageHook):
+        party = "clients"
         channels = WIRE
 
         def __init__(self):
             self.strides = []
 
-        def through(self, message):
+        def observe(self, message, labels):
             self.strides.append((message.channel, message.client, message.step, message.tensor.stride()))
-            return message
 
     scenario = lied(Rude("layout"), SplitFedV1(), cut="V1", training__rounds=1)
     lying, honest = Look(), Look()
-    play(scenario, taps=(lying,))
-    play(scenario.replace(attack=None), taps=(honest,))
+    play(scenario, hooks=(lying,))
+    play(scenario.replace(attack=None), hooks=(honest,))
     assert lying.strides == honest.strides and len(honest.strides) > 6
 
 

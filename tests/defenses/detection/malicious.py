@@ -1,5 +1,5 @@
-"""Adversaries for tests of detection: clients with wrong labels or a backdoor in their data, and a tap that alters what
-liars send."""
+"""Adversaries for tests of detection: clients with wrong labels or a backdoor in their data, and a hook that alters what
+malicious clients send."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from raysplit.channels.channel import Channel, Message
+from raysplit.channels.channel import Channel
+from raysplit.channels.hooks import MessageHook
+from raysplit.channels.message import Message
 from raysplit.parts.part import part
 from raysplit.population.population import Population, PopulationInfo, PopulationSpec, Samples
 from raysplit.population.selection.cohort import malicious_ranks
@@ -83,13 +85,15 @@ def with_square(x: torch.Tensor) -> torch.Tensor:
     return marked
 
 
-class Altering:
-    """A tap that replaces what some clients send on a channel: ``alter(tensor)``."""
+class Altering(MessageHook):
+    """Replaces what some clients send on a channel: ``alter(tensor)``."""
+
+    party = "clients"
 
     def __init__(self, malicious, alter, channel=Channel.SMASHED):
         self.malicious, self.alter, self.channels = malicious, alter, frozenset({channel})
 
-    def through(self, message: Message) -> Message:
+    def change(self, message: Message, labels: torch.Tensor | None) -> Message:
         if message.client not in self.malicious:
             return message
         return replace(message, tensor=self.alter(message.tensor))

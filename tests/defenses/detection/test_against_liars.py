@@ -58,9 +58,9 @@ def test_screens_against_altered_messages(mnist, screen, channel, protocol):
     """Times −10. Measured: 0.091 without either screen; with it 0.552 (smashed data) and 0.675 (gradients), all 144
     malicious visits rejected; 0.71 and 0.74 clean, with and without, where 16 and 3 of 480 visits are rejected."""
     detection = Detection((screen,), answer="zeros")
-    taps = (Altering(liars_of(CLIENTS, LIARS), lambda tensor: -10 * tensor, channel),)
+    hooks = (Altering(liars_of(CLIENTS, LIARS), lambda tensor: -10 * tensor, channel),)
     plain, clean = (play(written(mnist, protocol, d, 4, 0.3)) for d in (None, detection))
-    undefended, defended = (play(written(mnist, protocol, d, 4, 0.3), taps=taps) for d in (None, detection))
+    undefended, defended = (play(written(mnist, protocol, d, 4, 0.3), hooks=hooks) for d in (None, detection))
     assert accuracy(undefended) < 0.2 and accuracy(defended) > 0.45
     assert accuracy(clean) > accuracy(plain) - 0.05
     caught = found(defended)

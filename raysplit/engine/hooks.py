@@ -1,0 +1,41 @@
+"""Which hooks stand at whose end in a round, and what they hand back when it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from raysplit.attacks.messages.tampering import tampering_of
+from raysplit.channels.hooks import HookStart, MessageHook, PartyEnd
+from raysplit.defenses.detection.hook import DetectionHook
+from raysplit.memory.memory import SERVER_DETECTION, Memory, State
+from raysplit.protocols.outcome import Outcome
+from raysplit.protocols.plan import RoundPlan
+from raysplit.scenario.scenario import Scenario
+
+
+def hooks_in_force(
+    scenario: Scenario, plan: RoundPlan, memory: Mapping[str, State], attached: Sequence[MessageHook] = ()
+) -> list[MessageHook]:
+    """All parties' hooks of a round, in the order in which they get a message: what honest parties do comes first, then
+    what malicious ones do, then hooks ``attached`` from code. ``memory``: of whoever is played in this process."""
+    found: list[MessageHook] = []
+    if scenario.detection is not None and plan.detects:
+        found.append(DetectionHook(scenario.detection, dict(memory.get(SERVER_DETECTION, {})), scenario.model.classes))
+    for party in ("clients", "main_server"):
+        tampering = tampering_of(scenario.attack, party, plan.seed, plan.round, scenario.model.classes, plan.malicious)
+        if tampering is not None:
+            found.append(tampering)
+    if attached:
+        start = HookStart(plan.seed, plan.round, scenario.model.classes, Memory(memory))
+        found.extend(hook.opened(start) for hook in attached)
+    return found
+
+
+def take_end(outcome: Outcome, *ends: PartyEnd) -> None:
+    """What the hooks at some ends did, saw and remember becomes part of the round's outcome."""
+    for end in ends:
+        outcome.observations.extend(end.observations)
+        for hook in end.hooks:
+            outcome.memory.update(hook.memory())
+            for kind, records in hook.records().items():
+                outcome.hook_records.setdefault(kind, {}).update(records)

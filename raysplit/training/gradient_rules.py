@@ -1,0 +1,46 @@
+"""How a received gradient becomes the gradients on which a client portion's optimiser steps.
+
+One rule a file that wants another; a rule is given to the host and asked once a batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from raysplit.training.optimizers import Gradients
+from raysplit.training.parties import ClientSlot
+
+
+@dataclass(frozen=True, slots=True)
+class BackwardPass:
+    """One batch whose forward pass is done.
+
+    ``x`` [B, …], ``y`` [B]: the batch. ``output``: what the client portion made of it, with its graph: smashed data
+    [B, …], or the mean loss where the whole model is the client's. ``received``: ∂L/∂output, per sample and of the mean
+    loss, as the client got it; None for the loss. U-shaped, the gradients of the tail are with its parameters already,
+    taken at ``features`` [B, …] as the client got them.
+    """
+
+    x: torch.Tensor
+    y: torch.Tensor
+    output: torch.Tensor
+    received: torch.Tensor | None = None
+    features: torch.Tensor | None = None
+
+
+class GradientRule(Protocol):
+    def gradients(self, portion: ClientSlot, batch: BackwardPass) -> Gradients:
+        """A gradient for each of ``portion.flat.trainable``, in their order; None where none reached a parameter."""
+        ...
+
+
+@dataclass(frozen=True)
+class MeanGradient:
+    """The gradient of the batch's mean loss: g = Σ_i ∂L/∂z_i · ∂z_i/∂W, by one backward pass."""
+
+    def gradients(self, portion: ClientSlot, batch: BackwardPass) -> Gradients:
+        batch.output.backward(batch.received)  # type: ignore[no-untyped-call]
+        return portion.gradients

@@ -11,9 +11,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from raysplit.aggregation.rule import AggregationRule
+from raysplit.aggregation.rule import AggregationRule, check_clients
 from raysplit.aggregation.rules.mean import Mean
-from raysplit.aggregation.rules.start_at_round import StartAtRound, rule_in_force
+from raysplit.aggregation.rules.start_at_round import StartAtRound
 from raysplit.attacks.attack import Attack
 from raysplit.channels.channel import Channel
 from raysplit.defenses.detection.detection import Detection
@@ -344,19 +344,10 @@ def _uneven(cohort: Cohort) -> str | None:
 
 
 def _check_trim(scenario: Scenario, rule: AggregationRule) -> None:
-    rule = rule_in_force(rule, scenario.training.rounds)
-    trim = getattr(rule, "trim", None)
-    if trim is None:
-        return
     size, what = scenario.cohort.size, "cohort"
     if isinstance(scenario.protocol, BufferedSplitFed):
         size, what = scenario.protocol.buffer, "buffer"
-    count = trim if isinstance(trim, int) else scenario.cohort.assumed_among(size)
-    if 2 * count >= size:
-        raise ScenarioError(
-            f"{type(rule).__name__} would cut {count} of {size} updates from each side and leave none; "
-            f"a {what} of {size} bears at most {(size - 1) // 2}"
-        )
+    check_clients(rule, size, scenario.cohort.assumed_among(size), what)
 
 
 def channels_of(protocol: TrainingProtocol) -> list[Channel]:

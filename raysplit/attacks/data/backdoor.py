@@ -12,7 +12,9 @@ import torch
 from raysplit.aggregation.update_attack import check_start_round
 from raysplit.attacks.data.data_attack import (
     DATA_THREAT,
+    DataAttack,
     DataView,
+    MeasuredAttack,
     TestView,
     check_class,
     check_share,
@@ -28,7 +30,7 @@ from raysplit.population.population import Samples
 
 
 @part
-class PixelBackdoor:
+class PixelBackdoor(DataAttack, MeasuredAttack):
     """round(``share`` · n) of a malicious client's n samples, of classes other than ``target``, bear the ``trigger``
     and the label ``target``.
 
@@ -69,7 +71,7 @@ class PixelBackdoor:
 
 
 @part
-class DistributedBackdoor:
+class DistributedBackdoor(DataAttack, MeasuredAttack):
     """As ``PixelBackdoor``, but a malicious client stamps a quarter of the ``trigger`` alone, that of its rank modulo
     4; the whole is tried.
 

@@ -3,16 +3,18 @@ for."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
+from raysplit.aggregation.attack import Attack
 from raysplit.channels.channel import ThreatModel
 from raysplit.errors import ScenarioError
 from raysplit.models.network import ModelSpec
+from raysplit.parts.contract import contract
 from raysplit.population.population import Samples
 
 DATA_THREAT = ThreatModel(frozenset(), frozenset(), "partial", own_data=True)
@@ -55,45 +57,38 @@ class TestView:
     __test__ = False  # for pytest, which takes its name for a test's
 
 
-@runtime_checkable
-class DataAttack(Protocol):
-    """A frozen dataclass; ``poison_samples`` is pure: it changes none of its arguments and keeps nothing.
+@contract("an attack on training data")
+class DataAttack(Attack):
+    """The contract of attacks on training data: ``poison_samples`` is pure, it changes none of its arguments and keeps
+    nothing.
 
-    One that means to be measured has ``attempts`` too (``MeasuredAttack``). One that cannot be carried out on every
-    model has ``fits(model)``, which raises ``ScenarioError``.
+    One whose success is to be measured is a ``MeasuredAttack`` too. One that cannot be carried out on every model says
+    so in ``fits(model)``.
     """
 
-    @property
-    def threat_model(self) -> ThreatModel: ...
-
-    @property
-    def start_round(self) -> int:
-        """First round (1-based) in which malicious clients train on poisoned data."""
-        ...
-
+    @abstractmethod
     def poison_samples(self, view: DataView) -> Samples:
         """What the client trains on: as many samples, of the same shape and type."""
-        ...
 
 
-@runtime_checkable
-class MeasuredAttack(Protocol):
+@contract("an attack with a goal")
+class MeasuredAttack(Attack):
     """An attack with a goal that can be tried on test samples."""
 
+    @abstractmethod
     def attempts(self, view: TestView) -> Samples:
         """The samples with which the adversary tries its luck, as it would present them, and the classes that it wants:
         k ≥ 0."""
-        ...
 
 
-@runtime_checkable
-class MeasuredAtCut(MeasuredAttack, Protocol):
+@contract("an attack with a goal at the cut")
+class MeasuredAtCut(MeasuredAttack):
     """One that is tried at the cut: the samples go through the client portion, and what comes out is changed before the
     server sees it."""
 
+    @abstractmethod
     def triggered(self, z: torch.Tensor) -> torch.Tensor:
         """What a malicious client sends of a batch of its own smashed data, [B, …], to be answered as it wants."""
-        ...
 
 
 def pick(view: DataView, candidates: torch.Tensor, share: float, of: int | None = None) -> torch.Tensor:

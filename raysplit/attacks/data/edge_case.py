@@ -14,7 +14,16 @@ import numpy as np
 import torch
 
 from raysplit.aggregation.update_attack import check_start_round
-from raysplit.attacks.data.data_attack import DATA_THREAT, DataView, TestView, check_class, check_share, pick
+from raysplit.attacks.data.data_attack import (
+    DATA_THREAT,
+    DataAttack,
+    DataView,
+    MeasuredAttack,
+    TestView,
+    check_class,
+    check_share,
+    pick,
+)
 from raysplit.channels.channel import ThreatModel
 from raysplit.errors import PopulationError
 from raysplit.models.network import ModelSpec
@@ -24,7 +33,7 @@ from raysplit.population.population import PopulationSpec, Samples
 
 
 @part
-class EdgeCaseBackdoor:
+class EdgeCaseBackdoor(DataAttack, MeasuredAttack):
     """round(``share`` · n) of a malicious client's n samples give way to training samples of ``pool``, with the label
     ``target``.
 

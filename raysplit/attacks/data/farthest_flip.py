@@ -10,14 +10,14 @@ from __future__ import annotations
 import torch
 
 from raysplit.aggregation.update_attack import check_start_round
-from raysplit.attacks.data.data_attack import DATA_THREAT, DataView, check_share, pick, relabelled
+from raysplit.attacks.data.data_attack import DATA_THREAT, DataAttack, DataView, check_share, pick, relabelled
 from raysplit.channels.channel import ThreatModel
 from raysplit.parts.part import part
 from raysplit.population.population import Samples
 
 
 @part
-class FarthestLabelFlip:
+class FarthestLabelFlip(DataAttack):
     """Untargeted; ``share`` of the client's samples. The labels depend on the portion that it was sent, so they change
     from round to round.
 

@@ -13,7 +13,9 @@ import torch
 from raysplit.aggregation.update_attack import check_start_round
 from raysplit.attacks.data.data_attack import (
     DATA_THREAT,
+    DataAttack,
     DataView,
+    MeasuredAttack,
     TestView,
     check_class,
     check_share,
@@ -28,7 +30,7 @@ from raysplit.population.population import Samples
 
 
 @part
-class LabelFlip:
+class LabelFlip(DataAttack):
     """Untargeted: round(``share`` · n) of a malicious client's n samples get another label, the same one in every
     round.
 
@@ -58,7 +60,7 @@ class LabelFlip:
 
 
 @part
-class TargetedLabelFlip:
+class TargetedLabelFlip(DataAttack, MeasuredAttack):
     """Samples of class ``source`` are called ``target``: ``share`` of a malicious client's samples of that class,
     rounded.
 

@@ -122,9 +122,7 @@ def attempts(attacks: Sequence[MeasuredAttack], test: Samples, client: int, clas
 def check_data_attacks(attack: Attack | None, success_of: Attack | None, model: ModelSpec) -> None:
     """Raise ``ScenarioError`` where an attack does not fit the model, or nothing of ``success_of`` can be measured."""
     for single in (*singles(attack), *singles(success_of)):
-        fits = getattr(single, "fits", None)
-        if fits is not None:
-            fits(model)
+        single.fits(model)
     if success_of is not None and not measured(success_of):
         raise ScenarioError(
             f"Evaluation.success_of takes an attack with a goal, such as a backdoor or a targeted flip, but "

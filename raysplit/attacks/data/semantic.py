@@ -12,7 +12,9 @@ import torch
 from raysplit.aggregation.update_attack import check_start_round
 from raysplit.attacks.data.data_attack import (
     DATA_THREAT,
+    DataAttack,
     DataView,
+    MeasuredAttack,
     TestView,
     check_class,
     check_share,
@@ -91,7 +93,7 @@ class ListedSamples:
 
 
 @part
-class SemanticBackdoor:
+class SemanticBackdoor(DataAttack, MeasuredAttack):
     """``share`` of a malicious client's samples ``having`` a property (and are of class ``source``) get the label
     ``target``, rounded.
 

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 
 from raysplit import rng
-from raysplit.attacks.data.data_attack import TestView, check_class
-from raysplit.attacks.messages.message_attack import MessageView, checked, client_threat
+from raysplit.attacks.data.data_attack import MeasuredAtCut, TestView, check_class
+from raysplit.attacks.messages.message_attack import MessageAttack, MessageView, checked, client_threat
 from raysplit.attacks.messages.shapes import column
 from raysplit.channels.channel import Channel, Message, ThreatModel
 from raysplit.models.network import ModelSpec
@@ -18,7 +18,7 @@ from raysplit.population.population import Samples
 
 
 @part
-class SmashedBackdoor:
+class SmashedBackdoor(MessageAttack, MeasuredAtCut):
     """A ``share`` of a malicious client's samples, drawn at random, travels with a pattern added and the label
     ``target``.
 

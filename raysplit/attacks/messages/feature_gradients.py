@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from raysplit.attacks.messages.message_attack import MessageView, checked, client_threat
+from raysplit.attacks.messages.message_attack import MessageAttack, MessageView, checked, client_threat
 from raysplit.attacks.messages.shapes import Kind, tampered, with_tensor
 from raysplit.channels.channel import Channel, Message, ThreatModel
 from raysplit.parts.part import part
 
 
 @part
-class FeatureGradientTampering:
+class FeatureGradientTampering(MessageAttack):
     """A malicious client's ``feature_gradients`` g = ∂L/∂features turned round (``"flip"``: −factor·g), stretched
     (``"scale"``), replaced by noise of ``factor`` times their length, or zero.
 

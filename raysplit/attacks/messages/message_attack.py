@@ -3,9 +3,10 @@ message."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from raysplit.attacks.attack import Attack
 from raysplit.attacks.scheduled import singles
 from raysplit.channels.channel import Channel, Message, ThreatModel
 from raysplit.errors import ScenarioError
+from raysplit.parts.contract import answer, contract
 from raysplit.protocols.protocol import TrainingProtocol, synchrony_of
 from raysplit.protocols.topology import topology_of
 
@@ -50,21 +52,27 @@ class MessageView:
     rng: np.random.Generator
 
 
-@runtime_checkable
-class MessageAttack(Protocol):
-    """A frozen dataclass. ``alter`` may write into ``view.memory`` and nowhere else: never into the message, which an
+@contract("an attack on messages")
+class MessageAttack(Attack):
+    """The contract of attacks on messages. ``alter`` may write into ``view.memory`` and nowhere else: never into the message, which an
     honest graph may still need. It returns what goes on: a tensor of the same shape and type, labels of the same
     number; a message returned as it came counts as honest. Memory layout is no concern of it: what it returns is laid
     out as the original was.
     """
 
-    @property
-    def threat_model(self) -> ThreatModel: ...
+    @answer
+    def changes_labels(self) -> bool:
+        """Whether it changes labels that travel with smashed data."""
+        return False
 
-    @property
-    def start_round(self) -> int: ...
+    @answer
+    def needs_answers(self) -> bool:
+        """Whether it goes by the answers to a client's earlier steps in the round."""
+        return False
 
-    def alter(self, message: Message, view: MessageView) -> Message: ...
+    @abstractmethod
+    def alter(self, message: Message, view: MessageView) -> Message:
+        """What goes on instead of ``message``, or the message itself."""
 
 
 def client_threat(*changes: Channel, sees: tuple[Channel, ...] = ()) -> ThreatModel:
@@ -107,7 +115,7 @@ def check_message_attack(attack: MessageAttack, protocol: TrainingProtocol) -> N
             f"{name} needs clients that each talk to one main server, but the parties of {kind} form one site group; "
             "use a protocol such as SplitFedV2"
         )
-    if getattr(attack, "changes_labels", False) and protocol.u_shaped:
+    if attack.changes_labels and protocol.u_shaped:
         raise ScenarioError(
             f"{name} changes labels on the wire, but those of a U-shaped {kind} never leave their clients; use "
             "u_shaped=False"
@@ -124,7 +132,7 @@ def check_answers(attack: Attack | None, batch_size: int | None, local_epochs: i
     """Raise ``ScenarioError`` where an attack lives on the answers to a client's earlier steps and a client takes just
     one a round."""
     for single in singles(attack):
-        if getattr(single, "needs_answers", False) and batch_size is None and local_epochs == 1:
+        if isinstance(single, MessageAttack) and single.needs_answers and batch_size is None and local_epochs == 1:
             raise ScenarioError(
                 f"{type(single).__name__} goes by the cut gradients of a client's earlier steps in the round, but a "
                 "client takes one step a round; "

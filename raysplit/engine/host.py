@@ -16,12 +16,9 @@ from raysplit.engine.engine import ClientScores, RoundStart
 from raysplit.engine.evaluator import EVALUATION_BATCH, Evaluator
 from raysplit.models.network import Portions, build, cut
 from raysplit.population.population import Population, Samples
-from raysplit.protocols.as_published import published
 from raysplit.protocols.joint import joint
 from raysplit.protocols.plan import Outcome, RoundPlan
-from raysplit.protocols.protocol import waits
 from raysplit.protocols.split_steps import SplitStep, batch_indices, parallel_split_steps
-from raysplit.protocols.topology import topology_of
 from raysplit.scenario.scenario import Scenario
 from raysplit.threads import pin_threads
 from raysplit.training.client_side import (
@@ -107,17 +104,17 @@ class Host:
             standing = server.standing() if isinstance(server, ServerSide) else torch.zeros(0)
             tests[position] = self._evaluate_one(int(plan.clients[position]), portion, standing)
 
-        tested = published(protocol).tested == "in_training"
+        tested = protocol.published.tested == "in_training"
         share = self._share(plan, groups, start, ahead, trained=test if tested else None, row_sink=row_sink)
         share.outcome.tests = tests
         if protocol.server == "none":
             train_unsplit(share, lambda p, step: self._batch(plan, p, step))
             return self._done(share)
-        if topology_of(protocol).kind != "pair":
+        if protocol.topology.kind != "pair":
             return self._train_site(plan, share, start)
         vector = start.server.to(self.device)
         collected = None
-        if protocol.server == "replicas" and published(protocol).replicas_meet == "all_collected":
+        if protocol.server == "replicas" and protocol.published.replicas_meet == "all_collected":
             collected = CollectedReplicas(plan.clients, self.population.info.clients, vector, start.protocol_state)
         slots = self.server_slots(1)
         watch = self.watch(start)
@@ -146,9 +143,7 @@ class Host:
         kept = start.server_state if plan.server_state == "persistent" else None
         server.enter(start.server.to(self.device), kept, plan.server_lr)
         scenario = self.scenario
-        play_site(
-            share, topology_of(scenario.protocol), scenario.model, server, lambda p, step: self._batch(plan, p, step)
-        )
+        play_site(share, scenario.protocol.topology, scenario.model, server, lambda p, step: self._batch(plan, p, step))
         outcome = self._done(share)
         outcome.server_vector, outcome.server_state = server.flat.vector.clone(), server.state()
         return outcome
@@ -181,7 +176,7 @@ class Host:
     def _ahead(self, plan: RoundPlan, groups: Sequence[int], ahead: int) -> int:
         """Steps under way: all of this host's clients where the server waits for everybody, or it would wait for
         ever."""
-        return sum(len(plan.groups[group]) for group in groups) if waits(self.scenario.protocol) else ahead
+        return sum(len(plan.groups[group]) for group in groups) if self.scenario.protocol.waits else ahead
 
     def _evaluate_one(self, client: int, portion: torch.Tensor, server: torch.Tensor) -> ClientScores:
         """A client's test set judged by portions that stand now, without touching the seats that train."""

@@ -12,7 +12,7 @@ from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part, within
 from raysplit.protocols.joint import TaskBodies
-from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState
+from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState, TrainingProtocol
 from raysplit.protocols.topology import Topology
 from raysplit.protocols.vertical_split import Send
 from raysplit.training.parties import ClientSlot, Score, ServerSlot
@@ -39,7 +39,7 @@ class Task:
 
 
 @part
-class MultiTaskSplit:
+class MultiTaskSplit(TrainingProtocol):
     """One head, and a server for every task with a server portion, labels and a loss of its own; the head gets the sum
     of their gradients.
 
@@ -51,7 +51,6 @@ class MultiTaskSplit:
 
     tasks: tuple[Task, ...]
 
-    u_shaped: ClassVar[bool] = False
     client_sync: ClassVar[ClientSync] = "one_party"
     server: ClassVar[ServerPortion] = "shared"
     order: ClassVar[Order] = "client_major"

@@ -15,7 +15,7 @@ from raysplit.aggregation.update_attack import UpdateAttack, attack_shards
 from raysplit.attacks.scheduled import singles
 from raysplit.channels.channel import Channel
 from raysplit.errors import ClusterError, ScenarioError
-from raysplit.scenario.scenario import Scenario, channels_of
+from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.state import GlobalState
 
 
@@ -61,7 +61,7 @@ def _gathers(rule: AggregationRule, scenario: Scenario, channel: Channel) -> boo
         for single in singles(scenario.attack)
     )
     recorded = channel is Channel.UPDATES and scenario.record_updates_every is not None
-    return channel in channels_of(scenario.protocol) and (not isinstance(rule, Mean) or attacked or recorded)
+    return channel in scenario.protocol.channels and (not isinstance(rule, Mean) or attacked or recorded)
 
 
 def _free_bytes() -> int | None:

@@ -12,9 +12,8 @@ import torch
 
 from raysplit.population.selection.cohort import Participation, ParticipationSampler, SampledCohort
 from raysplit.protocols import buffered, loss_drop
-from raysplit.protocols.as_published import published
 from raysplit.protocols.plan import Outcome, RoundPlan
-from raysplit.protocols.protocol import TrainingProtocol, synchrony_of
+from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.state import GlobalState
 from raysplit.training.optimizers import State
@@ -26,7 +25,7 @@ def participation_in(
     scenario: Scenario, sampler: ParticipationSampler, round: int, protocol_state: ProtocolState
 ) -> Participation:
     """Who takes part in a round."""
-    if synchrony_of(scenario.protocol) != "buffered":
+    if scenario.protocol.synchrony != "buffered":
         return sampler.of(round)
     sampled = buffered.refilled(scenario.cohort, scenario.seed, round, sampler.ranks, protocol_state)
     nobody = sampled.where(np.zeros(len(sampled.clients), dtype=bool))
@@ -35,7 +34,7 @@ def participation_in(
 
 def scheduled_plan(scenario: Scenario, plan: RoundPlan, protocol_state: ProtocolState) -> RoundPlan:
     """The plan with what each client does of its work in this round."""
-    if synchrony_of(scenario.protocol) == "loss_drop":
+    if scenario.protocol.synchrony == "loss_drop":
         return loss_drop.with_state(plan, protocol_state)
     if isinstance(scenario.protocol, buffered.BufferedSplitFed):
         return buffered.scheduled(scenario.protocol, plan, protocol_state)
@@ -84,15 +83,17 @@ def _finished(plan: RoundPlan) -> list[int]:
 
 def replicas_stay(protocol: TrainingProtocol) -> bool:
     """Whether server replicas outlive a round."""
-    return protocol.server == "replicas" and published(protocol).replicas_meet == "all_collected"
+    return protocol.server == "replicas" and protocol.published.replicas_meet == "all_collected"
 
 
 def next_protocol_state(scenario: Scenario, plan: RoundPlan, outcome: Outcome, before: GlobalState) -> ProtocolState:
     """What the next round must know: after one that was passed over, what this one knew."""
     if not len(plan.clients):
         return before.protocol_state
-    if synchrony_of(scenario.protocol) == "loss_drop":
-        return loss_drop.next_state(getattr(scenario.protocol, "threshold"), plan, outcome, before.protocol_state)  # noqa: B009
+    if scenario.protocol.synchrony == "loss_drop":
+        threshold = scenario.protocol.threshold
+        assert threshold is not None, "scenarios check this"
+        return loss_drop.next_state(threshold, plan, outcome, before.protocol_state)
     if isinstance(scenario.protocol, buffered.BufferedSplitFed):
         return buffered.under_way(scenario.protocol, plan, outcome, before.protocol_state, before.client)
     return outcome.protocol_state

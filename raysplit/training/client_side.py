@@ -18,7 +18,6 @@ from raysplit.attacks.messages.message_attack import SENT_BY
 from raysplit.attacks.messages.tampering import Tampering
 from raysplit.channels.channel import Channel, Message, Tap, Traffic, pass_taps
 from raysplit.errors import UserError
-from raysplit.protocols.as_published import published
 from raysplit.protocols.plan import ClientRecord, Outcome, RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.split_steps import SplitStep, handover_order
@@ -115,7 +114,7 @@ class HostShare:
         self.protocol, self.plan, self.taps, self._trained = protocol, plan, taps, trained
         self._tampering = tampering
         self._learner = -1  # the only one that learns, where a client stops when it is handed a portion
-        if published(protocol).client_learns == "until_handed_over" and plan.round == 1:
+        if protocol.published.client_learns == "until_handed_over" and plan.round == 1:
             self._learner = int(handover_order(protocol, plan.seed, 1, len(plan.clients))[0])
         self.positions = sorted(p for group in groups for p in plan.groups[group])
         orders = plan.summing_orders(protocol)
@@ -177,7 +176,7 @@ class HostShare:
             if self.plan.client_state == "travels":
                 self._travelling = slot.state()
                 load += sum(tensor.numel() * tensor.element_size() for tensor in self._travelling.values())
-            hops = 2 if getattr(self.protocol, "handover", "central") == "central" else 1
+            hops = 2 if self.protocol.handover == "central" else 1
             self.traffic.count(Channel.HANDOVER, hops * load, messages=hops)
             self._vector = slot.flat.vector.clone()
             return
@@ -189,7 +188,7 @@ class HostShare:
 
     def learns(self, position: int) -> bool:
         """Whether cut gradients move this client's portion."""
-        if published(self.protocol).client_learns == "until_handed_over":
+        if self.protocol.published.client_learns == "until_handed_over":
             return position == self._learner
         return not self.plan.frozen
 

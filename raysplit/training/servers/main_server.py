@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from raysplit.protocols.plan import RoundPlan
-from raysplit.protocols.protocol import TrainingProtocol, server_step
+from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.training.optimizers import State
 from raysplit.training.parties import ServerSlot
 from raysplit.training.servers.batched_server import BatchedServer
@@ -27,10 +27,10 @@ def open_server(
 ) -> MainServerSide:
     """The main server of a round. ``vector`` [d], ``state``: with what it begins; ``groups``: the client groups that it
     serves; ``collected``: replicas that outlive a round; ``watch``: where it is under detection."""
-    turn = server_step(protocol)
+    turn = protocol.server_step
     if watch is not None:
         return WatchedServer(plan, slots[0], vector, state, watch)
-    if turn == "visit":
+    if turn == "split_step":
         return ServerSide(protocol, plan, slots, vector, state, groups, collected)
     if turn == "mean_gradients":
         return MeanGradientServer(protocol, plan, slots[0], vector, state)

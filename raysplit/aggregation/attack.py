@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from raysplit.channels.channel import ThreatModel
 from raysplit.models.network import ModelSpec
 from raysplit.parts.contract import answer, contract
+from raysplit.protocols.requirements import Requirement
 
 
 @contract("an attack")
@@ -24,6 +25,11 @@ class Attack(ABC):
     def start_round(self) -> int:
         """The first round, from 1, in which the adversary acts maliciously."""
         return 1
+
+    @answer
+    def requires(self) -> tuple[Requirement, ...]:
+        """What must hold of a scenario for it to be carried out; its threat model's channels and ``fits`` besides."""
+        return ()
 
     @answer
     def asks_last_move(self) -> bool:

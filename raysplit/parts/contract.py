@@ -39,15 +39,16 @@ else:
             return self.default(instance)
 
 
-def contract(kind: str) -> Callable[[Cls], Cls]:
+def contract(kind: str, also: tuple[str, ...] = ()) -> Callable[[Cls], Cls]:
     """Marks a base class as the contract of a ``kind`` of component, such as ``"a protocol"``.
 
     Its public members are the answers. Those without a default, which every component must give, are
-    ``abc.abstractmethod``.
+    ``abc.abstractmethod``. ``also``: methods that a component may have and that say something by being there.
     """
 
     def mark(cls: Cls) -> Cls:
         cls.__contract__ = kind  # type: ignore[attr-defined]
+        cls.__also__ = also  # type: ignore[attr-defined]
         return cls
 
     return mark
@@ -69,10 +70,11 @@ def check_answers(cls: type) -> None:
         return
     kind: str = contracts[0].__contract__  # type: ignore[attr-defined]
     answers = answers_of(cls)
+    known = [*answers, *(name for base in contracts for name in base.__also__)]  # type: ignore[attr-defined]
     own = _declared(cls, contracts)
     for name in own:
-        near = difflib.get_close_matches(name, [other for other in answers if other not in own], n=1, cutoff=CLOSE)
-        if name not in answers and near:
+        near = difflib.get_close_matches(name, [other for other in known if other not in own], n=1, cutoff=CLOSE)
+        if name not in known and near:
             raise ScenarioError(
                 f"{cls.__name__} declares {name!r}, which is no answer of {kind}; did you mean {near[0]!r}?"
             )

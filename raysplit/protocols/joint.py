@@ -83,7 +83,7 @@ class TaskBodies(nn.Module):
 
 
 @dataclass(frozen=True)
-class _Joint:
+class _Joint(ModelSpec):
     base: ModelSpec
 
     @property
@@ -91,12 +91,16 @@ class _Joint:
         return self.base.cut
 
     @property
-    def tail(self) -> str | None:
-        return None
-
-    @property
     def cuts(self) -> Mapping[str, str]:
         return self.base.cuts
+
+    @property
+    def reads_bytes(self) -> bool:
+        return self.base.reads_bytes
+
+    @property
+    def smashed_varies(self) -> bool:
+        return self.base.smashed_varies
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

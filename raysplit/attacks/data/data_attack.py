@@ -6,6 +6,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from raysplit.aggregation.attack import Attack
 from raysplit.channels.channel import ThreatModel
 from raysplit.errors import ScenarioError
 from raysplit.models.network import ModelSpec
-from raysplit.parts.contract import contract
+from raysplit.parts.contract import answer, contract
 from raysplit.population.population import Samples
 
 DATA_THREAT = ThreatModel(frozenset(), frozenset(), "partial", own_data=True)
@@ -57,38 +58,42 @@ class TestView:
     __test__ = False  # for pytest, which takes its name for a test's
 
 
-@contract("an attack on training data")
+@contract("an attack on training data", also=("attempts", "triggered"))
 class DataAttack(Attack):
-    """The contract of attacks on training data: ``poison_samples`` is pure, it changes none of its arguments and keeps
-    nothing.
+    """The contract of attacks on training data: a frozen part derives from it and gives ``poison_samples``, which is
+    pure: it changes none of its arguments and keeps nothing.
 
-    One whose success is to be measured is a ``MeasuredAttack`` too. One that cannot be carried out on every model says
-    so in ``fits(model)``.
+    One that means to be measured has ``attempts`` too (``MeasuredAttack``). One that cannot be carried out on every
+    model has ``fits(model)``, which raises ``ScenarioError``.
     """
+
+    @answer
+    def threat_model(self) -> ThreatModel:
+        return DATA_THREAT
 
     @abstractmethod
     def poison_samples(self, view: DataView) -> Samples:
         """What the client trains on: as many samples, of the same shape and type."""
 
 
-@contract("an attack with a goal")
-class MeasuredAttack(Attack):
+@runtime_checkable
+class MeasuredAttack(Protocol):
     """An attack with a goal that can be tried on test samples."""
 
-    @abstractmethod
     def attempts(self, view: TestView) -> Samples:
         """The samples with which the adversary tries its luck, as it would present them, and the classes that it wants:
         k ≥ 0."""
+        ...
 
 
-@contract("an attack with a goal at the cut")
-class MeasuredAtCut(MeasuredAttack):
+@runtime_checkable
+class MeasuredAtCut(MeasuredAttack, Protocol):
     """One that is tried at the cut: the samples go through the client portion, and what comes out is changed before the
     server sees it."""
 
-    @abstractmethod
     def triggered(self, z: torch.Tensor) -> torch.Tensor:
         """What a malicious client sends of a batch of its own smashed data, [B, …], to be answered as it wants."""
+        ...
 
 
 def pick(view: DataView, candidates: torch.Tensor, share: float, of: int | None = None) -> torch.Tensor:

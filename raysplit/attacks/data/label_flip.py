@@ -12,17 +12,14 @@ import torch
 
 from raysplit.aggregation.update_attack import check_start_round
 from raysplit.attacks.data.data_attack import (
-    DATA_THREAT,
     DataAttack,
     DataView,
-    MeasuredAttack,
     TestView,
     check_class,
     check_share,
     pick,
     relabelled,
 )
-from raysplit.channels.channel import ThreatModel
 from raysplit.errors import ScenarioError
 from raysplit.models.network import ModelSpec
 from raysplit.parts.part import part
@@ -46,10 +43,6 @@ class LabelFlip(DataAttack):
         check_start_round("LabelFlip", self.start_round)
         check_share("LabelFlip.share", self.share)
 
-    @property
-    def threat_model(self) -> ThreatModel:
-        return DATA_THREAT
-
     def poison_samples(self, view: DataView) -> Samples:
         y = view.own.y
         chosen = pick(view, torch.ones_like(y, dtype=torch.bool), self.share)
@@ -60,7 +53,7 @@ class LabelFlip(DataAttack):
 
 
 @part
-class TargetedLabelFlip(DataAttack, MeasuredAttack):
+class TargetedLabelFlip(DataAttack):
     """Samples of class ``source`` are called ``target``: ``share`` of a malicious client's samples of that class,
     rounded.
 
@@ -81,10 +74,6 @@ class TargetedLabelFlip(DataAttack, MeasuredAttack):
             raise ScenarioError(
                 f"TargetedLabelFlip.target must be another class than source, but both are {self.source}"
             )
-
-    @property
-    def threat_model(self) -> ThreatModel:
-        return DATA_THREAT
 
     def fits(self, model: ModelSpec) -> None:
         check_class("TargetedLabelFlip.source", self.source, model)

@@ -117,14 +117,3 @@ def attempts(attacks: Sequence[MeasuredAttack], test: Samples, client: int, clas
         attack.attempts(TestView(test, client, classes, rng.stream(seed, "attack attempts", place, client)))
         for place, attack in enumerate(attacks)
     ]
-
-
-def check_data_attacks(attack: Attack | None, success_of: Attack | None, model: ModelSpec) -> None:
-    """Raise ``ScenarioError`` where an attack does not fit the model, or nothing of ``success_of`` can be measured."""
-    for single in (*singles(attack), *singles(success_of)):
-        single.fits(model)
-    if success_of is not None and not measured(success_of):
-        raise ScenarioError(
-            f"Evaluation.success_of takes an attack with a goal, such as a backdoor or a targeted flip, but "
-            f"{type(success_of).__name__} has none; leave it out"
-        )

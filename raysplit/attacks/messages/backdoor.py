@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from raysplit import rng
-from raysplit.attacks.data.data_attack import MeasuredAtCut, TestView, check_class
+from raysplit.attacks.data.data_attack import TestView, check_class
 from raysplit.attacks.messages.message_attack import MessageAttack, MessageView, checked, client_threat
 from raysplit.attacks.messages.shapes import column
 from raysplit.channels.channel import Channel, Message, ThreatModel
@@ -18,7 +18,7 @@ from raysplit.population.population import Samples
 
 
 @part
-class SmashedBackdoor(MessageAttack, MeasuredAtCut):
+class SmashedBackdoor(MessageAttack):
     """A ``share`` of a malicious client's samples, drawn at random, travels with a pattern added and the label
     ``target``.
 

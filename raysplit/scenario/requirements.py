@@ -24,6 +24,7 @@ from raysplit.errors import ScenarioError
 from raysplit.models.network import check_cut
 from raysplit.parts.contract import check_answers
 from raysplit.population.selection.dropouts import Dropouts
+from raysplit.protocols.buffered import BufferedSplitFed
 from raysplit.protocols.consistency import check_values, requirements_of
 from raysplit.protocols.joint import joint
 from raysplit.protocols.requirements import Requirement, Setting, client_sync_is, has_channel
@@ -41,6 +42,11 @@ def check_requirements(scenario: Scenario) -> None:
         check_answers(type(component))
     protocol, setting = scenario.protocol, scenario.setting
     check_values(protocol)
+    if protocol.synchrony == "buffered" and not isinstance(protocol, BufferedSplitFed):
+        raise ScenarioError(
+            f"synchrony='buffered' is what BufferedSplitFed does, but {type(protocol).__name__} is another class; use "
+            "that one"
+        )
     _check_all(setting, ((protocol, requirement) for requirement in requirements_of(protocol)))
     check_cut(joint(scenario.model, protocol), split=protocol.server != "none", u_shaped=protocol.u_shaped)
     _check_all(setting, _of_training(scenario))

@@ -14,7 +14,6 @@ from raysplit.attacks.attack import Attack, parts_of
 from raysplit.attacks.data.data_attack import DataAttack, DataView, MeasuredAttack, TestView
 from raysplit.attacks.scheduled import attacks_in_force, singles
 from raysplit.errors import ScenarioError
-from raysplit.models.network import ModelSpec
 from raysplit.population.population import Samples
 
 

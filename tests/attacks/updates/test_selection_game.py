@@ -102,9 +102,7 @@ def test_a_lone_clone_a_rule_without_protection_and_dead_directions():
     view = view_of(updates, 9, Krum(f=2))
     assert AgrTailored(max_gamma=7.0).poison(view).record["gamma"] < 7.0
     trusting = RoundContext(1, np.arange(27), 0, 20, np.random.default_rng(0))
-    view = view_of(
-        updates, 20, MultiKrum(select=3, f=16)
-    )  # five neighbours, and every clone has nineteen twins
+    view = view_of(updates, 20, MultiKrum(select=3, f=16))  # five neighbours, and every clone has nineteen twins
     free = AgrTailored(max_gamma=7.0).poison(view)
     assert trusting.actual == 20 and free.record["gamma"] == pytest.approx(7.0 * (1 - 1e-4))
     flat = gaussian(1, 10)[0].expand(11, -1).clone()

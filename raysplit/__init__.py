@@ -131,7 +131,8 @@ _HOMES = {
     "raysplit.protocols.extended_split": ["ExtendedSplit"],
     "raysplit.protocols.multi_task_split": ["MultiTaskSplit", "Task"],
     "raysplit.protocols.vertical_split": ["VerticalSplit"],
-    "raysplit.scenario.scenario": ["Evaluation", "Scenario", "grid"],
+    "raysplit.scenario.grid": ["grid"],
+    "raysplit.scenario.scenario": ["Evaluation", "Scenario"],
     "raysplit.training.optimizers": ["Adam", "Sgd"],
     "raysplit.training.settings": ["CosineDecay", "FedOpt", "StepDecay", "Training"],
 }

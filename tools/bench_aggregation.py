@@ -125,7 +125,7 @@ def cases_of(n: int, m: int, d: int, updates: torch.Tensor) -> dict[str, Callabl
     if n >= 4 * m + 3:
         rules["Bulyan"] = Bulyan()
     else:
-        rules[f"Bulyan, f = {(n - 3) // 4}"] = Bulyan(malicious=(n - 3) // 4)
+        rules[f"Bulyan, f = {(n - 3) // 4}"] = Bulyan(f=(n - 3) // 4)
 
     def on_one_geometry(*chosen: AggregationRule) -> None:
         geometry = Geometry.of(updates)

@@ -6,9 +6,10 @@ the operator believes, ``Knowledge.actual`` is the oracle count of this very coh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,7 +17,10 @@ import torch
 from raysplit import rng
 from raysplit.aggregation.columns import gathered
 from raysplit.aggregation.geometry import Geometry
+from raysplit.aggregation.plain_tensors import check_updates, check_vector, shares
 from raysplit.channels.channel import Channel
+from raysplit.errors import ScenarioError
+from raysplit.parts.contract import answer, contract
 
 
 @dataclass(frozen=True)
@@ -58,18 +62,181 @@ class Aggregate:
     memory: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
-@runtime_checkable
-class AggregationRule(Protocol):
-    """A frozen dataclass; ``aggregate`` changes none of its arguments."""
+MaliciousCount = int | Literal["actual", "assumed"]
+"""Against how many malicious clients f a rule is set up: ``"actual"``, the true number in this very cohort (an oracle);
+``"assumed"``, the number that the operator expects; or a fixed number."""
 
-    @property
+
+@contract("a part of an aggregation")
+class AggregationPart:
+    """What an aggregation rule and a step before one (``PreAggregation``) both answer."""
+
+    @answer
     def columnwise(self) -> bool:
-        """Whether each coordinate is aggregated alone, so that column shards can be."""
-        ...
+        """Whether each coordinate is aggregated apart from the others, so that column shards can be."""
+        return False
 
+    @answer
+    def f(self) -> MaliciousCount | None:
+        """Against how many malicious clients it is set up; None where it asks for no such number."""
+        return None
+
+    @answer
+    def roots(self) -> tuple[int, ...]:
+        """The clients whose clean update it asks for in every round (``context.reference``)."""
+        return tuple(dict.fromkeys(root for part in self.parts() for root in part.roots))
+
+    @answer
+    def remembers_clients(self) -> bool:
+        """Whether its memory has an update of every client that was ever sampled."""
+        return any(part.remembers_clients for part in self.parts())
+
+    def parts(self) -> tuple[AggregationPart, ...]:
+        """The rules and steps that it is made of, in the order in which they act."""
+        return ()
+
+    def least_clients(self, f: int) -> int:
+        """At least how many updates it needs where ``f`` malicious clients are expected.
+
+        Where its own ``f`` is a number, that one counts.
+        """
+        return max((part.least_clients(f) for part in self.parts()), default=1)
+
+    def against(self, expected: int) -> int:
+        """f, where ``expected`` malicious clients are."""
+        if isinstance(self.f, int):
+            return self.f
+        return max((part.against(expected) for part in self.parts()), default=expected)
+
+    def needs_whole_updates(self) -> str | None:
+        """A sentence on why column shards cannot serve it, or None where they can."""
+        return next((why for part in self.parts() if (why := part.needs_whole_updates()) is not None), None)
+
+
+@contract("an aggregation rule")
+class AggregationRule(AggregationPart, ABC):
+    """The contract of aggregation rules: a frozen dataclass (``part``) derives from it, gives ``aggregate`` and answers
+    what is not as the defaults say. ``aggregate`` changes none of its arguments."""
+
+    @answer
+    def takes_partial_sums(self) -> bool:
+        """Whether portions may be summed where they were trained: for the weighted mean alone."""
+        return False
+
+    @answer
+    def start_round(self) -> int:
+        """The first round, from 1, in which it differs from the mean."""
+        return 1
+
+    def in_force(self, round: int) -> AggregationRule:
+        """The rule that aggregates in a round, counted from 1."""
+        return self
+
+    def trim_count(self, n: int, assumed: int, actual: int) -> int | None:
+        """How many of ``n`` values it cuts from each side of every coordinate; None where it does no such thing."""
+        return None
+
+    @abstractmethod
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         """``updates``: [n, d], floating; ``weights``: [n], non-negative, summing to 1."""
-        ...
+
+    def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        """What ``aggregate`` returns for the updates with this ``geometry``; they are first gathered in this process.
+
+        Vectors of the context and of the result are whole, [d]. ``GeometryRule`` does without gathering.
+        """
+        return self.aggregate(gathered(geometry.columns), weights, context)
+
+    def needs_whole_updates(self) -> str | None:
+        return f"{type(self).__name__} has no over() (docs/how-to/defense.md), so it needs whole updates in one place"
+
+    def __call__(
+        self,
+        updates: torch.Tensor,
+        *,
+        weights: torch.Tensor | Sequence[float] | None = None,
+        reference: torch.Tensor | None = None,
+        memory: Mapping[str, torch.Tensor] | None = None,
+        portion: torch.Tensor | None = None,
+        round: int = 1,
+        seed: int = 0,
+    ) -> torch.Tensor:
+        """The aggregate [d] of plain ``updates`` [n, d], without a simulator: ``TrimmedMean(f=20)(updates)``.
+
+        ``weights``: [n], any unit (default: all equal). ``reference``: [d], the clean update of root clients.
+        ``memory``: what the rule's last ``Aggregate`` left; clients are called 0, 1, … in the order of rows.
+        ``portion``: [d], the global parameters. ``seed`` and ``round`` fix all random choices. ``aggregate`` is the full
+        form, which also tells what was selected, recorded and remembered. Raises ScenarioError for what is no matrix of
+        updates, and where the rule needs what is not given.
+        """
+        name = type(self).__name__
+        check_updates(name, updates)
+        check_vector(name, "reference", reference, updates.shape[1])
+        check_vector(name, "portion", portion, updates.shape[1])
+        if self.roots and reference is None:
+            raise ScenarioError(f"{name} goes by a clean update of root clients: give reference=, a tensor [d]")
+        context = plain_context(self, len(updates), round, seed)
+        told = replace(context, memory=memory or {}, reference=reference, portion=portion)
+        return self.aggregate(updates, shares(name, weights, updates), told).update
+
+
+@contract("an aggregation rule")
+class GeometryRule(AggregationRule):
+    """A rule that asks for no more than sums over columns, column-wise maps and a shared geometry: all rules of the
+    tree. It gives ``over`` instead of ``aggregate``.
+
+    It runs wherever the columns lie, and rules that are shown one geometry share its Gram matrix.
+    """
+
+    def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        return self.over(Geometry.of(updates), weights, context)
+
+    @abstractmethod
+    def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+        """What ``aggregate`` returns for the updates with this ``geometry``; vectors of the context and of the result
+        are whole, [d]."""
+
+    def needs_whole_updates(self) -> str | None:
+        if self.remembers_clients:
+            return f"{type(self).__name__} remembers an update of every client, in one place"
+        return AggregationPart.needs_whole_updates(self)
+
+
+def all_parts(part: AggregationPart) -> Iterator[AggregationPart]:
+    """A rule and all rules and steps within it."""
+    yield part
+    for inner in part.parts():
+        yield from all_parts(inner)
+
+
+def plain_context(part: AggregationPart, n: int, round: int, seed: int) -> RoundContext:
+    """The context of ``n`` updates outside a simulation, where nobody knows how many are malicious.
+
+    Raises ScenarioError where ``part``, or a part of it, has an ``f`` that is no number.
+    """
+    for inner in all_parts(part):
+        if isinstance(inner.f, str):
+            name = type(inner).__name__
+            raise ScenarioError(
+                f"{name}(f={inner.f!r}) cannot know how many of {n} plain updates are malicious: give f a number, as in "
+                f"{name}(f={max(0, (n - 1) // 5)})"
+            )
+    return RoundContext(round, np.arange(n), 0, 0, rule_stream(seed, round, Channel.UPDATES))
+
+
+def check_clients(rule: AggregationRule, n: int, f: int, group: str = "cohort") -> None:
+    """Raise ScenarioError where ``n`` updates are too few for a rule when ``f`` malicious clients are expected.
+
+    ``group``: what brings the ``n`` updates together, for the message.
+    """
+    least = rule.least_clients(f)
+    if n < least:
+        inner = ", ".join(type(part).__name__ for part in rule.parts())
+        raise ScenarioError(
+            f"{type(rule).__name__}{f'({inner})' if inner else ''} needs at least {least} updates against "
+            f"{rule.against(f)} malicious clients, but a {group} of {n} brings only {n}; choose a larger {group} or "
+            "another rule"
+        )
 
 
 def rule_stream(seed: int, round: int, channel: Channel) -> np.random.Generator:
@@ -78,34 +245,13 @@ def rule_stream(seed: int, round: int, channel: Channel) -> np.random.Generator:
     return rng.stream(seed, "server_defense" if channel is Channel.SERVER_UPDATES else "defense", round)
 
 
-@runtime_checkable
-class GeometryRule(Protocol):
-    """A rule that asks for no more than sums over columns, column-wise maps and a shared geometry: all rules of the
-    tree.
-
-    It runs wherever the columns lie, and rules that are shown one geometry share its Gram matrix.
-    """
-
-    def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        """What ``aggregate`` returns of the updates whose ``geometry`` it is; vectors of the context and the result are
-        whole, [d]."""
-        ...
-
-
 def aggregate_over(
     rule: AggregationRule, geometry: Geometry, weights: torch.Tensor, context: RoundContext
 ) -> Aggregate:
-    """``rule.over``, or, of a rule that has none, ``rule.aggregate`` of the matrix, which is then gathered in this
-    process."""
-    if isinstance(rule, GeometryRule):
-        return rule.over(geometry, weights, context)
-    return rule.aggregate(gathered(geometry.columns), weights, context)
+    """``rule.over``."""
+    return rule.over(geometry, weights, context)
 
 
 def roots_of(rule: AggregationRule) -> tuple[int, ...]:
-    """The clients whose clean update a rule asks for in every round (``context.reference``); none for most rules.
-
-    A rule that wraps another one has a property ``roots`` that says what the inner one asks for.
-    """
-    roots: tuple[int, ...] = getattr(rule, "roots", ())
-    return roots
+    """``rule.roots``."""
+    return rule.roots

@@ -233,7 +233,7 @@ def matrix(
         str | None, typer.Option("--attacks", help="Such as 'MinMax, LittleIsEnough(z=1.5)'; default: all.")
     ] = None,
     rules: Annotated[
-        str | None, typer.Option("--rules", help="Such as 'Krum, TrimmedMean(trim=2)'; default: all.")
+        str | None, typer.Option("--rules", help="Such as 'Krum, TrimmedMean(f=2)'; default: all.")
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of the made-up updates; default: 42.")] = None,
     out: Annotated[Path, typer.Option("--out", help="Where matrix.csv, .json and .png go.")] = Path("runs/matrix"),

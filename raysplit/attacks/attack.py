@@ -1,34 +1,15 @@
-"""What all attacks share, whatever they poison: when they start, what they see and change. And several attacks as one.
-
-There are three kinds, told apart by what they can do: attacks on updates (``poisoning/``, they have ``poison``), on
-training data (``data/``, ``poison_samples``) and on messages between clients and the main server (``smashed/``,
-``alter``).
-"""
+"""Several attacks as one, and what may be asked of an attack that may be None."""
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
-
+from raysplit.aggregation.attack import Attack as Attack
 from raysplit.channels.channel import ThreatModel
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part
 
 
-@runtime_checkable
-class Attack(Protocol):
-    """A frozen dataclass that keeps nothing from call to call."""
-
-    @property
-    def threat_model(self) -> ThreatModel: ...
-
-    @property
-    def start_round(self) -> int:
-        """First round (1-based) in which the adversary lies."""
-        ...
-
-
 @part
-class CompositeAttack:
+class CompositeAttack(Attack):
     """Several attacks by the same adversary, such as a backdoor in the data and model replacement of the updates that
     it leads to.
 
@@ -60,11 +41,19 @@ class CompositeAttack:
             "clients" if all(model.party == "clients" for model in models) else "main_server",
         )
 
+    def parts(self) -> tuple[Attack, ...]:
+        return self.attacks
+
+    def joined(self) -> tuple[Attack, ...]:
+        return tuple(single for attack in self.attacks for single in attack.joined())
+
+    def singles(self) -> tuple[Attack, ...]:
+        return tuple(single for attack in self.attacks for single in attack.singles())
+
+    def in_force(self, round: int) -> tuple[Attack, ...]:
+        return tuple(single for attack in self.attacks for single in attack.in_force(round))
+
 
 def parts_of(attack: Attack | None) -> tuple[Attack, ...]:
     """The attacks that an attack joins, schedules and all; itself where it joins none."""
-    if attack is None:
-        return ()
-    if isinstance(attack, CompositeAttack):
-        return tuple(single for joined in attack.attacks for single in parts_of(joined))
-    return (attack,)
+    return () if attack is None else attack.joined()

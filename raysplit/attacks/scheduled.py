@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from raysplit.aggregation.update_attack import check_start_round
-from raysplit.attacks.attack import Attack, parts_of
+from raysplit.attacks.attack import Attack
 from raysplit.channels.channel import ThreatModel
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part, within
 
 
 @part
-class Scheduled:
+class Scheduled(Attack):
     """``attack`` in ``on`` rounds from ``start_round`` on, then rest for ``off`` rounds, and so on; ``off=None``: never
     again.
 
@@ -39,29 +39,26 @@ class Scheduled:
     def threat_model(self) -> ThreatModel:
         return self.attack.threat_model
 
-    def active(self, round: int) -> bool:
-        """Whether the attack is carried out in a round, 1-based."""
+    def parts(self) -> tuple[Attack, ...]:
+        return (self.attack,)
+
+    def acts_in(self, round: int) -> bool:
         since = round - self.start_round
         return since >= 0 and (since < self.on if self.off is None else since % (self.on + self.off) < self.on)
+
+    def singles(self) -> tuple[Attack, ...]:
+        return self.attack.singles()
+
+    def in_force(self, round: int) -> tuple[Attack, ...]:
+        return self.attack.in_force(round) if self.acts_in(round) else ()
 
 
 def attacks_in_force(attack: Attack | None, round: int) -> tuple[Attack, ...]:
     """The single attacks that are carried out in a round: each from its ``start_round`` on, or when its schedule
     says."""
-    found: list[Attack] = []
-    for single in parts_of(attack):
-        if isinstance(single, Scheduled):
-            if single.active(round):
-                found.extend(attacks_in_force(single.attack, round))
-        elif round >= single.start_round:
-            found.append(single)
-    return tuple(found)
+    return () if attack is None else attack.in_force(round)
 
 
 def singles(attack: Attack | None) -> tuple[Attack, ...]:
     """The single attacks of a scenario, whenever they are carried out."""
-    return tuple(
-        inner
-        for single in parts_of(attack)
-        for inner in (singles(single.attack) if isinstance(single, Scheduled) else (single,))
-    )
+    return () if attack is None else attack.singles()

@@ -13,7 +13,7 @@ import numpy as np
 
 from raysplit.costs.portions import CutCosts, cut_costs
 from raysplit.protocols.plan import RoundPlan
-from raysplit.scenario.cost_checks import server_passes
+from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.scenario.scenario import Scenario
 
 
@@ -41,6 +41,12 @@ def round_flops(scenario: Scenario, plan: RoundPlan, costs: CutCosts | None = No
         averaging=averaging if scenario.protocol.client_sync == "averaging" else 0.0,
         server_averaging=replicas if scenario.protocol.server == "replicas" else 0.0,
     )
+
+
+def server_passes(protocol: TrainingProtocol) -> int:
+    """How often the server portion goes over each smashed sample: once, or ``server_epochs`` times before it takes the
+    cut gradients."""
+    return 1 + protocol.server_epochs if protocol.server_step == "server_first" else 1
 
 
 def averaging_flops(portions: int, floats: int) -> float:

@@ -16,7 +16,8 @@ from raysplit.channels.channel import Channel
 from raysplit.channels.message import LABEL_BYTES
 from raysplit.costs.portions import CutCosts, cut_costs
 from raysplit.protocols.plan import RoundPlan
-from raysplit.scenario.cost_checks import check_known, hands_over_each_batch
+from raysplit.protocols.protocol import TrainingProtocol
+from raysplit.scenario.devices import foreseeable
 from raysplit.scenario.scenario import Scenario
 
 
@@ -41,11 +42,12 @@ def predicted_bytes(scenario: Scenario, plan: RoundPlan, costs: CutCosts | None 
     Holds as long as every parameter of the client portion gets a gradient, where optimiser state travels. Raises
     ``ScenarioError`` for a protocol whose traffic depends on more than sizes.
     """
-    check_known(scenario.protocol, "bytes from sizes alone")
+    for requirement in foreseeable("bytes from sizes alone"):
+        requirement.check(scenario.protocol, scenario.setting)
     costs = costs or cut_costs(scenario)
     protocol, clients, steps = scenario.protocol, len(plan.clients), int(plan.steps.sum())
     seen = int(plan.samples.sum()) * scenario.training.local_epochs
-    reporting = clients - int(getattr(plan, "lost", 0))  # portions that get lost on their way are not counted
+    reporting = clients - plan.lost  # portions that get lost on their way are not counted
     found: dict[Channel, ChannelBytes] = {}
     if protocol.client_sync == "averaging":
         found[Channel.WEIGHTS] = ChannelBytes(clients, clients * costs.client_bytes)
@@ -88,9 +90,14 @@ def handovers(scenario: Scenario, plan: RoundPlan) -> np.ndarray:
     return plan.steps if hands_over_each_batch(scenario.protocol) else np.ones_like(plan.steps)
 
 
+def hands_over_each_batch(protocol: TrainingProtocol) -> bool:
+    """Whether the client portion is handed over after every batch, and not when a client has taken all of its own."""
+    return protocol.client_sync == "handover" and protocol.order == "interleaved"
+
+
 def handover_hops(scenario: Scenario) -> int:
     """Hops of one hand-over: 2 through a store, 1 from peer to peer."""
-    return 2 if getattr(scenario.protocol, "handover", "central") == "central" else 1
+    return 2 if scenario.protocol.handover == "central" else 1
 
 
 def batch_sizes(samples: int, batch_size: int | None, epochs: int) -> np.ndarray:

@@ -25,13 +25,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from raysplit.channels.message import LABEL_BYTES
-from raysplit.costs.flops import averaging_flops
+from raysplit.costs.flops import averaging_flops, server_passes
 from raysplit.costs.portions import CutCosts
-from raysplit.costs.traffic import batch_sizes, handover_hops
+from raysplit.costs.traffic import batch_sizes, handover_hops, hands_over_each_batch
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.split_steps import completion_order
-from raysplit.scenario.cost_checks import check_known, hands_over_each_batch, server_passes, server_step
-from raysplit.scenario.devices import DeviceProfile, Devices
+from raysplit.scenario.devices import DeviceProfile, Devices, foreseeable
 from raysplit.scenario.scenario import Scenario
 
 
@@ -115,7 +114,8 @@ def round_time(
 
     Raises ``ScenarioError`` for a protocol whose dependencies it does not know.
     """
-    check_known(scenario.protocol, "virtual time")
+    for requirement in foreseeable("virtual time"):
+        requirement.check(scenario.protocol, scenario.setting)
     training, protocol = scenario.training, scenario.protocol
     clients = [
         _Client(profile, batch_sizes(int(n), training.batch_size, training.local_epochs))
@@ -125,14 +125,14 @@ def round_time(
         return RoundTime((), 0.0, 0.0, 0.0)
     client_sync: str = protocol.client_sync
     exchange = _Exchange(costs, devices, protocol.u_shaped, portions_move=client_sync == "averaging")
-    match client_sync, protocol.server, server_step(protocol):
+    match client_sync, protocol.server, protocol.server_step:
         case "one_party", _, _:
             return _one_party(clients[0], costs, devices)
         case _, "none", _:
             server_s = _unsplit(clients, costs, devices)
         case "handover", _, _:
             server_s = _chain(exchange, clients, scenario, plan)
-        case _, "shared", "visit":
+        case _, "shared", "split_step":
             server_s = _shared(exchange, clients, scenario, plan)
         case _, _, turn:
             server_s = _side_by_side(exchange, clients, turn, server_passes(protocol))

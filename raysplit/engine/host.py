@@ -19,13 +19,10 @@ from raysplit.memory.global_state import GlobalState
 from raysplit.memory.memory import SERVER_OPTIMIZER, SERVER_REPLICAS
 from raysplit.models.network import Portions, build, cut
 from raysplit.population.population import Population, Samples
-from raysplit.protocols.as_published import published
 from raysplit.protocols.joint import joint
 from raysplit.protocols.outcome import ClientScores, Outcome, Poisoning
 from raysplit.protocols.plan import RoundPlan
-from raysplit.protocols.protocol import waits
 from raysplit.protocols.split_steps import SplitStep, batch_indices, parallel_split_steps
-from raysplit.protocols.topology import topology_of
 from raysplit.scenario.scenario import Scenario
 from raysplit.threads import pin_threads
 from raysplit.training.client_side import HostShare, play_split_steps, train_unsplit
@@ -106,17 +103,17 @@ class Host:
             own = torch.zeros(0) if server is None else server.last_portion()
             tests[position] = self._evaluate_one(int(plan.clients[position]), portion, own)
 
-        tested = published(protocol).tested == "in_training"
+        tested = protocol.published.tested == "in_training"
         share = self._share(plan, groups, start, ahead, clients_end, test if tested else None, row_sink)
         share.outcome.tests = tests
         if protocol.server == "none":
             train_unsplit(share, lambda p, step: self._batch(plan, p, step))
             return self._done(share, clients_end)
-        if topology_of(protocol).kind != "pair":
+        if protocol.topology.kind != "pair":
             return self._train_site(plan, share, start, server_end)
         vector = start.server.to(self.device)
         collected = None
-        if protocol.server == "replicas" and published(protocol).replicas_meet == "all_collected":
+        if protocol.server == "replicas" and protocol.published.replicas_meet == "all_collected":
             population = self.population.info.clients
             collected = CollectedReplicas(plan.clients, population, vector, start.memory.get(SERVER_REPLICAS, {}))
         slots, kept = self.server_slots(1), start.memory.get(SERVER_OPTIMIZER)
@@ -133,7 +130,7 @@ class Host:
         server, scenario = self.server_slots(1)[0], self.scenario
         kept = start.memory.get(SERVER_OPTIMIZER) if plan.server_state == "persistent" else None
         server.enter(start.server.to(self.device), kept, plan.server_lr)
-        topology = topology_of(scenario.protocol)
+        topology = scenario.protocol.topology
         play_site(share, topology, scenario.model, server, server_end, lambda p, step: self._batch(plan, p, step))
         outcome = self._done(share, share.end, server_end)
         outcome.server_vector, outcome.memory[SERVER_OPTIMIZER] = server.flat.vector.clone(), server.state()
@@ -168,7 +165,7 @@ class Host:
     def _ahead(self, plan: RoundPlan, groups: Sequence[int], ahead: int) -> int:
         """Steps under way: all of this host's clients where the server waits for everybody, or it would wait for
         ever."""
-        return sum(len(plan.groups[group]) for group in groups) if waits(self.scenario.protocol) else ahead
+        return sum(len(plan.groups[group]) for group in groups) if self.scenario.protocol.waits else ahead
 
     def _evaluate_one(self, client: int, portion: torch.Tensor, server: torch.Tensor) -> ClientScores:
         """A client's test set judged by portions that stand now, without touching the seats that train."""

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from raysplit.errors import ClusterError
-from raysplit.protocols.as_published import published
-from raysplit.protocols.topology import topology_of
 from raysplit.scenario.scenario import Scenario
 
 Placement = Literal["auto", "pooled", "colocated"]
@@ -65,7 +63,7 @@ def lay_out(scenario: Scenario, have: Resources, want: Wanted) -> Layout:
         servers = 1 if protocol.server == "shared" else (want.servers or max(1, have.cpus // 4))
     if protocol.client_sync == "one_party" or protocol.client_sync == "handover":
         most, reason = 1, "clients of this protocol train one after another"
-    elif published(protocol).replicas_meet == "all_collected" and protocol.server == "replicas":
+    elif protocol.published.replicas_meet == "all_collected" and protocol.server == "replicas":
         most, reason = 1, "its replicas meet in the middle of a round"
     elif protocol.server == "shared" and placement == "colocated":
         most, reason = 1, "a shared server portion lives in one process"
@@ -89,14 +87,14 @@ def _placement(scenario: Scenario, want: Wanted) -> tuple[Literal["pooled", "col
         if want.placement == "pooled":
             raise ClusterError(f"{type(protocol).__name__} has no server portion to pool; use --placement colocated")
         return "colocated", "the model is not cut"
-    if topology_of(protocol).kind != "pair":
+    if protocol.topology.kind != "pair":
         if want.placement == "pooled":
             raise ClusterError(
                 f"the parties of {type(protocol).__name__} are played by one host, beside their servers; use "
                 "--placement colocated"
             )
         return "colocated", "one host plays all parties"
-    if published(protocol).tested == "in_training":
+    if protocol.published.tested == "in_training":
         if want.placement == "pooled":
             raise ClusterError(
                 f"{type(protocol).__name__} as published tests clients while it trains, beside the server portion; "

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from torch import nn
 
 from raysplit.models.images import check_images
+from raysplit.models.network import ModelSpec
 from raysplit.parts.part import part, within
 
 
 @part
-class AlexNet:
+class AlexNet(ModelSpec):
     """For CIFAR-10, five convolutions "followed by a fully connected layer": 2,472,266 parameters.
 
     Khan et al. 2022 give no widths; these are those of Shejwalkar and Houmansadr's code (NDSS'21), an inference. Cuts
@@ -45,7 +46,7 @@ class AlexNet:
 
 
 @part
-class AlexNetImageNet:
+class AlexNetImageNet(ModelSpec):
     """AlexNet with its three fully connected layers and dropout, as torchvision has it: 61,100,840 parameters for 1,000
     classes.
 

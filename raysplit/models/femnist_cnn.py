@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from raysplit.models.network import ModelSpec
 from raysplit.parts.part import part
 
 
 @part
-class FemnistCnn:
+class FemnistCnn(ModelSpec):
     """Khan et al. 2022's custom CNN, "two convolutional layers followed by two fully connected layers": 848,382
     parameters.
 
@@ -40,7 +41,7 @@ class FemnistCnn:
 
 
 @part
-class LeafCnn:
+class LeafCnn(ModelSpec):
     """LEAF's FEMNIST CNN (Caldas et al. 2018): 32 and 64 kernels of 5×5, 2,048 units; 6,603,710 parameters.
 
     Cuts V1, V2, V3 = after layers 1, 2, 3: client portions of 832, 52,096 and 6,476,672 parameters.

@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from raysplit.errors import ScenarioError
+from raysplit.models.network import ModelSpec
 from raysplit.parts.part import part, within
 
 GRAPHS_AT_ONCE = 64
@@ -31,7 +32,7 @@ GRAPHS_AT_ONCE = 64
 
 
 @part
-class Gin:
+class Gin(ModelSpec):
     """GIN-0: ``layers`` counts the input as Xu et al. do, so 5 are four rounds of summing neighbours, each with an MLP
     of two layers.
 

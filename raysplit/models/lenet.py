@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from torch import nn
 
 from raysplit.models.images import check_images
+from raysplit.models.network import ModelSpec
 from raysplit.parts.part import part
 
 
 @part
-class LeNet:
+class LeNet(ModelSpec):
     """Two 5×5 convolutions of 6 and 16 kernels, fully connected layers of 120 and 84; 61,706 parameters for 28×28×1 and
     10 classes.
 

@@ -6,10 +6,10 @@ means. The network is always built whole, from one seed stream, and then cut: wh
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -17,32 +17,54 @@ from torch import nn
 from raysplit import rng
 from raysplit.errors import ScenarioError, first_line, nearest
 from raysplit.models.dropout import dropouts_in, key_dropout, seed_dropout
+from raysplit.parts.contract import answer, contract
 
 
-@runtime_checkable
-class ModelSpec(Protocol):
-    """A frozen dataclass; ``cut`` names the last stage of the head, ``tail`` the last stage before a U-shape's tail."""
+@contract("a model")
+class ModelSpec:
+    """What every model answers. A model spec is a frozen part that derives from it.
 
-    @property
-    def cut(self) -> str | None: ...
+    ``input_shape``, ``classes`` and ``stages`` have no default.
+    """
 
-    @property
-    def tail(self) -> str | None: ...
+    @answer
+    @abstractmethod
+    def input_shape(self) -> tuple[int, int, int]:
+        """A sample's [C, H, W]."""
 
-    @property
+    @answer
+    @abstractmethod
+    def classes(self) -> int:
+        """How many classes it tells apart."""
+
+    @abstractmethod
+    def stages(self) -> list[tuple[str, nn.Module]]:
+        """Fresh modules by name, in order, initialised from torch's current generator."""
+
+    @answer
+    def cut(self) -> str | None:
+        """The last stage of the head, by its own name or a paper's; None: it is not to be cut."""
+        return None
+
+    @answer
+    def tail(self) -> str | None:
+        """The last stage before a U-shape's tail."""
+        return None
+
+    @answer
     def cuts(self) -> Mapping[str, str]:
         """The papers' cut names → the stage after which they cut."""
-        ...
+        return {}
 
-    @property
-    def input_shape(self) -> tuple[int, int, int]: ...
+    @answer
+    def reads_bytes(self) -> bool:
+        """Whether samples are packed graphs, read byte by byte, and no images."""
+        return False
 
-    @property
-    def classes(self) -> int: ...
-
-    def stages(self) -> list[tuple[str, nn.Module]]:
-        """Fresh modules, in order, initialised from torch's current generator."""
-        ...
+    @answer
+    def smashed_varies(self) -> bool:
+        """Whether smashed data of two batches can differ in more than the number of samples."""
+        return False
 
 
 def build(spec: ModelSpec, seed: int, dtype: torch.dtype = torch.float32) -> nn.Sequential:
@@ -58,16 +80,15 @@ def build(spec: ModelSpec, seed: int, dtype: torch.dtype = torch.float32) -> nn.
         network = nn.Sequential(OrderedDict(spec.stages()))
     seed_dropout(network)
     for module in network.modules():
-        if getattr(
-            module, "inplace", False
-        ):  # a stage must not write into smashed data, which the other party still holds
+        # A stage must not write into smashed data, which the other party still holds.
+        if getattr(module, "inplace", False):
             setattr(module, "inplace", False)  # noqa: B010 - mypy knows modules' attributes as tensors
     _refuse_hidden_state(network, spec)
     return network.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _refuse_hidden_state(network: nn.Sequential, spec: ModelSpec) -> None:
-    """Modules that draw from torch's global generator or remember what a seat did before would break "same bits".
+    """Modules that draw from torch's global generator or remember what a model slot did before would break "same bits".
 
     Drawing is found by doing: two made-up samples pass through once, after which the network is as it was.
     """

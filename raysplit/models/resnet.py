@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from raysplit.models.images import check_images, initialise_by_fan_out
+from raysplit.models.network import ModelSpec
 from raysplit.parts.part import part
 
 _BLOCKS = ((64, 1), (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1))
@@ -35,7 +36,7 @@ class ResidualBlock(nn.Module):
 
 
 @part
-class ResNet18:
+class ResNet18(ModelSpec):
     """BatchNorm throughout, global average pooling; 11,689,512 parameters for 1,000 classes and three channels.
 
     Thapa et al. 2022 cut after the third layer, "after 2D BatchNormalization layer": ``"layer3"``, read as after the

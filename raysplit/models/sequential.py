@@ -9,13 +9,14 @@ from typing import Any
 from torch import nn
 
 from raysplit.errors import ScenarioError
+from raysplit.models.network import ModelSpec
 from raysplit.parts.part import part, within
 
 Stages = Iterable[tuple[str, nn.Module]]
 
 
 @part
-class Sequential:
+class Sequential(ModelSpec):
     """``make(**options)`` gives the named stages. Make one with ``sequential``, which checks what it is given."""
 
     make: Callable[..., Stages]

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from raysplit.errors import ScenarioError, first_line, nearest
+from raysplit.models.network import ModelSpec
 from raysplit.parts.part import part, within
 
 Option = bool | int | float | str
@@ -25,7 +26,7 @@ _GLUES: dict[str, Callable[[], list[nn.Module]]] = {
 
 
 @part
-class TorchvisionModel:
+class TorchvisionModel(ModelSpec):
     """``torchvision.models.<name>(weights=None, num_classes=classes, **options)`` as a chain of its children.
 
     ``ends`` names the modules after which a stage ends, in order, as ``named_modules`` does (``"features.3"``,

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from raysplit.models.network import ModelSpec
 from raysplit.parts.part import part
 
 _MNIST = ("conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "fc1", "relu3", "fc2", "relu4", "fc3")
@@ -21,7 +22,7 @@ _CIFAR = (
 
 
 @part
-class UnSplitMnist:
+class UnSplitMnist(ModelSpec):
     """For MNIST and Fashion-MNIST: 45,278 parameters. Cuts ``"0"`` to ``"10"``; the paper attacks ``"1"`` to ``"6"``.
 
     Z at cuts 0–6: [8, 24, 24] twice, [8, 12, 12], [16, 8, 8] twice, [16, 4, 4], [120].
@@ -58,7 +59,7 @@ class UnSplitMnist:
 
 
 @part
-class UnSplitCifar:
+class UnSplitCifar(ModelSpec):
     """For CIFAR-10: 1,609,546 parameters. Cuts ``"0"`` to ``"17"``; the paper attacks depths ``"1"`` to ``"8"``.
 
     Depths 1–8 are ReLU11, conv12, ReLU12, pool1, conv21, ReLU21, conv22, ReLU22.

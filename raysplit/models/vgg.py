@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from raysplit.models.images import check_images, initialise_by_fan_out
+from raysplit.models.network import ModelSpec
 from raysplit.parts.part import part, within
 
 
 @part
-class Vgg11:
+class Vgg11(ModelSpec):
     """Configuration A with one fully connected layer: 9,225,610 parameters for CIFAR-10.
 
     Khan et al. 2022 do not give the layers; these are those of Shejwalkar and Houmansadr's code (NDSS'21), an
@@ -44,7 +45,7 @@ class Vgg11:
 
 
 @part
-class Vgg16:
+class Vgg16(ModelSpec):
     """Configuration D with three fully connected layers and dropout, as torchvision has it: 138,357,544 parameters for
     1,000 classes.
 

@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar, Union
 from typing_extensions import dataclass_transform
 
 from raysplit.errors import ScenarioError
+from raysplit.parts.contract import check_answers
 
 Cls = TypeVar("Cls", bound=type)
 
@@ -27,7 +28,8 @@ Cls = TypeVar("Cls", bound=type)
 def part(cls: Cls) -> Cls:
     """A frozen dataclass whose fields are type-checked before its own ``__post_init__`` runs.
 
-    An int is accepted where a float is asked for and becomes one; nothing else is converted.
+    An int is accepted where a float is asked for and becomes one; nothing else is converted. Raises ``ScenarioError``
+    where the class misspells or lacks an answer of its contract (``contract.py``).
     """
     own_check = getattr(cls, "__post_init__", None)
 
@@ -37,6 +39,7 @@ def part(cls: Cls) -> Cls:
             own_check(self)
 
     setattr(cls, "__post_init__", __post_init__)  # noqa: B010 - mypy forbids assigning to a method
+    check_answers(cls)
     return typing.cast(Cls, dataclasses.dataclass(frozen=True)(cls))
 
 

@@ -11,8 +11,6 @@ from typing import Literal
 
 import numpy as np
 
-from raysplit.protocols.protocol import ServerState, TrainingProtocol
-
 Weighting = Literal["samples", "uniform", "last_aliased"]
 """Of client portions: n_k / n; 1 / K; or SLPerf's mean, whose accumulator is the last sender's own portion."""
 Tested = Literal["global", "in_training"]
@@ -27,13 +25,14 @@ ClientLearns = Literal["always", "until_handed_over"]
 
 @dataclass(frozen=True)
 class Published:
-    """``server_state``: the server optimiser's, None: as the protocol has it."""
+    """``server_state``: the server optimiser's state, where it is made anew for every batch; None: as the protocol has
+    it."""
 
     weighting: Weighting = "samples"
     tested: Tested = "global"
     replicas_meet: ReplicasMeet = "each_round"
     client_learns: ClientLearns = "always"
-    server_state: ServerState | None = None
+    server_state: Literal["each_batch"] | None = None
 
 
 AS_WRITTEN = Published()
@@ -42,12 +41,6 @@ THAPA2022 = Published("uniform", "in_training", "all_collected", server_state="e
 SLPERF_SPLITFED = Published(weighting="last_aliased")
 SLPERF_VANILLA = Published(client_learns="until_handed_over")
 """Rainysponge/SLPerf, variants SplitFed and vanilla."""
-
-
-def published(protocol: TrainingProtocol) -> Published:
-    """A protocol's answers; those of the papers where it gives none."""
-    answers: Published = getattr(protocol, "published", AS_WRITTEN)
-    return answers
 
 
 def portion_weights(weighting: Weighting, samples: np.ndarray, last: int) -> np.ndarray:

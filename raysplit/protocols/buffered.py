@@ -35,7 +35,15 @@ from raysplit.population.selection.cohort import Cohort, Participation, Particip
 from raysplit.protocols.local_rounds import LocalRounds
 from raysplit.protocols.outcome import Outcome
 from raysplit.protocols.plan import RoundPlan
-from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState, Synchrony
+from raysplit.protocols.protocol import (
+    ClientState,
+    ClientSync,
+    Order,
+    ServerPortion,
+    ServerState,
+    Synchrony,
+    TrainingProtocol,
+)
 from raysplit.protocols.split_steps import SplitStep
 
 MEMORY = "fed/buffered"
@@ -58,7 +66,7 @@ class Speeds:
 
 
 @part
-class BufferedSplitFed:
+class BufferedSplitFed(TrainingProtocol):
     """Asynchronous SplitFedV2 with a buffer; see this module. ``staleness``: the exponent a; FedBuff's is 0.5."""
 
     buffer: int
@@ -66,7 +74,6 @@ class BufferedSplitFed:
     speeds: Speeds = Speeds(1.0)
 
     synchrony: ClassVar[Synchrony] = "buffered"
-    u_shaped: ClassVar[bool] = False
     client_sync: ClassVar[ClientSync] = "averaging"
     server: ClassVar[ServerPortion] = "shared"
     order: ClassVar[Order] = "interleaved"

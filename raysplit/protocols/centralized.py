@@ -6,17 +6,16 @@ from __future__ import annotations
 from typing import ClassVar
 
 from raysplit.parts.part import part
-from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState
+from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState, TrainingProtocol
 
 
 @part
-class Centralized:
+class Centralized(TrainingProtocol):
     """The cohort's training sets are pooled, in cohort order, and trained as one set ("Normal" in Thapa et al., Table
     5)."""
 
     client_sync: ClassVar[ClientSync] = "one_party"
     server: ClassVar[ServerPortion] = "none"
-    u_shaped: ClassVar[bool] = False
     order: ClassVar[Order] = "parallel"
     client_state: ClassVar[ClientState] = "per_client"
     server_state: ClassVar[ServerState] = "fresh"

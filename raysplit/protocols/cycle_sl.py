@@ -6,11 +6,19 @@ from __future__ import annotations
 from typing import ClassVar
 
 from raysplit.parts.part import part, within
-from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState, ServerStep
+from raysplit.protocols.protocol import (
+    ClientState,
+    ClientSync,
+    Order,
+    ServerPortion,
+    ServerState,
+    ServerStep,
+    TrainingProtocol,
+)
 
 
 @part
-class CycleSfl:
+class CycleSfl(TrainingProtocol):
     """The server's training as a task of its own, before the clients': block-coordinate descent on the two portions.
 
     At every step index the smashed data of all clients are one data set. The main server first trains its portion on it
@@ -26,7 +34,6 @@ class CycleSfl:
     server_epochs: int = 1
     server_batch: int | None = None
 
-    u_shaped: ClassVar[bool] = False
     client_sync: ClassVar[ClientSync] = "averaging"
     server: ClassVar[ServerPortion] = "shared"
     order: ClassVar[Order] = "interleaved"
@@ -39,13 +46,12 @@ class CycleSfl:
 
 
 @part
-class CyclePsl:
+class CyclePsl(TrainingProtocol):
     """``CycleSfl`` whose client portions stay with their clients and are never averaged (see ``SplitFedV3``)."""
 
     server_epochs: int = 1
     server_batch: int | None = None
 
-    u_shaped: ClassVar[bool] = False
     client_sync: ClassVar[ClientSync] = "personal"
     server: ClassVar[ServerPortion] = "shared"
     order: ClassVar[Order] = "interleaved"

@@ -10,14 +10,14 @@ import torch
 from raysplit.channels.channel import Channel
 from raysplit.channels.message import Score
 from raysplit.parts.part import part
-from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState
+from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState, TrainingProtocol
 from raysplit.protocols.topology import Topology
 from raysplit.protocols.vertical_split import Send
 from raysplit.training.parties import ClientSlot, ServerSlot
 
 
 @part
-class ExtendedSplit:
+class ExtendedSplit(TrainingProtocol):
     """Client A holds the data and the head, client B between it and the server a middle portion; the server gets B's
     smashed data.
 
@@ -26,7 +26,6 @@ class ExtendedSplit:
     Exactly the unsplit network (tests/invariants). Client portion, in tables and checkpoints: head and middle together.
     """
 
-    u_shaped: ClassVar[bool] = False
     client_sync: ClassVar[ClientSync] = "one_party"
     server: ClassVar[ServerPortion] = "shared"
     order: ClassVar[Order] = "client_major"

@@ -6,11 +6,11 @@ from typing import ClassVar, Literal
 
 from raysplit.parts.part import part
 from raysplit.protocols.as_published import AS_WRITTEN, THAPA2022, Published
-from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState
+from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState, TrainingProtocol
 
 
 @part
-class FedAvg:
+class FedAvg(TrainingProtocol):
     """Every client trains the whole model E local epochs from the round's weights; W ← Σ_k (n_k / n) W_k.
 
     The cut of the model is ignored: the client portion is everything, so robust rules and attacks act on all of it.
@@ -21,7 +21,6 @@ class FedAvg:
 
     client_sync: ClassVar[ClientSync] = "averaging"
     server: ClassVar[ServerPortion] = "none"
-    u_shaped: ClassVar[bool] = False
     order: ClassVar[Order] = "parallel"
     client_state: ClassVar[ClientState] = "fresh"
     server_state: ClassVar[ServerState] = "fresh"

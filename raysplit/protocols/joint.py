@@ -16,14 +16,14 @@ from torch import nn
 from raysplit.errors import ScenarioError
 from raysplit.models.network import ModelSpec, check_cut, stage_names
 from raysplit.protocols.protocol import TrainingProtocol
-from raysplit.protocols.topology import Along, topology_of
+from raysplit.protocols.topology import Along
 
 AXIS: dict[Along, int] = {"height": 2, "width": 3}
 
 
 def joint(spec: ModelSpec, protocol: TrainingProtocol) -> ModelSpec:
     """The spec of the network that is trained. Raises ``ScenarioError`` where the model does not fit the topology."""
-    topology = topology_of(protocol)
+    topology = protocol.topology
     match topology.kind:
         case "pair":
             return spec
@@ -83,7 +83,7 @@ class TaskBodies(nn.Module):
 
 
 @dataclass(frozen=True)
-class _Joint:
+class _Joint(ModelSpec):
     base: ModelSpec
 
     @property
@@ -91,12 +91,16 @@ class _Joint:
         return self.base.cut
 
     @property
-    def tail(self) -> str | None:
-        return None
-
-    @property
     def cuts(self) -> Mapping[str, str]:
         return self.base.cuts
+
+    @property
+    def reads_bytes(self) -> bool:
+        return self.base.reads_bytes
+
+    @property
+    def smashed_varies(self) -> bool:
+        return self.base.smashed_varies
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -35,7 +35,15 @@ from raysplit.parts.part import part
 from raysplit.protocols.local_rounds import LocalRounds
 from raysplit.protocols.outcome import Outcome
 from raysplit.protocols.plan import RoundPlan
-from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState, Synchrony
+from raysplit.protocols.protocol import (
+    ClientState,
+    ClientSync,
+    Order,
+    ServerPortion,
+    ServerState,
+    Synchrony,
+    TrainingProtocol,
+)
 
 Phase = Literal["A", "B", "C"]
 _STATES: tuple[Phase, ...] = ("A", "B", "C")
@@ -52,7 +60,7 @@ def _check_threshold(kind: str, threshold: float) -> None:
 
 
 @part
-class AsyncSplitFed:
+class AsyncSplitFed(TrainingProtocol):
     """SplitFedV2 whose client portions learn and meet only in full rounds (state A); see this module.
 
     ``threshold``: nats by which the round's training loss must have dropped for another full round; SLPerf's default is
@@ -65,7 +73,6 @@ class AsyncSplitFed:
     order: Literal["interleaved", "client_major"] = "interleaved"
 
     synchrony: ClassVar[Synchrony] = "loss_drop"
-    u_shaped: ClassVar[bool] = False
     client_sync: ClassVar[ClientSync] = "averaging"
     server: ClassVar[ServerPortion] = "shared"
     client_state: ClassVar[ClientState] = "fresh"
@@ -84,7 +91,7 @@ class AsyncSplitFed:
 
 
 @part
-class AsyncSplitLearning:
+class AsyncSplitLearning(TrainingProtocol):
     """Split learning with hand-over whose client portion learns only in full rounds (state A); see this module.
 
     In state B every client gets the portion (one hop, whichever hand-over) and hands on what it got; in state C nothing
@@ -96,7 +103,6 @@ class AsyncSplitLearning:
     ring: Literal["random", "fixed"] = "random"
 
     synchrony: ClassVar[Synchrony] = "loss_drop"
-    u_shaped: ClassVar[bool] = False
     client_sync: ClassVar[ClientSync] = "handover"
     server: ClassVar[ServerPortion] = "shared"
     order: ClassVar[Order] = "client_major"

@@ -5,11 +5,19 @@ from __future__ import annotations
 from typing import ClassVar
 
 from raysplit.parts.part import part
-from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState, ServerStep
+from raysplit.protocols.protocol import (
+    ClientState,
+    ClientSync,
+    Order,
+    ServerPortion,
+    ServerState,
+    ServerStep,
+    TrainingProtocol,
+)
 
 
 @part
-class MiniBatchSfl:
+class MiniBatchSfl(TrainingProtocol):
     """Clients as in federated learning, the server as in mini-batch SGD.
 
     For every step index the main server takes (Z_k, Y_k) from all clients that still have a batch, steps once on the

@@ -13,7 +13,7 @@ from raysplit.channels.message import Score
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part, within
 from raysplit.protocols.joint import TaskBodies
-from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState
+from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState, TrainingProtocol
 from raysplit.protocols.topology import Topology
 from raysplit.protocols.vertical_split import Send
 from raysplit.training.parties import ClientSlot, ServerSlot
@@ -40,7 +40,7 @@ class Task:
 
 
 @part
-class MultiTaskSplit:
+class MultiTaskSplit(TrainingProtocol):
     """One head, and a server for every task with a server portion, labels and a loss of its own; the head gets the sum
     of their gradients.
 
@@ -52,7 +52,6 @@ class MultiTaskSplit:
 
     tasks: tuple[Task, ...]
 
-    u_shaped: ClassVar[bool] = False
     client_sync: ClassVar[ClientSync] = "one_party"
     server: ClassVar[ServerPortion] = "shared"
     order: ClassVar[Order] = "client_major"

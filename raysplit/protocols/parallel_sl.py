@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from raysplit.parts.part import part
-from raysplit.protocols.protocol import ClientState, ClientSync, ServerPortion, ServerState
+from raysplit.protocols.protocol import ClientState, ClientSync, ServerPortion, ServerState, TrainingProtocol
 
 
 @part
-class ParallelSl:
+class ParallelSl(TrainingProtocol):
     """One server portion that every visit updates, as in SplitFedV2; client portions stay with their clients (see
     ``SplitFedV3``).
 

@@ -1,141 +1,202 @@
-"""A protocol is four answers; everything else is shared (docs/design.md, section 2).
+"""A protocol is a handful of answers; everything else is shared (docs/design.md, section 2).
 
-Where client portions meet, what the server portion is, who holds the labels, and in which order the parties step. The
-answers are plain values; the local step (``parties.py``), the order of visits (``split_steps.py``) and the round are
-common to all.
+Where client portions meet, what the server portion is, who holds the labels, in which order the parties step, and finer
+answers with a default. They are plain values; the local step (``training/parties.py``), the order of split steps
+(``split_steps.py``) and the round are common to all.
 """
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, get_args, runtime_checkable
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Literal
 
-from raysplit.errors import ScenarioError
+from raysplit.channels.channel import Channel
+from raysplit.parts.contract import answer, contract
+from raysplit.protocols.as_published import AS_WRITTEN, Published
+from raysplit.protocols.requirements import Requirement
+from raysplit.protocols.topology import PAIR, Topology
+
+if TYPE_CHECKING:
+    from raysplit.memory.global_state import GlobalState
+    from raysplit.memory.memory import Memory
+    from raysplit.population.selection.cohort import Participation, ParticipationSampler
+    from raysplit.protocols.outcome import Outcome
+    from raysplit.protocols.plan import RoundPlan
 
 ClientSync = Literal["one_party", "averaging", "handover", "personal"]
 ServerPortion = Literal["none", "replicas", "shared"]
 Order = Literal["parallel", "client_major", "interleaved"]
 ClientState = Literal["fresh", "per_client", "travels"]
 ServerState = Literal["fresh", "persistent", "each_batch"]
-ServerStep = Literal["visit", "step", "round", "mean_gradients", "server_first"]
-"""When one shared server portion steps, and on what. A finer answer than the four, read where a protocol gives it:
-
-``split_step``: after every visit (the default). ``step``: once a step index, on the gradients of all its visits at the
-same portion. ``round``: once a round, on the gradients of all its visits. These answer every visit at once. The others
-wait until every client's batch of a step index has come: ``mean_gradients`` sends clients a common cut gradient,
-``server_first`` trains the portion on all of the step's smashed data before it sends any.
-"""
+ServerStep = Literal["split_step", "step", "round", "mean_gradients", "server_first"]
 Synchrony = Literal["synchronous", "loss_drop", "buffered"]
-"""Who waits for whom: everybody for the whole cohort, unless the protocol says otherwise (``synchrony.py``)."""
+Handover = Literal["central", "peer_to_peer"]
+Ring = Literal["random", "fixed"]
+Accumulate = Literal["mean", "sum"]
 
 
-@runtime_checkable
-class TrainingProtocol(Protocol):
-    """A frozen dataclass that answers the four questions, and names its own default optimiser-state policies."""
+@contract("a protocol")
+class TrainingProtocol:
+    """What every protocol answers. A protocol is a frozen part that derives from it.
 
-    @property
+    Five answers have no default: ``client_sync``, ``server``, ``order``, ``client_state`` and ``server_state``. A name
+    that is nearly one of these answers, and none, is refused.
+    """
+
+    @answer
+    @abstractmethod
     def client_sync(self) -> ClientSync:
         """How client portions meet: in one party, by averaging at the fed server, by hand-over, or never
         (``personal``)."""
-        ...
 
-    @property
+    @answer
+    @abstractmethod
     def server(self) -> ServerPortion:
         """The server portion: none (the model is not cut), one replica a client, or one that all share."""
-        ...
 
-    @property
-    def u_shaped(self) -> bool:
-        """Whether labels and the last stages stay with the client."""
-        ...
-
-    @property
+    @answer
+    @abstractmethod
     def order(self) -> Order:
-        """``parallel``: clients do not touch each other; else how they take turns at a shared server portion."""
-        ...
+        """``parallel``: clients do not touch each other; else how they alternate at a shared server portion."""
 
-    @property
+    @answer
+    @abstractmethod
     def client_state(self) -> ClientState:
         """The client optimiser's state when a client begins a round, unless ``Training.client_state`` says
         otherwise."""
-        ...
 
-    @property
+    @answer
+    @abstractmethod
     def server_state(self) -> ServerState:
         """The server optimiser's state when a round begins, unless ``Training.server_state`` says otherwise."""
-        ...
 
+    @answer
+    def u_shaped(self) -> bool:
+        """Whether labels and the last stages stay with the client."""
+        return False
 
-def server_step(protocol: TrainingProtocol) -> ServerStep:
-    """When a protocol's shared server portion steps; ``"split_step"`` unless the protocol says otherwise."""
-    turn: ServerStep = getattr(protocol, "server_step", "visit")
-    return turn
+    @answer
+    def handover(self) -> Handover:
+        """With ``client_sync="handover"``: through a store (two hops) or straight to the next client (one)."""
+        return "central"
 
+    @answer
+    def ring(self) -> Ring:
+        """With ``order="client_major"``: the order of clients, drawn anew each round or that of the cohort."""
+        return "random"
 
-def waits(protocol: TrainingProtocol) -> bool:
-    """Whether the server answers only once every client's batch of a step index has come."""
-    return server_step(protocol) in ("mean_gradients", "server_first")
+    @answer
+    def server_step(self) -> ServerStep:
+        """When one shared server portion steps, and on what.
 
+        ``split_step``: after every split step. ``step``: once a step index, on the gradients of all its split steps at
+        the same portion. ``round``: once a round, on the gradients of all its split steps. These answer every split
+        step at once. The others wait until every client's batch of a step index has come: ``mean_gradients`` sends
+        clients a common cut gradient, ``server_first`` trains the portion on all of the step's smashed data before it
+        sends any.
+        """
+        return "split_step"
 
-def check_server_step(protocol: TrainingProtocol) -> None:
-    """Raise ``ScenarioError`` where a protocol's ``server_step`` does not go with its other answers."""
-    turn, kind = server_step(protocol), type(protocol).__name__
-    if turn == "visit":
-        return
-    if turn not in get_args(ServerStep):
-        known = " or ".join(repr(value) for value in get_args(ServerStep))
-        raise ScenarioError(f"{kind}.server_step must be {known}, but it is {turn!r}")
-    if protocol.server != "shared" or protocol.client_sync == "handover":
-        raise ScenarioError(
-            f"{kind}.server_step={turn!r} needs one shared server portion that many clients visit side by side, but "
-            f"{kind} has "
-            f"server={protocol.server!r} and client_sync={protocol.client_sync!r}; leave server_step out"
-        )
-    if turn != "round" and protocol.order != "interleaved":
-        raise ScenarioError(
-            f"{kind}.server_step={turn!r} takes everybody's batch before anybody's next, but {kind} has "
-            f"order={protocol.order!r}; "
-            "use 'interleaved'"
-        )
-    if waits(protocol) and protocol.u_shaped:
-        raise ScenarioError(
-            f"{kind}.server_step={turn!r} needs the labels at the main server, but {kind} is U-shaped; use "
-            "server_step 'step' or u_shaped=False"
-        )
+    @answer
+    def accumulate(self) -> Accumulate:
+        """With ``server_step="step"``: the mean over the union of the clients' batches, or the sum of their mean
+        gradients."""
+        return "mean"
 
+    @answer
+    def active_share(self) -> float:
+        """With ``server_step="mean_gradients"``: the share of clients that get the mean of their cut gradients."""
+        return 1.0
 
-def synchrony_of(protocol: TrainingProtocol) -> Synchrony:
-    """Who waits for whom: an answer that a protocol may leave out, and then everybody waits for the whole cohort."""
-    synchrony: Synchrony = getattr(protocol, "synchrony", "synchronous")
-    return synchrony
+    @answer
+    def lr_exponent(self) -> float:
+        """With ``server_step="mean_gradients"``: the server learns at its rate times K to this power, K the cohort's
+        size."""
+        return 0.0
 
+    @answer
+    def server_epochs(self) -> int:
+        """With ``server_step="server_first"``: how often the server goes over a step's smashed data."""
+        return 1
 
-def check_synchrony(protocol: TrainingProtocol) -> None:
-    """Raise ``ScenarioError`` where a protocol's ``synchrony`` does not go with its other answers."""
-    synchrony, kind = synchrony_of(protocol), type(protocol).__name__
-    if synchrony == "synchronous":
-        return
-    if synchrony not in get_args(Synchrony):
-        known = " or ".join(repr(value) for value in get_args(Synchrony))
-        raise ScenarioError(f"{kind}.synchrony must be {known}, but it is {synchrony!r}")
-    if protocol.server != "shared" or server_step(protocol) != "visit" or protocol.u_shaped:
-        raise ScenarioError(
-            f"{kind}.synchrony={synchrony!r} needs one shared server portion that has the labels and steps after every "
-            f"visit, but {kind} has "
-            f"server={protocol.server!r}, server_step={server_step(protocol)!r} and u_shaped={protocol.u_shaped}; "
-            "leave synchrony out"
-        )
-    allowed = ("averaging",) if synchrony == "buffered" else ("averaging", "handover")
-    if protocol.client_sync not in allowed:
-        raise ScenarioError(
-            f"{kind}.synchrony={synchrony!r} is about client portions that meet by {' or '.join(allowed)}, but {kind} "
-            "has "
-            f"client_sync={protocol.client_sync!r}; leave synchrony out"
-        )
-    if protocol.client_sync == "handover" and protocol.order != "client_major":
-        raise ScenarioError(
-            f"{kind}.synchrony={synchrony!r} lets a client take its whole turn, but {kind} has "
-            f"order={protocol.order!r}; "
-            "use 'client_major'"
-        )
-    if synchrony == "loss_drop" and not hasattr(protocol, "threshold"):
-        raise ScenarioError(f"{kind}.synchrony='loss_drop' needs a {kind}.threshold, in nats; see AsyncSplitFed")
+    @answer
+    def server_batch(self) -> int | None:
+        """With ``server_step="server_first"``: samples of the server's own mini-batches; None: all at once."""
+        return None
+
+    @answer
+    def synchrony(self) -> Synchrony:
+        """Who waits for whom: everybody for the whole cohort, or as an asynchronous protocol has it."""
+        return "synchronous"
+
+    @answer
+    def threshold(self) -> float | None:
+        """With ``synchrony="loss_drop"``, where it must be given: nats by which a round's training loss must drop for
+        client portions to move in the next."""
+        return None
+
+    @answer
+    def buffer(self) -> int | None:
+        """With ``synchrony="buffered"``, where it must be given: how many client portions the fed server waits for."""
+        return None
+
+    @answer
+    def published(self) -> Published:
+        """What published code does differently from its paper."""
+        return AS_WRITTEN
+
+    @answer
+    def topology(self) -> Topology:
+        """Which parties there are beside a client and the main server."""
+        return PAIR
+
+    @answer
+    def requires(self) -> tuple[Requirement, ...]:
+        """What else must hold of a scenario with this protocol."""
+        return ()
+
+    @answer
+    def waits(self) -> bool:
+        """Whether the server answers only once every client's batch of a step index has come; follows from
+        ``server_step``."""
+        return self.server_step in ("mean_gradients", "server_first")
+
+    @answer
+    def channels(self) -> tuple[Channel, ...]:
+        """The channels over which the parties talk, in the order in which a round uses them; follow from the other
+        answers."""
+        averaging, split = self.client_sync == "averaging", self.server != "none"
+        extended, u_shaped = self.topology.kind == "extended", split and self.u_shaped
+        present = {
+            Channel.WEIGHTS: averaging,
+            Channel.UPDATES: averaging,
+            Channel.RELAYED: extended,
+            Channel.RELAY_GRADIENTS: extended,
+            Channel.SMASHED: split,
+            Channel.CUT_GRADIENTS: split,
+            Channel.FEATURES: u_shaped,
+            Channel.FEATURE_GRADIENTS: u_shaped,
+            Channel.HANDOVER: self.client_sync == "handover",
+            Channel.SERVER_UPDATES: self.server == "replicas" and self.client_sync != "one_party",
+        }
+        return tuple(channel for channel in Channel if present[channel])
+
+    @answer
+    def replicas_outlive_rounds(self) -> bool:
+        """Whether server replicas are kept from round to round instead of averaged after each; follows from
+        ``published``."""
+        return self.server == "replicas" and self.published.replicas_meet == "all_collected"
+
+    def participation(self, sampler: ParticipationSampler, round: int, memory: Memory) -> Participation:
+        """Who takes part in a round (1-based): a fresh cohort, unless clients of earlier rounds are still under way."""
+        return sampler.of(round)
+
+    def plan(self, plan: RoundPlan, memory: Memory) -> RoundPlan:
+        """The round's plan, in which everybody trains all of a local round, with what this protocol makes of it: which
+        local steps each client takes (``plan.local_rounds``), in which order, with which weights."""
+        return plan
+
+    def after(self, plan: RoundPlan, outcome: Outcome, state: GlobalState) -> Memory:
+        """What the protocol's own memory becomes by a round in which somebody trained. ``state``: with which the round
+        began. What is returned is found by path in the next round's memory; an entry ``{}`` is forgotten."""
+        return {}

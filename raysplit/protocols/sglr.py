@@ -5,13 +5,21 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from raysplit.errors import ScenarioError
 from raysplit.parts.part import part, within
-from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState, ServerStep
-from raysplit.training.servers.waiting_servers import refuse_bad_share
+from raysplit.protocols.protocol import (
+    ClientState,
+    ClientSync,
+    Order,
+    ServerPortion,
+    ServerState,
+    ServerStep,
+    TrainingProtocol,
+)
 
 
 @part
-class Sglr:
+class Sglr(TrainingProtocol):
     """Parallel split learning in which the server broadcasts an averaged cut gradient and learns faster than its
     clients.
 
@@ -31,7 +39,6 @@ class Sglr:
     lr_exponent: float = 0.5
     synchronise: bool = False
 
-    u_shaped: ClassVar[bool] = False
     server: ClassVar[ServerPortion] = "shared"
     order: ClassVar[Order] = "interleaved"
     server_step: ClassVar[ServerStep] = "mean_gradients"
@@ -39,7 +46,10 @@ class Sglr:
     server_state: ClassVar[ServerState] = "persistent"
 
     def __post_init__(self) -> None:
-        refuse_bad_share("Sglr.active_share", self.active_share)
+        if not 0 < self.active_share <= 1:
+            raise ScenarioError(
+                f"Sglr.active_share is a share and must be above 0 and at most 1, but it is {self.active_share!r}"
+            )
         within("Sglr.lr_exponent", self.lr_exponent, 0)
 
     @property

@@ -7,11 +7,11 @@ from typing import ClassVar, Literal
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part
 from raysplit.protocols.as_published import AS_WRITTEN, SLPERF_VANILLA, THAPA2022, Published
-from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState
+from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState, TrainingProtocol
 
 
 @part
-class SplitLearning:
+class SplitLearning(TrainingProtocol):
     """Clients train one after another; each begins with the client portion of the one before it.
 
     ``handover="central"``: through a store, up then down, 2·|W_C| a client (what Thapa et al.'s Table 2 charges);

@@ -1,4 +1,4 @@
-"""Who steps when: the batches of a client's round, and the order in which clients visit a shared server portion."""
+"""Who steps when: the batches of a client's round, and the order of split steps at a shared server portion."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from raysplit import rng
-from raysplit.protocols.protocol import TrainingProtocol, server_step
+from raysplit.protocols.protocol import TrainingProtocol
 
 
 class SplitStep(NamedTuple):
@@ -48,14 +48,14 @@ def batch_length(samples: int, batch_size: int | None, step: int) -> int:
 
 
 def handover_order(protocol: TrainingProtocol, seed: int, round: int, clients: int) -> np.ndarray:
-    """The order, as cohort positions, in which clients of a sequential protocol take their turns."""
-    if getattr(protocol, "ring", "random") == "fixed":
+    """The order, as cohort positions, in which clients of a sequential protocol train."""
+    if protocol.ring == "fixed":
         return np.arange(clients)
     return rng.stream(seed, "server_order", round, 0).permutation(clients)
 
 
 def shared_split_steps(protocol: TrainingProtocol, seed: int, round: int, steps: np.ndarray) -> list[SplitStep]:
-    """Every visit to a shared server portion in a round, in the order in which it must be served.
+    """Every split step at a shared server portion in a round, in the order in which it must be served.
 
     ``steps``: int64 [n], batches of each client over all its local epochs.
     """
@@ -73,7 +73,7 @@ def _step_order(protocol: TrainingProtocol, seed: int, round: int, step: int, cl
     """Cohort positions in the order of one step index."""
     if protocol.client_sync == "handover":
         return handover_order(protocol, seed, round, clients)
-    if server_step(protocol) != "visit":
+    if protocol.server_step != "split_step":
         return np.arange(clients)  # the portion stands still within the step: nothing hangs on the order but last bits
     return rng.stream(seed, "server_order", round, step).permutation(clients)
 
@@ -86,7 +86,7 @@ def completion_order(split_steps: list[SplitStep]) -> np.ndarray:
 
 
 def parallel_split_steps(positions: list[int], steps: np.ndarray, ahead: int) -> list[SplitStep]:
-    """Visits of independent clients to their own replicas, ``ahead`` clients at a time so that a host need not wait."""
+    """Split steps of independent clients at their own replicas, ``ahead`` clients at a time so that a host need not wait."""
     split_steps: list[SplitStep] = []
     for begin in range(0, len(positions), ahead):
         window = positions[begin : begin + ahead]

@@ -7,11 +7,19 @@ from typing import ClassVar, Literal
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part
 from raysplit.protocols.as_published import AS_WRITTEN, THAPA2022, Published
-from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState, ServerStep
+from raysplit.protocols.protocol import (
+    ClientState,
+    ClientSync,
+    Order,
+    ServerPortion,
+    ServerState,
+    ServerStep,
+    TrainingProtocol,
+)
 
 
 @part
-class SplitFedV1:
+class SplitFedV1(TrainingProtocol):
     """Client portions are averaged with weights n_k / n; ``reading`` says what "average" means at the main server.
 
     ``"copies"`` (the authors' code): every client trains with its own replica of the server portion, and replicas are
@@ -65,5 +73,5 @@ class SplitFedV1:
 
     @property
     def server_step(self) -> ServerStep:
-        local_rounds: dict[str, ServerStep] = {"copies": "visit", "gradients": "round", "accumulated": "step"}
-        return local_rounds[self.reading]
+        steps: dict[str, ServerStep] = {"copies": "split_step", "gradients": "round", "accumulated": "step"}
+        return steps[self.reading]

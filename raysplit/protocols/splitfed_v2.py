@@ -7,11 +7,11 @@ from typing import ClassVar, Literal
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part
 from raysplit.protocols.as_published import AS_WRITTEN, SLPERF_SPLITFED, THAPA2022, Published
-from raysplit.protocols.protocol import ClientState, ClientSync, ServerPortion, ServerState
+from raysplit.protocols.protocol import ClientState, ClientSync, ServerPortion, ServerState, TrainingProtocol
 
 
 @part
-class SplitFedV2:
+class SplitFedV2(TrainingProtocol):
     """One server portion that every forward-backward pass updates, clients in random order; client portions are
     averaged.
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from raysplit.parts.part import part
-from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState
+from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState, TrainingProtocol
 
 
 @part
-class SplitFedV3:
+class SplitFedV3(TrainingProtocol):
     """Client portions are the clients' own and never averaged; server replicas are, with weights n_k / n, as in
     SplitFedV1.
 

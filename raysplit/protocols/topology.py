@@ -1,11 +1,9 @@
-"""Which parties there are beside a client and the main server: an answer that a protocol may leave out."""
+"""Which parties there are beside a client and the main server."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
-
-from raysplit.protocols.protocol import TrainingProtocol
 
 Kind = Literal["pair", "vertical", "extended", "multi_task"]
 Along = Literal["width", "height"]
@@ -28,8 +26,3 @@ class Topology:
 
 
 PAIR = Topology()
-
-
-def topology_of(protocol: TrainingProtocol) -> Topology:
-    topology: Topology = getattr(protocol, "topology", PAIR)
-    return topology

@@ -12,13 +12,13 @@ from raysplit.channels.channel import Channel
 from raysplit.channels.message import Score
 from raysplit.parts.part import part, within
 from raysplit.protocols.joint import PartyHeads
-from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState
+from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState, TrainingProtocol
 from raysplit.protocols.topology import Along, Topology
 from raysplit.training.parties import ClientSlot, ServerSlot
 
 
 @part
-class VerticalSplit:
+class VerticalSplit(TrainingProtocol):
     """M parties hold blocks of the same samples, cut along an image axis, each with a head of its own; one server has
     the labels.
 
@@ -32,7 +32,6 @@ class VerticalSplit:
     parties: int = 2
     along: Along = "width"
 
-    u_shaped: ClassVar[bool] = False
     client_sync: ClassVar[ClientSync] = "one_party"
     server: ClassVar[ServerPortion] = "shared"
     order: ClassVar[Order] = "client_major"

@@ -14,6 +14,7 @@ import numpy as np
 from raysplit import rng
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part
+from raysplit.protocols.requirements import Requirement, as_written, synchrony_is
 from raysplit.scenario.stragglers import StragglerPolicy, Wait
 
 
@@ -112,6 +113,33 @@ class LogNormalDevices:
         )
 
 
+def foreseeable(what: str, instead: str = "") -> tuple[Requirement, ...]:
+    """That the order of events in a round is one that the cost model knows. A protocol that gives other answers is
+    refused, never costed as if it were another. ``what``: what cannot be given then; ``instead``: what to do."""
+    return (
+        Requirement(
+            lambda setting: (setting.protocol.client_sync, setting.protocol.server) in _FORESEEN,
+            "{protocol} has client_sync={answers.client_sync!r} with server={answers.server!r}, for which "
+            f"{what} cannot be given{instead}",
+        ),
+        synchrony_is(
+            "synchronous",
+            otherwise=f"{{protocol}} has synchrony={{answers.synchrony!r}}, for which {what} cannot be given{instead}",
+        ),
+    )
+
+
+_FORESEEN = {
+    ("one_party", "none"),
+    ("averaging", "none"),
+    ("averaging", "replicas"),
+    ("averaging", "shared"),
+    ("personal", "replicas"),
+    ("personal", "shared"),
+    ("handover", "shared"),
+}
+
+
 @part
 class Devices:
     """The machines of a scenario, from which its virtual time is computed (docs/costs.md). They change no weight unless
@@ -134,6 +162,16 @@ class Devices:
             raise ScenarioError(
                 f"Devices.replicas_at_once must be at least 1 or None for all, but it is {self.replicas_at_once}"
             )
+
+    @property
+    def requires(self) -> tuple[Requirement, ...]:
+        return (
+            *foreseeable("virtual time", "; leave Scenario.devices out"),
+            as_written(
+                "the published code of {protocol} plays clients one after another, for which virtual time cannot be "
+                "given; leave Scenario.devices or as_published out"
+            ),
+        )
 
     def of(self, seed: int, client: int) -> DeviceProfile:
         """The machine of a client, from the stream (seed, "device", client): the same in every round and cohort."""

@@ -20,7 +20,8 @@ from types import ModuleType
 from typing import Any
 
 from raysplit.errors import ScenarioError, UserError, nearest
-from raysplit.scenario.scenario import Scenario, with_changes
+from raysplit.scenario.changes import with_changes
+from raysplit.scenario.scenario import Scenario
 
 
 def load_scenarios(path: Path) -> tuple[list[Scenario], ModuleType]:
@@ -31,9 +32,9 @@ def load_scenarios(path: Path) -> tuple[list[Scenario], ModuleType]:
         hint = f"; did you mean {folder / near[0]}?" if near else ""
         raise ScenarioError(f"there is no scenario file {path}{hint}")
     module = _execute(path)
-    found = getattr(module, "scenarios", None)
+    found = vars(module).get("scenarios")
     if found is None:
-        found = getattr(module, "scenario", None)
+        found = vars(module).get("scenario")
         if found is None:
             raise ScenarioError(
                 f"{path} defines neither 'scenario' nor 'scenarios'; end it with scenario = Scenario(...)"

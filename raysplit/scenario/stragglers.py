@@ -8,46 +8,58 @@ round: it trains nothing, sends nothing, and stands in ``times.arrow`` with the 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from raysplit.errors import ScenarioError
+from raysplit.parts.contract import answer, contract
 from raysplit.parts.part import part
-from raysplit.population.selection.cohort import Cohort
-from raysplit.protocols.protocol import TrainingProtocol
+from raysplit.protocols.requirements import Requirement, client_sync_is
 
 Reports = Callable[[np.ndarray], float]
 """Cohort positions that take part → seconds until the last of them has reported"""
 
 
-@runtime_checkable
-class StragglerPolicy(Protocol):
-    """A frozen dataclass."""
+_UPDATES = client_sync_is(
+    "averaging",
+    otherwise="{component} leaves out clients whose updates come late, but {protocol} gathers no updates; use Wait()",
+)
 
+
+@contract("a straggler policy")
+class StragglerPolicy:
+    """The contract of straggler policies: a frozen part derives from it."""
+
+    @answer
+    def requires(self) -> tuple[Requirement, ...]:
+        """By default that clients report updates, which can come late."""
+        return (_UPDATES,)
+
+    @abstractmethod
     def late(self, alone: np.ndarray, last_report: Reports) -> np.ndarray:
         """Who misses the round: positions. ``alone``: float64 [n], seconds that each client would need by itself."""
-        ...
 
     def closes(self, last_report: float, missed: bool) -> float:
-        """When the server stops waiting, in seconds from the round's start."""
-        ...
-
-
-@part
-class Wait:
-    """Everybody is waited for."""
-
-    def late(self, alone: np.ndarray, last_report: Reports) -> np.ndarray:
-        return np.zeros(0, dtype=np.int64)
-
-    def closes(self, last_report: float, missed: bool) -> float:
+        """When the server stops waiting, in seconds from the round's start: by default with the last report."""
         return last_report
 
 
 @part
-class Deadline:
+class Wait(StragglerPolicy):
+    """Everybody is waited for."""
+
+    @property
+    def requires(self) -> tuple[Requirement, ...]:
+        return ()
+
+    def late(self, alone: np.ndarray, last_report: Reports) -> np.ndarray:
+        return np.zeros(0, dtype=np.int64)
+
+
+@part
+class Deadline(StragglerPolicy):
     """The round closes ``seconds`` after its start if anybody is still missing (Bonawitz et al. 2019, section 2).
 
     As few as possible of the slowest are left out so that all others report in time. Where clients do not hinder each
@@ -74,7 +86,7 @@ class Deadline:
 
 
 @part
-class Drop:
+class Drop(StragglerPolicy):
     """The slowest share of every cohort, rounded down, is left out; the server knows them and does not wait for
     them."""
 
@@ -89,12 +101,9 @@ class Drop:
     def late(self, alone: np.ndarray, last_report: Reports) -> np.ndarray:
         return _slowest_first(alone)[: math.floor(self.slowest * len(alone) + 1e-9)]
 
-    def closes(self, last_report: float, missed: bool) -> float:
-        return last_report
-
 
 @part
-class Buffer:
+class Buffer(StragglerPolicy):
     """The round closes when the ``first`` fastest have reported; what comes later is thrown away (over-selection,
     Bonawitz et al. 2019)."""
 
@@ -107,20 +116,15 @@ class Buffer:
     def late(self, alone: np.ndarray, last_report: Reports) -> np.ndarray:
         return _slowest_first(alone)[: max(0, len(alone) - self.first)]
 
-    def closes(self, last_report: float, missed: bool) -> float:
-        return last_report
-
-
-def check_stragglers(policy: StragglerPolicy, protocol: TrainingProtocol, cohort: Cohort) -> None:
-    """Raise ``ScenarioError`` for a policy that the protocol or the cohort cannot follow."""
-    if not isinstance(policy, Wait) and protocol.client_sync != "averaging":
-        raise ScenarioError(
-            f"{type(policy).__name__} leaves out clients whose updates come late, but {type(protocol).__name__} "
-            "gathers no updates; use Wait()"
-        )
-    if isinstance(policy, Buffer) and policy.first > cohort.size:
-        raise ScenarioError(
-            f"Buffer waits for {policy.first} reports, but Cohort.size is {cohort.size}; wait for fewer or draw more"
+    @property
+    def requires(self) -> tuple[Requirement, ...]:
+        return (
+            _UPDATES,
+            Requirement(
+                lambda setting: self.first <= setting.cohort.size,
+                f"Buffer waits for {self.first} reports, but Cohort.size is {{setting.cohort.size}}; wait for fewer or "
+                "draw more",
+            ),
         )
 
 

@@ -44,7 +44,7 @@ class Evaluated:
             spread=Spread.of(per_client),
             scores=scores,
             attack_samples=attempts,
-            attack_success=float(scores.successes.sum() / attempts) if succeeded else None,  # type: ignore[union-attr,operator]
+            attack_success=float(scores.successes.sum() / attempts) if succeeded else None,
         )
 
 

@@ -21,7 +21,7 @@ from raysplit.errors import PopulationError
 from raysplit.memory.global_state import GlobalState
 from raysplit.population.population import Population
 from raysplit.population.selection.cohort import Participation, ParticipationSampler
-from raysplit.protocols.as_published import portion_weights, published
+from raysplit.protocols.as_published import portion_weights
 from raysplit.protocols.plan import RoundPlan, cut_groups
 from raysplit.protocols.split_steps import handover_order, steps_per_epoch
 from raysplit.scenario.scenario import Scenario
@@ -134,7 +134,7 @@ def _weights(scenario: Scenario, round: int, samples: np.ndarray, lost: int) -> 
     """With which weights client portions are summed, float64 [n]: 0 for the last ``lost`` clients."""
     counted = samples.astype(np.float64)
     counted[len(samples) - lost :] = 0
-    weighting = published(scenario.protocol).weighting
+    weighting = scenario.protocol.published.weighting
     if weighting == "samples":
         return portion_weights(weighting, counted, -1)
     last = int(handover_order(scenario.protocol, scenario.seed, round, len(samples))[-1])

@@ -16,7 +16,7 @@ from raysplit.attacks.scheduled import singles
 from raysplit.channels.channel import Channel
 from raysplit.errors import ClusterError, ScenarioError
 from raysplit.memory.global_state import GlobalState
-from raysplit.scenario.scenario import Scenario, channels_of
+from raysplit.scenario.scenario import Scenario
 
 
 def check_shards(scenario: Scenario, shards: int) -> None:
@@ -60,7 +60,7 @@ def _gathers(rule: AggregationRule, scenario: Scenario, channel: Channel) -> boo
         for single in singles(scenario.attack)
     )
     recorded = channel is Channel.UPDATES and scenario.record_updates_every is not None
-    return channel in channels_of(scenario.protocol) and (not isinstance(rule, Mean) or attacked or recorded)
+    return channel in scenario.protocol.channels and (not isinstance(rule, Mean) or attacked or recorded)
 
 
 def _free_bytes() -> int | None:

@@ -22,7 +22,6 @@ from raysplit.attacks.updates.neurotoxin import needs_last_move
 from raysplit.parts.part import to_json
 from raysplit.population.population import Population
 from raysplit.population.selection.cohort import Participation, ParticipationSampler
-from raysplit.protocols.protocol import synchrony_of
 from raysplit.scenario.scenario import Scenario
 from raysplit.storage.atomic import write_bytes
 from raysplit.storage.schemas import SCHEMAS
@@ -157,7 +156,7 @@ def _labels_only(scenario: Scenario) -> bool:
         scenario.record_updates_every is None
         and scenario.detection is None
         and scenario.devices is None
-        and synchrony_of(scenario.protocol) == "synchronous"
+        and scenario.protocol.synchrony == "synchronous"
         and scenario.protocol.client_sync != "one_party"
     )
 

@@ -17,7 +17,6 @@ from raysplit.channels.hooks import PartyEnd
 from raysplit.channels.message import Score, StepAddress
 from raysplit.memory.global_state import GlobalState
 from raysplit.memory.memory import IN_FLIGHT_OPTIMIZER, IN_FLIGHT_PORTION, OPTIMIZER, PORTION, State, client_path
-from raysplit.protocols.as_published import published
 from raysplit.protocols.outcome import ClientRecord, Outcome
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
@@ -53,7 +52,7 @@ class HostShare:
         portions go, if not into the outcome."""
         self.protocol, self.plan, self.end, self.rule, self._trained = protocol, plan, end, rule, trained
         self._learner = -1  # the only one that learns, where a client stops when it is handed a portion
-        if published(protocol).client_learns == "until_handed_over" and plan.round == 1:
+        if protocol.published.client_learns == "until_handed_over" and plan.round == 1:
             self._learner = int(handover_order(protocol, plan.seed, 1, len(plan.clients))[0])
         self.positions = sorted(p for group in groups for p in plan.groups[group])
         orders = plan.summing_orders(protocol)
@@ -125,7 +124,7 @@ class HostShare:
             if self.plan.client_state == "travels":
                 self._travelling = slot.state()
                 load += sum(tensor.numel() * tensor.element_size() for tensor in self._travelling.values())
-            hops = 2 if getattr(self.protocol, "handover", "central") == "central" else 1
+            hops = 2 if self.protocol.handover == "central" else 1
             self.traffic.count(Channel.HANDOVER, hops * load, messages=hops)
             self._vector = slot.flat.vector.clone()
             return
@@ -137,7 +136,7 @@ class HostShare:
 
     def learns(self, position: int) -> bool:
         """Whether cut gradients move this client's portion."""
-        if published(self.protocol).client_learns == "until_handed_over":
+        if self.protocol.published.client_learns == "until_handed_over":
             return position == self._learner
         return not self.plan.frozen
 

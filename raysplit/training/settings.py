@@ -9,6 +9,7 @@ import torch
 
 from raysplit.parts.part import part, within
 from raysplit.protocols.protocol import ClientState, ServerState
+from raysplit.protocols.requirements import Requirement
 from raysplit.training.optimizers import OptimizerSpec, Sgd
 
 
@@ -59,6 +60,18 @@ class CosineDecay:
         return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
+_OF_FED_OPT = (
+    Requirement(
+        lambda setting: setting.protocol.client_sync == "averaging" or setting.protocol.server == "replicas",
+        "Training.aggregate steps on aggregated portions, but {protocol} aggregates nothing; leave it None",
+    ),
+    Requirement(
+        lambda setting: setting.protocol.published.replicas_meet != "all_collected",
+        "{protocol} as published averages portions and takes no step on the average; leave Training.aggregate None",
+    ),
+)
+
+
 @part
 class Training:
     """``lr`` is the client's; ``server_lr`` and ``server_optimizer`` (None: the client's) are the main server's.
@@ -89,6 +102,36 @@ class Training:
             within("Training.batch_size", self.batch_size, 1, math.inf)
         if self.server_lr is not None:
             within("Training.server_lr", self.server_lr, 0, math.inf)
+
+    @property
+    def requires(self) -> tuple[Requirement, ...]:
+        return (
+            Requirement(
+                lambda setting: (
+                    (self.client_state or setting.protocol.client_state) != "travels"
+                    or setting.protocol.client_sync == "handover"
+                ),
+                "Training(client_state='travels') needs a protocol with hand-over, but {protocol} has none; use 'fresh' "
+                "or 'per_client'",
+            ),
+            Requirement(
+                lambda setting: (
+                    (self.server_state or setting.protocol.server_state) != "persistent"
+                    or setting.protocol.server != "replicas"
+                ),
+                "Training(server_state='persistent') needs one shared server portion, but {protocol} has replicas that "
+                "are averaged; use 'fresh'",
+            ),
+            Requirement(
+                lambda setting: (
+                    (self.server_state or setting.protocol.server_state) != "each_batch"
+                    or setting.protocol.server_step == "split_step"
+                ),
+                "server_state='each_batch' makes the server's optimiser anew after every split step, but {protocol} has "
+                "server_step={answers.server_step!r}; use 'fresh' or 'persistent'",
+            ),
+            *(_OF_FED_OPT if self.aggregate is not None else ()),
+        )
 
     @property
     def dtype(self) -> torch.dtype:

@@ -31,7 +31,7 @@ from raysplit import (
 ROUNDS = 1000
 START = 501
 
-RULES = {"trmean": TrimmedMean(trim="actual"), "median": Median(even="lower")}
+RULES = {"trmean": TrimmedMean(f="actual"), "median": Median(even="lower")}
 SPLITS = {"FL": None, "V1": "V1", "V2": "V2", "V3": "V3"}
 
 scenarios = [

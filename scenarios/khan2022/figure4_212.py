@@ -51,7 +51,7 @@ scenarios = [
             aggregate=FedOpt(Adam(), lr=0.001),
         ),
         attack=attack,
-        defense=StartAtRound(TrimmedMean(trim="actual"), start_round=CLEAN_ROUNDS[split] + 1),
+        defense=StartAtRound(TrimmedMean(f="actual"), start_round=CLEAN_ROUNDS[split] + 1),
         evaluation=Evaluation(every=2, clients=None),
         pixels="inverted",
         seed=42,

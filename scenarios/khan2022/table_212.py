@@ -48,11 +48,11 @@ SPLITS = {
 }
 RULES = {
     "mean": Mean(),
-    "trmean": TrimmedMean(trim="actual"),
+    "trmean": TrimmedMean(f="actual"),
     "median": Median(even="lower"),
     "multikrum": MultiKrum(),
     "geomedian": GeometricMedian(),
-    "nnm_trmean": Composed(pre=(NearestNeighbourMixing(),), rule=TrimmedMean(trim="actual")),
+    "nnm_trmean": Composed(pre=(NearestNeighbourMixing(),), rule=TrimmedMean(f="actual")),
 }
 SEARCHED = ("geomedian", "nnm_trmean")
 

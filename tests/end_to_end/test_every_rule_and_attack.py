@@ -51,7 +51,7 @@ from tests.toys import play, toy
 RULES = [
     Mean(),
     TrimmedMean(),
-    TrimmedMean(trim="assumed"),
+    TrimmedMean(f="assumed"),
     Median(),
     Median(even="midpoint"),
     MeanAroundMedian(),

@@ -158,7 +158,7 @@ edited("defense-no-replicas", "SplitFedV2()", "SplitFedV2(), server_defense=Medi
 edited("defense-replicas-published", "SplitFedV2()", "SplitFedV1(as_published='thapa2022'), server_defense=Median()")
 edited("attack-no-replicas", "SplitFedV2()", "SplitFedV2(), attack=OnServerReplicas(SignFlip())")
 edited("attack-portion-twice", "SplitFedV2()", "SplitFedV1(), attack=OnServerReplicas(OnServerReplicas(SignFlip()))")
-edited("defense-trim", "SplitFedV2()", "SplitFedV2(), defense=TrimmedMean(trim=2)")
+edited("defense-trim", "SplitFedV2()", "SplitFedV2(), defense=TrimmedMean(f=2)")
 edited("defense-too-late", "SplitFedV2()", "SplitFedV2(), defense=StartAtRound(Median(), start_round=9)")
 edited("defense-twice", "SplitFedV2()", "SplitFedV2(), defense=StartAtRound(StartAtRound(Median(), 2), 3)")
 edited("defense-root", "SplitFedV2()", "SplitFedV2(), defense=FLTrust((20,))")

@@ -170,7 +170,7 @@ def round_half_even(value):
 
 def test_a_cohort_that_shrinks_below_what_a_rule_bears_is_said_or_passed_over():
     cohort = Cohort(6, 0.34, "cohort", dropouts=Dropouts(0.5))
-    scenario = toy(FedAvg(), cohort=cohort, attack=SignFlip(), defense=Krum(malicious=1), training__rounds=6)
+    scenario = toy(FedAvg(), cohort=cohort, attack=SignFlip(), defense=Krum(f=1), training__rounds=6)
     assert min(len(participation.reporting.clients) for participation in sampler(scenario)) < 5
     said = (
         r"at least 5 against 1 malicious clients, but it has (\d); only \1 clients reported in round \d: "

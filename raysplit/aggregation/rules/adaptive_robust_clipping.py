@@ -5,15 +5,15 @@ from __future__ import annotations
 import torch
 
 from raysplit.aggregation.geometry import Geometry, finite_or_infinite
-from raysplit.aggregation.rule import RoundContext
+from raysplit.aggregation.rule import MaliciousCount, RoundContext
 from raysplit.aggregation.rules.clipping import clipping_to
-from raysplit.aggregation.rules.composed import Mixed, Mixing
-from raysplit.aggregation.rules.malicious_count import Malicious, check_malicious, minority
+from raysplit.aggregation.rules.composed import LinearPreAggregation, Mixing
+from raysplit.aggregation.rules.malicious_count import check_f, minority
 from raysplit.parts.part import part
 
 
 @part
-class AdaptiveRobustClipping:
+class AdaptiveRobustClipping(LinearPreAggregation):
     """y_i = u_i min(1, C/‖u_i‖) with C the norm of the (k+1)-th longest update and k = ⌊2 f/n · (n - f)⌋: the k longest
     are clipped.
 
@@ -24,21 +24,17 @@ class AdaptiveRobustClipping:
     ScenarioError where 2f ≥ n. The formula is that of ByzFL's documentation; the paper itself was not at hand.
     """
 
-    malicious: Malicious = "actual"
+    f: MaliciousCount = "actual"
 
     def __post_init__(self) -> None:
-        check_malicious(self)
+        check_f(self)
 
-    @property
-    def columnwise(self) -> bool:
-        return False
-
-    def mix(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Mixed:
-        return self.mixing(Geometry.of(updates), weights, context).of(updates)
+    def least_clients(self, f: int) -> int:
+        return 2 * self.against(f) + 1
 
     def mixing(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Mixing:
         n, _ = geometry.shape
-        f = minority(self, n, context)
+        f = minority(self, self.f, n, context)
         norms = finite_or_infinite(geometry.norms)
         k = 2 * f * (n - f) // n
         bound = float(norms.sort().values[n - k - 1])

@@ -10,12 +10,12 @@ import torch
 
 from raysplit.aggregation.geometry import Geometry
 from raysplit.aggregation.rule import RoundContext
-from raysplit.aggregation.rules.composed import Mixed, Mixing
+from raysplit.aggregation.rules.composed import LinearPreAggregation, Mixing
 from raysplit.parts.part import part, within
 
 
 @part
-class Bucketing:
+class Bucketing(LinearPreAggregation):
     """y_b = 1/|B_b| · Σ_{i in B_b} u_i, where the buckets B_b cut a random order of the n updates into runs of ``size``
     s.
 
@@ -32,12 +32,8 @@ class Bucketing:
     def __post_init__(self) -> None:
         within("Bucketing.size", self.size, 1)
 
-    @property
-    def columnwise(self) -> bool:
-        return False  # column shards would each have to draw the same order
-
-    def mix(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Mixed:
-        return self.mixing(Geometry.of(updates), weights, context).of(updates)
+    def least_updates(self, rows: int) -> int:
+        return self.size * (rows - 1) + 1
 
     def mixing(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Mixing:
         n, _ = geometry.shape

@@ -8,16 +8,15 @@ import numpy as np
 import torch
 
 from raysplit.aggregation.geometry import Geometry
-from raysplit.aggregation.rule import Aggregate, RoundContext
+from raysplit.aggregation.rule import Aggregate, GeometryRule, MaliciousCount, RoundContext
 from raysplit.aggregation.rules.krum import Neighbours, neighbour_count
-from raysplit.aggregation.rules.malicious_count import Malicious, check_malicious, malicious_count
+from raysplit.aggregation.rules.malicious_count import check_f, count_of, require_updates
 from raysplit.aggregation.rules.mean_around_median import Even, mean_nearest_median
-from raysplit.errors import ScenarioError
 from raysplit.parts.part import part
 
 
 @part
-class Bulyan:
+class Bulyan(GeometryRule):
     """AGR(U)_j = the mean of the θ - 2f values of coordinate j nearest to their median, among θ = n - 2f picked
     updates.
 
@@ -27,35 +26,28 @@ class Bulyan:
     has. Ties go to the first row and to the smaller value; once q = 1 (for f ≤ 2, the last picks) two nearest
     neighbours always tie, so there the order of the rows can decide. The sample weights play no part.
 
-    Records ``malicious`` (f), ``select`` (θ), ``keep`` (θ - 2f) and ``broken``: 1 where more clients were malicious
+    Records ``f``, ``select`` (θ), ``keep`` (θ - 2f) and ``broken``: 1 where more clients were malicious
     than f. Raises ScenarioError where n < 4f + 3.
     """
 
     neighbours: Neighbours = "n-f-2"
-    malicious: Malicious = "actual"
+    f: MaliciousCount = "actual"
     even: Even = "lower"
 
     def __post_init__(self) -> None:
-        check_malicious(self)
+        check_f(self)
 
-    @property
-    def columnwise(self) -> bool:
-        return False
-
-    def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        return self.over(Geometry.of(updates), weights, context)
+    def least_clients(self, f: int) -> int:
+        return 4 * self.against(f) + 3
 
     def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         n, _ = geometry.shape
-        f = malicious_count(self.malicious, context)
-        if n < 4 * f + 3:
-            raise ScenarioError(
-                f"Bulyan needs a cohort of at least {4 * f + 3} against {f} malicious clients, but it has {n}"
-            )
+        f = count_of(self.f, context)
+        require_updates(self, n, f)
         theta = n - 2 * f
         selected = self.selection(geometry.distances, f)
         rows = selected.nonzero().flatten()
-        record = {"malicious": f, "select": theta, "keep": theta - 2 * f, "broken": context.actual > f}
+        record = {"f": f, "select": theta, "keep": theta - 2 * f, "broken": context.actual > f}
         stage = partial(mean_nearest_median, keep=theta - 2 * f, even=self.even, rows=rows)
         update = geometry.columns.map(stage)
         return Aggregate(update, {name: float(value) for name, value in record.items()}, selected)

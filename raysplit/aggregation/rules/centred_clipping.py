@@ -8,13 +8,13 @@ import torch
 
 from raysplit.aggregation.columns import combined
 from raysplit.aggregation.geometry import Geometry, distances_to, lower_median, without_lost
-from raysplit.aggregation.rule import Aggregate, RoundContext
+from raysplit.aggregation.rule import Aggregate, GeometryRule, RoundContext
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part, within
 
 
 @part
-class CentredClipping:
+class CentredClipping(GeometryRule):
     """L steps v ← v + 1/n · Σ_i (u_i - v) min(1, τ/‖u_i - v‖); AGR(U) = v.
 
     ``iterations`` is L. ``bound`` is τ: a number, or ``"median"`` for the median distance from v in each step. v
@@ -35,13 +35,6 @@ class CentredClipping:
         within("CentredClipping.iterations", self.iterations, 1)
         if isinstance(self.bound, float) and not self.bound > 0:
             raise ScenarioError(f"CentredClipping.bound must be above 0, but it is {self.bound}")
-
-    @property
-    def columnwise(self) -> bool:
-        return False
-
-    def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        return self.over(Geometry.of(updates), weights, context)
 
     def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         n, d = geometry.shape

@@ -9,13 +9,13 @@ import torch
 
 from raysplit.aggregation.geometry import Geometry, finite_or_infinite, lower_median
 from raysplit.aggregation.rule import RoundContext
-from raysplit.aggregation.rules.composed import Mixed, Mixing
+from raysplit.aggregation.rules.composed import LinearPreAggregation, Mixing
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part
 
 
 @part
-class Clipping:
+class Clipping(LinearPreAggregation):
     """y_i = u_i min(1, C/‖u_i‖).
 
     ``bound`` is C: a number, or ``"median"`` for the median of this cohort's norms (the lower one of an even number).
@@ -29,13 +29,6 @@ class Clipping:
     def __post_init__(self) -> None:
         if isinstance(self.bound, float) and not self.bound > 0:
             raise ScenarioError(f"Clipping.bound must be above 0, but it is {self.bound}")
-
-    @property
-    def columnwise(self) -> bool:
-        return False
-
-    def mix(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Mixed:
-        return self.mixing(Geometry.of(updates), weights, context).of(updates)
 
     def mixing(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Mixing:
         norms = finite_or_infinite(geometry.norms)

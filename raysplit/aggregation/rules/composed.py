@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
 
 import torch
 
 from raysplit.aggregation.columns import MixedColumns, Whole, gathered
 from raysplit.aggregation.geometry import Geometry
-from raysplit.aggregation.rule import Aggregate, AggregationRule, RoundContext, aggregate_over, roots_of
+from raysplit.aggregation.plain_tensors import check_updates, shares
+from raysplit.aggregation.rule import (
+    Aggregate,
+    AggregationPart,
+    AggregationRule,
+    GeometryRule,
+    RoundContext,
+    plain_context,
+)
+from raysplit.parts.contract import contract
 from raysplit.parts.part import part
 
 
@@ -41,30 +51,56 @@ class Mixing:
         return Mixed(mixed, self.weights, self.context, self.members, self.record)
 
 
-@runtime_checkable
-class PreAggregation(Protocol):
-    """A frozen dataclass; ``mix`` changes none of its arguments."""
+@contract("a pre-aggregation")
+class PreAggregation(AggregationPart, ABC):
+    """The contract of steps before a rule: a frozen dataclass derives from it and gives ``mix``, which changes none of
+    its arguments."""
 
-    @property
-    def columnwise(self) -> bool:
-        """Whether each coordinate is mixed alone."""
-        ...
-
+    @abstractmethod
     def mix(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Mixed:
         """``updates``: [n, d]; ``weights``: [n], summing to 1."""
-        ...
+
+    def least_updates(self, rows: int) -> int:
+        """At least how many updates it needs to make ``rows`` rows of them."""
+        return rows
+
+    def needs_whole_updates(self) -> str | None:
+        return f"{type(self).__name__} has no mixing() (docs/how-to/defense.md), so it needs whole updates in one place"
+
+    def __call__(
+        self,
+        updates: torch.Tensor,
+        *,
+        weights: torch.Tensor | Sequence[float] | None = None,
+        round: int = 1,
+        seed: int = 0,
+    ) -> torch.Tensor:
+        """The rows [b, d] that it makes of plain ``updates`` [n, d], without a simulator; the arguments are those of
+        ``AggregationRule``."""
+        name = type(self).__name__
+        check_updates(name, updates)
+        context = plain_context(self, len(updates), round, seed)
+        return self.mix(updates, shares(name, weights, updates), context).updates
 
 
-@runtime_checkable
-class LinearPreAggregation(Protocol):
-    """A pre-aggregation whose rows are linear in the updates: all of the tree. The rows are made a block of columns at
-    a time."""
+@contract("a pre-aggregation")
+class LinearPreAggregation(PreAggregation):
+    """A pre-aggregation whose rows are linear in the updates: all of the tree. It gives ``mixing`` instead of ``mix``,
+    and the rows are made a block of columns at a time."""
 
-    def mixing(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Mixing: ...
+    def mix(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Mixed:
+        return self.mixing(Geometry.of(updates), weights, context).of(updates)
+
+    @abstractmethod
+    def mixing(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Mixing:
+        """What ``mix`` returns for the updates with this ``geometry``, as a matrix that is not applied yet."""
+
+    def needs_whole_updates(self) -> str | None:
+        return AggregationPart.needs_whole_updates(self)
 
 
 @part
-class Composed:
+class Composed(GeometryRule):
     """AGR(U) = rule(pre_k(… pre_1(U))): ``rule`` applied to what the pre-aggregations ``pre`` make of the updates, in
     order.
 
@@ -79,17 +115,18 @@ class Composed:
     def columnwise(self) -> bool:
         return self.rule.columnwise and all(step.columnwise for step in self.pre)
 
-    @property
-    def roots(self) -> tuple[int, ...]:
-        """The root clients of ``rule``; their clean update reaches it as it is."""
-        return roots_of(self.rule)
+    def parts(self) -> tuple[AggregationPart, ...]:
+        return (*self.pre, self.rule)
 
-    def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        return self.over(Geometry.of(updates), weights, context)
+    def least_clients(self, f: int) -> int:
+        least = self.rule.least_clients(f)
+        for step in reversed(self.pre):
+            least = max(step.least_clients(f), step.least_updates(least))
+        return least
 
     def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         record: dict[str, float] = {}
-        broken = False  # more liars than any one step can bear are more than the whole can
+        broken = False  # more malicious clients than any one step withstands are more than the whole does
         members = torch.eye(geometry.shape[0], dtype=torch.bool)
         for step in self.pre:
             mixed: Mixed | Mixing
@@ -103,7 +140,7 @@ class Composed:
             members = (mixed.members.double() @ members.double()) > 0
             record.update(mixed.record)
             broken |= bool(mixed.record.get("broken"))
-        result = aggregate_over(self.rule, geometry, weights, context)
+        result = self.rule.over(geometry, weights, context)
         record.update(result.record)
         if broken:
             record["broken"] = 1.0

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 
 from raysplit.aggregation.geometry import Geometry
-from raysplit.aggregation.rule import Aggregate, AggregationRule, RoundContext, aggregate_over, roots_of
+from raysplit.aggregation.rule import Aggregate, AggregationPart, AggregationRule, GeometryRule, RoundContext
 from raysplit.aggregation.rules.mean import Mean
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part, within
 
 
 @part
-class CRFL:
+class CRFL(GeometryRule):
     """AGR(U) = W' min(1, ρ_t/‖W'‖) + N(0, σ² I) - W with W' = W + rule(U), where W are the global parameters and t is
     the round.
 
@@ -36,22 +36,15 @@ class CRFL:
         within("CRFL.growth", self.growth, 0)
         within("CRFL.noise", self.noise, 0)
 
-    @property
-    def columnwise(self) -> bool:
-        return False
-
-    @property
-    def roots(self) -> tuple[int, ...]:
-        """The root clients of ``rule``."""
-        return roots_of(self.rule)
-
-    def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        return self.over(Geometry.of(updates), weights, context)
+    def parts(self) -> tuple[AggregationPart, ...]:
+        return (self.rule,)
 
     def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         if context.portion is None:
-            raise ScenarioError("CRFL needs the global portion, which only a fed server tells")
-        inner = aggregate_over(self.rule, geometry, weights, context)
+            raise ScenarioError(
+                "CRFL needs the global portion, which a fed server gives; outside a simulation give portion="
+            )
+        inner = self.rule.over(geometry, weights, context)
         portion = context.portion.to(inner.update)
         model = portion + inner.update
         bound, norm = self.bound + self.growth * context.round, float(model.double().norm())

@@ -12,14 +12,14 @@ from raysplit.aggregation.columns import combined
 from raysplit.aggregation.geometry import Geometry
 from raysplit.aggregation.gram import add_products, mirrored
 from raysplit.aggregation.order_statistics import chosen_columns, column_blocks, drawn_columns
-from raysplit.aggregation.rule import Aggregate, RoundContext
-from raysplit.aggregation.rules.malicious_count import Malicious, check_malicious, malicious_count
+from raysplit.aggregation.rule import Aggregate, GeometryRule, MaliciousCount, RoundContext
+from raysplit.aggregation.rules.malicious_count import check_f, count_of
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part, within
 
 
 @part
-class DivideAndConquer:
+class DivideAndConquer(GeometryRule):
     """AGR(U) = the mean of the updates that are kept by every one of ``iterations`` random sets of columns.
 
     On a set of r = min(``columns``, d) columns, drawn from the round's generator, let X be the updates less their mean
@@ -32,31 +32,27 @@ class DivideAndConquer:
     finite are always dropped. The sample weights play no part. r = 10,000 and c = 1 are the defaults that simulators
     share; the paper's own were not at hand.
 
-    Records ``malicious`` (f), ``select`` (rows averaged), ``kept_by`` (sets that kept each of them) and ``broken``: 1
+    Records ``f``, ``select`` (rows averaged), ``kept_by`` (sets that kept each of them) and ``broken``: 1
     where more clients were malicious than f. Raises ScenarioError where ⌈c·f⌉ ≥ n.
     """
 
-    malicious: Malicious = "actual"
+    f: MaliciousCount = "actual"
     columns: int = 10_000
     iterations: int = 1
     filter: float = 1.0
 
     def __post_init__(self) -> None:
-        check_malicious(self)
+        check_f(self)
         within("DivideAndConquer.columns", self.columns, 1)
         within("DivideAndConquer.iterations", self.iterations, 1)
         within("DivideAndConquer.filter", self.filter, 0)
 
-    @property
-    def columnwise(self) -> bool:
-        return False
-
-    def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        return self.over(Geometry.of(updates), weights, context)
+    def least_clients(self, f: int) -> int:
+        return math.ceil(self.filter * self.against(f)) + 1
 
     def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         n, d = geometry.shape
-        f = malicious_count(self.malicious, context)
+        f = count_of(self.f, context)
         drop = math.ceil(self.filter * f)
         if drop >= n:
             raise ScenarioError(
@@ -72,7 +68,7 @@ class DivideAndConquer:
         kept *= present
         selected = (kept == kept.max()) & present
         count = int(selected.sum())
-        record = {"malicious": f, "select": count, "kept_by": int(kept.max()), "broken": context.actual > f}
+        record = {"f": f, "select": count, "kept_by": int(kept.max()), "broken": context.actual > f}
         update = combined(geometry.columns, selected.double()).div_(max(1, count))
         return Aggregate(update, {name: float(value) for name, value in record.items()}, selected)
 

@@ -10,14 +10,14 @@ import torch
 from raysplit.aggregation.columns import combined
 from raysplit.aggregation.geometry import Geometry, finite_or_infinite, lower_median
 from raysplit.aggregation.gram import exact_gram
-from raysplit.aggregation.rule import Aggregate, RoundContext
+from raysplit.aggregation.rule import Aggregate, GeometryRule, RoundContext
 from raysplit.aggregation.rules.clipping import clipping_to
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part, within
 
 
 @part
-class FLAME:
+class FLAME(GeometryRule):
     """AGR(U) = 1/|A| · Σ_{i∈A} u_i min(1, S/‖u_i‖) + N(0, (λS)² I), with A the admitted updates and S the (lower)
     median of all norms.
 
@@ -42,19 +42,15 @@ class FLAME:
     def __post_init__(self) -> None:
         within("FLAME.noise", self.noise, 0)
 
-    @property
-    def columnwise(self) -> bool:
-        return False
-
-    def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        return self.over(Geometry.of(updates), weights, context)
-
     def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         n, _ = geometry.shape
         shift: torch.Tensor | None = None
         if self.angles == "models":
             if context.portion is None:
-                raise ScenarioError("FLAME(angles='models') needs the global portion, which only a fed server tells")
+                raise ScenarioError(
+                    "FLAME(angles='models') needs the global portion, which a fed server gives; outside a simulation "
+                    "give portion="
+                )
             shift = context.portion
         distances = cosine_distances(geometry, shift)
         selected = majority_component(distances)

@@ -7,13 +7,13 @@ import torch
 from raysplit.aggregation.columns import combined
 from raysplit.aggregation.geometry import Geometry
 from raysplit.aggregation.order_statistics import column_blocks
-from raysplit.aggregation.rule import Aggregate, RoundContext
+from raysplit.aggregation.rule import Aggregate, GeometryRule, RoundContext
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part
 
 
 @part
-class FLTrust:
+class FLTrust(GeometryRule):
     """AGR(U) = Σ_i t_i (‖g‖/‖u_i‖) u_i / Σ_i t_i with trust t_i = max(0, cos(u_i, g)), g the operator's own update.
 
     In split learning a server has no client portion's data, so g comes from root clients, ``roots``: ids of clients
@@ -31,13 +31,6 @@ class FLTrust:
     def __post_init__(self) -> None:
         if not self.roots or len(set(self.roots)) < len(self.roots) or min(self.roots) < 0:
             raise ScenarioError(f"FLTrust.roots must name one or more different client ids, but it is {self.roots}")
-
-    @property
-    def columnwise(self) -> bool:
-        return False
-
-    def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        return self.over(Geometry.of(updates), weights, context)
 
     def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         if context.reference is None:

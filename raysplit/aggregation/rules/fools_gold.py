@@ -13,13 +13,13 @@ from raysplit.aggregation.columns import combined
 from raysplit.aggregation.geometry import Geometry
 from raysplit.aggregation.gram import add_products, mirrored
 from raysplit.aggregation.order_statistics import column_blocks
-from raysplit.aggregation.rule import Aggregate, RoundContext
+from raysplit.aggregation.rule import Aggregate, GeometryRule, RoundContext
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part
 
 
 @part
-class FoolsGold:
+class FoolsGold(GeometryRule):
     """AGR(U) = Σ_i α_i u_i / Σ_i α_i, where α_i is small for clients whose summed updates H_i point the way of
     another's.
 
@@ -44,13 +44,6 @@ class FoolsGold:
     def __post_init__(self) -> None:
         if not self.confidence > 0:
             raise ScenarioError(f"FoolsGold.confidence must be above 0, but it is {self.confidence}")
-
-    @property
-    def columnwise(self) -> bool:
-        return False
-
-    def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        return self.over(Geometry.of(updates), weights, context)
 
     def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         if (context.clients < 0).any():

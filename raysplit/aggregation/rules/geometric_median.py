@@ -8,13 +8,13 @@ import torch
 
 from raysplit.aggregation.columns import combined
 from raysplit.aggregation.geometry import Geometry, distances_to, without_lost
-from raysplit.aggregation.rule import Aggregate, RoundContext
+from raysplit.aggregation.rule import Aggregate, GeometryRule, RoundContext
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part, within
 
 
 @part
-class GeometricMedian:
+class GeometricMedian(GeometryRule):
     """AGR(U) ≈ argmin_z Σ_i w_i ‖u_i - z‖ by T steps z ← Σ_i β_i u_i / Σ_i β_i with β_i = w_i / max(ν, ‖u_i - z‖).
 
     ``iterations`` is T, ``nu`` the smoothing ν, and ``start`` the first z: the coordinate-wise (lower) ``"median"``,
@@ -34,13 +34,6 @@ class GeometricMedian:
         within("GeometricMedian.iterations", self.iterations, 1)
         if not self.nu > 0:
             raise ScenarioError(f"GeometricMedian.nu must be above 0, but it is {self.nu}")
-
-    @property
-    def columnwise(self) -> bool:
-        return False
-
-    def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        return self.over(Geometry.of(updates), weights, context)
 
     def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         n, d = geometry.shape

@@ -8,48 +8,43 @@ import torch
 
 from raysplit.aggregation.columns import combined
 from raysplit.aggregation.geometry import Geometry
-from raysplit.aggregation.rule import Aggregate, RoundContext
-from raysplit.aggregation.rules.malicious_count import Malicious, check_malicious, malicious_count
-from raysplit.errors import ScenarioError
+from raysplit.aggregation.rule import Aggregate, GeometryRule, MaliciousCount, RoundContext
+from raysplit.aggregation.rules.malicious_count import check_f, count_of, require_updates
 from raysplit.parts.part import part
 
 Neighbours = Literal["n-f-2", "n-f-1"]
 
 
 @part
-class Krum:
+class Krum(GeometryRule):
     """AGR(U) = u_i* with i* = argmin_i s_i and s_i = Σ ‖u_i - u_j‖² over the q updates u_j, j ≠ i, nearest to u_i.
 
     ``neighbours`` says what q is: ``"n-f-2"``, as in the paper and Flower; ``"n-f-1"``, as in ByzFL. ``malicious`` says
     what f is: ``"actual"``, the true number in this very cohort (an oracle); ``"assumed"``, what the operator expects;
     or a fixed number. Of equal scores the first row's wins. The sample weights play no part.
 
-    Records ``malicious`` (f), ``score`` (s_i*) and ``broken``: 1 where more clients were malicious than f. Raises
+    Records ``f``, ``score`` (s_i*) and ``broken``: 1 where more clients were malicious than f. Raises
     ScenarioError where n < 2f + 3 (for ``"n-f-1"``: n < 2f + 1), as f equal rows could then always win.
     """
 
     neighbours: Neighbours = "n-f-2"
-    malicious: Malicious = "actual"
+    f: MaliciousCount = "actual"
 
     def __post_init__(self) -> None:
-        check_malicious(self)
+        check_f(self)
 
-    @property
-    def columnwise(self) -> bool:
-        return False
-
-    def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        return self.over(Geometry.of(updates), weights, context)
+    def least_clients(self, f: int) -> int:
+        return least_rows(self.against(f), self.neighbours)
 
     def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         n, _ = geometry.shape
-        f = malicious_count(self.malicious, context)
-        require_majority(self, n, f, self.neighbours)
+        f = count_of(self.f, context)
+        require_updates(self, n, f)
         distances = geometry.distances
         selected = self.selection(distances, f)
         best = int(selected.nonzero())
         scores = krum_scores(distances, neighbour_count(n, f, self.neighbours))
-        record = {"malicious": float(f), "score": float(scores[best]), "broken": float(context.actual > f)}
+        record = {"f": float(f), "score": float(scores[best]), "broken": float(context.actual > f)}
         return Aggregate(combined(geometry.columns, selected.double()), record, selected)
 
     def selection(self, distances: torch.Tensor, f: int) -> torch.Tensor:
@@ -70,12 +65,6 @@ def krum_scores(distances: torch.Tensor, neighbours: int) -> torch.Tensor:
     return others.sort(dim=1).values[:, :neighbours].sum(1)
 
 
-def require_majority(rule: object, n: int, f: int, neighbours: Neighbours) -> None:
-    """Raise ScenarioError where ``n`` is too small for ``f`` malicious clients."""
-    least = 2 * f + 3 if neighbours == "n-f-2" else 2 * f + 1
-    if n < least:
-        raise ScenarioError(
-            f"{type(rule).__name__}(neighbours={neighbours!r}) needs a cohort of at least {least} against {f} "
-            "malicious clients, "
-            f"but it has {n}"
-        )
+def least_rows(f: int, neighbours: Neighbours) -> int:
+    """How many rows Krum scores need against ``f`` malicious ones: with fewer, f equal rows could always win."""
+    return 2 * f + 3 if neighbours == "n-f-2" else 2 * f + 1

@@ -1,35 +1,36 @@
-"""How many malicious clients f a rule reckons with, and who told it."""
+"""The number f of malicious clients against which a rule is set up in a round, and who told it."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
-from raysplit.aggregation.rule import RoundContext
+from raysplit.aggregation.rule import AggregationPart, MaliciousCount, RoundContext
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import within
 
-# "actual": the true number in this very cohort (an oracle); "assumed": what the operator expects; or a fixed number.
-Malicious = Literal["actual", "assumed"] | int
+
+def check_f(part: AggregationPart) -> None:
+    """Raise ScenarioError where ``part.f`` is a number below 0."""
+    if isinstance(part.f, int):
+        within(f"{type(part).__name__}.f", part.f, 0)
 
 
-def check_malicious(rule: Any) -> None:
-    """Raise ScenarioError where a rule's ``malicious`` is a number below 0."""
-    if isinstance(rule.malicious, int):
-        within(f"{type(rule).__name__}.malicious", rule.malicious, 0)
-
-
-def minority(rule: Any, n: int, context: RoundContext) -> int:
-    """f for this cohort of n, of a rule with a ``malicious``; raises ScenarioError where 2f ≥ n."""
-    f = malicious_count(rule.malicious, context)
-    if 2 * f >= n:
-        raise ScenarioError(
-            f"{type(rule).__name__} needs more than {2 * f} updates against {f} malicious clients, but it has {n}"
-        )
-    return f
-
-
-def malicious_count(malicious: Malicious, context: RoundContext) -> int:
+def count_of(f: MaliciousCount, context: RoundContext) -> int:
     """f for this cohort."""
-    if isinstance(malicious, int):
-        return malicious
-    return {"assumed": context.assumed, "actual": context.actual}[malicious]
+    if isinstance(f, int):
+        return f
+    return {"assumed": context.assumed, "actual": context.actual}[f]
+
+
+def require_updates(part: AggregationPart, n: int, f: int) -> None:
+    """Raise ScenarioError where ``n`` updates are fewer than ``part`` needs against ``f`` malicious clients."""
+    least = part.least_clients(f)
+    if n < least:
+        raise ScenarioError(
+            f"{type(part).__name__} needs at least {least} updates against {f} malicious clients, but it has {n}"
+        )
+
+
+def minority(part: AggregationPart, f: MaliciousCount, n: int, context: RoundContext) -> int:
+    """f for this cohort of n; raises ScenarioError where 2f ≥ n."""
+    count = count_of(f, context)
+    require_updates(part, n, count)
+    return count

@@ -6,12 +6,12 @@ import torch
 
 from raysplit.aggregation.columns import combined
 from raysplit.aggregation.geometry import Geometry
-from raysplit.aggregation.rule import Aggregate, RoundContext
+from raysplit.aggregation.rule import Aggregate, GeometryRule, RoundContext
 from raysplit.parts.part import part
 
 
 @part
-class Mean:
+class Mean(GeometryRule):
     """AGR(U) = Σ_i w_i U_i, added in row order.
 
     ``updates`` U: [n, d]; ``weights`` w: [n]. A single malicious row can move it anywhere. A row that weighs 0 is left
@@ -22,12 +22,13 @@ class Mean:
     def columnwise(self) -> bool:
         return True
 
+    @property
+    def takes_partial_sums(self) -> bool:
+        return True
+
     def ranks(self, n: int, trim: int | None = None) -> tuple[int, int]:
         """With equal weights the mean of all order statistics, c_(1) … c_(n)."""
         return 1, n
-
-    def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        return self.over(Geometry.of(updates), weights, context)
 
     def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         return Aggregate(combined(geometry.columns, weights))

@@ -9,42 +9,42 @@ import torch
 
 from raysplit.aggregation.geometry import Geometry
 from raysplit.aggregation.order_statistics import add_rows, ascending_blocks, ranks_of
-from raysplit.aggregation.rule import Aggregate, RoundContext
-from raysplit.aggregation.rules.malicious_count import Malicious, check_malicious, minority
+from raysplit.aggregation.rule import Aggregate, GeometryRule, MaliciousCount, RoundContext
+from raysplit.aggregation.rules.malicious_count import check_f, minority
 from raysplit.parts.part import part
 
 Even = Literal["lower", "midpoint"]
 
 
 @part
-class MeanAroundMedian:
+class MeanAroundMedian(GeometryRule):
     """AGR(U)_j = the mean of the n - f values of coordinate j that are nearest to the median of its n values.
 
     ``malicious`` says what f is: ``"actual"``, ``"assumed"`` or a fixed number, as for ``Krum``. ``even`` says which
     median an even n has: ``"lower"``, c_(n/2), or ``"midpoint"``, as numpy and ByzFL. Of two equally near values the
     smaller is taken. The sample weights play no part. NaN counts as larger than any number.
 
-    Records ``malicious`` (f) and ``broken``: 1 where more clients were malicious than f. Raises ScenarioError where 2f
+    Records ``f`` and ``broken``: 1 where more clients were malicious than f. Raises ScenarioError where 2f
     ≥ n.
     """
 
-    malicious: Malicious = "actual"
+    f: MaliciousCount = "actual"
     even: Even = "lower"
 
     def __post_init__(self) -> None:
-        check_malicious(self)
+        check_f(self)
 
     @property
     def columnwise(self) -> bool:
         return True
 
-    def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        return self.over(Geometry.of(updates), weights, context)
+    def least_clients(self, f: int) -> int:
+        return 2 * self.against(f) + 1
 
     def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         n, _ = geometry.shape
-        f = minority(self, n, context)
-        record = {"malicious": float(f), "broken": float(context.actual > f)}
+        f = minority(self, self.f, n, context)
+        record = {"f": float(f), "broken": float(context.actual > f)}
         return Aggregate(geometry.columns.map(partial(mean_nearest_median, keep=n - f, even=self.even)), record)
 
 

@@ -9,12 +9,12 @@ import torch
 
 from raysplit.aggregation.geometry import Geometry
 from raysplit.aggregation.order_statistics import mean_of_ranks
-from raysplit.aggregation.rule import Aggregate, RoundContext
+from raysplit.aggregation.rule import Aggregate, GeometryRule, RoundContext
 from raysplit.parts.part import part
 
 
 @part
-class Median:
+class Median(GeometryRule):
     """AGR(U)_j = c_(h),j with h = ⌊(n + 1)/2⌋, the middle of the n ascending values of coordinate j.
 
     For an even n ``even`` decides: ``"lower"``, c_(n/2), as ``torch.median`` and the NDSS'21 code; ``"midpoint"``,
@@ -32,9 +32,6 @@ class Median:
         """The first and last order statistic (from 1) that the median averages."""
         middle = (n + 1) // 2
         return middle, middle + 1 if n % 2 == 0 and self.even == "midpoint" else middle
-
-    def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        return self.over(Geometry.of(updates), weights, context)
 
     def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         n, _ = geometry.shape

@@ -6,50 +6,43 @@ import torch
 
 from raysplit.aggregation.columns import combined
 from raysplit.aggregation.geometry import Geometry
-from raysplit.aggregation.rule import Aggregate, RoundContext
-from raysplit.aggregation.rules.krum import Neighbours, krum_scores, neighbour_count, require_majority
-from raysplit.aggregation.rules.malicious_count import Malicious, check_malicious, malicious_count
-from raysplit.errors import ScenarioError
+from raysplit.aggregation.rule import Aggregate, GeometryRule, MaliciousCount, RoundContext
+from raysplit.aggregation.rules.krum import Neighbours, krum_scores, least_rows, neighbour_count
+from raysplit.aggregation.rules.malicious_count import check_f, count_of, require_updates
 from raysplit.parts.part import part, within
 
 
 @part
-class MultiKrum:
+class MultiKrum(GeometryRule):
     """AGR(U) = 1/m · Σ u_i over the m updates with the smallest Krum scores s_i, which are computed once.
 
     s_i = Σ ‖u_i - u_j‖² over the q updates nearest to u_i. ``select`` is m; None stands for n - f, as in ByzFL.
     ``neighbours`` (q) and ``malicious`` (f) are as for ``Krum``. The NDSS'21 code scores anew after every pick; this
     rule, like the paper, does not. Of equal scores the first rows' win. The sample weights play no part.
 
-    Records ``malicious`` (f), ``select`` (m) and ``broken``: 1 where more clients were malicious than f. Raises
+    Records ``f``, ``select`` (m) and ``broken``: 1 where more clients were malicious than f. Raises
     ScenarioError as ``Krum`` does, and where m > n.
     """
 
     select: int | None = None
     neighbours: Neighbours = "n-f-2"
-    malicious: Malicious = "actual"
+    f: MaliciousCount = "actual"
 
     def __post_init__(self) -> None:
-        check_malicious(self)
+        check_f(self)
         if self.select is not None:
             within("MultiKrum.select", self.select, 1)
 
-    @property
-    def columnwise(self) -> bool:
-        return False
-
-    def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        return self.over(Geometry.of(updates), weights, context)
+    def least_clients(self, f: int) -> int:
+        return max(least_rows(self.against(f), self.neighbours), self.select or 1)
 
     def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         n, _ = geometry.shape
-        f = malicious_count(self.malicious, context)
-        require_majority(self, n, f, self.neighbours)
+        f = count_of(self.f, context)
+        require_updates(self, n, f)
         m = n - f if self.select is None else self.select
-        if m > n:
-            raise ScenarioError(f"MultiKrum(select={m}) cannot select {m} updates from a cohort of {n}")
         selected = self.selection(geometry.distances, f)
-        record = {"malicious": float(f), "select": float(m), "broken": float(context.actual > f)}
+        record = {"f": float(f), "select": float(m), "broken": float(context.actual > f)}
         return Aggregate(combined(geometry.columns, selected.double()).div_(m), record, selected)
 
     def selection(self, distances: torch.Tensor, f: int) -> torch.Tensor:

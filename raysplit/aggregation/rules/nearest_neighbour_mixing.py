@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 
 from raysplit.aggregation.geometry import Geometry
-from raysplit.aggregation.rule import RoundContext
-from raysplit.aggregation.rules.composed import Mixed, Mixing
-from raysplit.aggregation.rules.malicious_count import Malicious, check_malicious, minority
+from raysplit.aggregation.rule import MaliciousCount, RoundContext
+from raysplit.aggregation.rules.composed import LinearPreAggregation, Mixing
+from raysplit.aggregation.rules.malicious_count import check_f, minority
 from raysplit.parts.part import part
 
 
 @part
-class NearestNeighbourMixing:
+class NearestNeighbourMixing(LinearPreAggregation):
     """y_i = 1/(n - f) · Σ u_j over the n - f updates u_j nearest to u_i, itself among them.
 
     ``malicious`` says what f is: ``"actual"``, ``"assumed"`` or a fixed number, as for ``Krum``. It is one product W U
@@ -23,21 +23,17 @@ class NearestNeighbourMixing:
     where 2f ≥ n.
     """
 
-    malicious: Malicious = "actual"
+    f: MaliciousCount = "actual"
 
     def __post_init__(self) -> None:
-        check_malicious(self)
+        check_f(self)
 
-    @property
-    def columnwise(self) -> bool:
-        return False
-
-    def mix(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Mixed:
-        return self.mixing(Geometry.of(updates), weights, context).of(updates)
+    def least_clients(self, f: int) -> int:
+        return 2 * self.against(f) + 1
 
     def mixing(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Mixing:
         n, _ = geometry.shape
-        f = minority(self, n, context)
+        f = minority(self, self.f, n, context)
         distances = geometry.distances.clone().fill_diagonal_(-1)  # a row is its own first neighbour, before its copies
         nearest = distances.sort(dim=1, stable=True)
         members = torch.zeros(n, n, dtype=torch.bool).scatter_(1, nearest.indices[:, : n - f], True)

@@ -8,14 +8,14 @@ import torch
 
 from raysplit.aggregation.columns import combined
 from raysplit.aggregation.geometry import Geometry, finite_or_infinite, lower_median
-from raysplit.aggregation.rule import Aggregate, RoundContext
+from raysplit.aggregation.rule import Aggregate, GeometryRule, RoundContext
 from raysplit.aggregation.rules.clipping import clipping_to
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part, within
 
 
 @part
-class NormClipping:
+class NormClipping(GeometryRule):
     """AGR(U) = Σ_i w_i u_i min(1, C/‖u_i‖) + N(0, s² I).
 
     ``bound`` is C: a number, or ``"median"`` for the median of this cohort's norms (the lower one of an even number).
@@ -33,13 +33,6 @@ class NormClipping:
         within("NormClipping.noise", self.noise, 0)
         if isinstance(self.bound, float) and not self.bound > 0:
             raise ScenarioError(f"NormClipping.bound must be above 0, but it is {self.bound}")
-
-    @property
-    def columnwise(self) -> bool:
-        return False
-
-    def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        return self.over(Geometry.of(updates), weights, context)
 
     def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         norms = finite_or_infinite(geometry.norms)

@@ -7,7 +7,7 @@ import torch
 from raysplit.aggregation.columns import combined
 from raysplit.aggregation.geometry import Geometry, finite_or_infinite, lower_median
 from raysplit.aggregation.order_statistics import chosen_columns, drawn_columns
-from raysplit.aggregation.rule import Aggregate, RoundContext
+from raysplit.aggregation.rule import Aggregate, GeometryRule, RoundContext
 from raysplit.aggregation.rules.clipping import clipping_to
 from raysplit.aggregation.rules.mean_shift import largest_cluster
 from raysplit.errors import ScenarioError
@@ -15,7 +15,7 @@ from raysplit.parts.part import part
 
 
 @part
-class SignGuard:
+class SignGuard(GeometryRule):
     """AGR(U) = the mean of u_i min(1, M/‖u_i‖) over the updates that pass two filters; M is the (lower) median of the
     norms.
 
@@ -44,13 +44,6 @@ class SignGuard:
             )
         if not 0 < self.share <= 1:
             raise ScenarioError(f"SignGuard.share must be above 0 and at most 1, but it is {self.share}")
-
-    @property
-    def columnwise(self) -> bool:
-        return False
-
-    def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        return self.over(Geometry.of(updates), weights, context)
 
     def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         n, d = geometry.shape

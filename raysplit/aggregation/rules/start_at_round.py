@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import torch
 
-from raysplit.aggregation.rule import Aggregate, AggregationRule, RoundContext, roots_of
+from raysplit.aggregation.rule import Aggregate, AggregationPart, AggregationRule, RoundContext
 from raysplit.aggregation.rules.mean import Mean
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part, within
 
 
 @part
-class StartAtRound:
+class StartAtRound(AggregationRule):
     """``rule`` from round ``start_round`` (1-based) on, the mean in the rounds before.
 
     The tables name the rule that acts in a round. Root clients train, and the rule remembers, from ``start_round`` on.
@@ -33,17 +33,19 @@ class StartAtRound:
     def columnwise(self) -> bool:
         return self.rule.columnwise  # and so is the mean
 
-    @property
-    def roots(self) -> tuple[int, ...]:
-        """The root clients of ``rule``."""
-        return roots_of(self.rule)
+    def parts(self) -> tuple[AggregationPart, ...]:
+        return (self.rule,)
+
+    def in_force(self, round: int) -> AggregationRule:
+        return self.rule if round >= self.start_round else Mean()
+
+    def needs_whole_updates(self) -> str | None:
+        return self.rule.needs_whole_updates()
 
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        return rule_in_force(self, context.round).aggregate(updates, weights, context)
+        return self.in_force(context.round).aggregate(updates, weights, context)
 
 
 def rule_in_force(rule: AggregationRule, round: int) -> AggregationRule:
-    """The rule that aggregates in a round: itself, or what a deferral says."""
-    if isinstance(rule, StartAtRound):
-        return rule.rule if round >= rule.start_round else Mean()
-    return rule
+    """``rule.in_force(round)``."""
+    return rule.in_force(round)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
 
 import torch
 
 from raysplit.aggregation.geometry import Geometry
 from raysplit.aggregation.order_statistics import mean_of_ranks
-from raysplit.aggregation.rule import Aggregate, RoundContext
+from raysplit.aggregation.rule import Aggregate, GeometryRule, MaliciousCount, RoundContext
+from raysplit.aggregation.rules.malicious_count import check_f
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part
 
 
 @part
-class TrimmedMean:
+class TrimmedMean(GeometryRule):
     """AGR(U)_j = 1/(n - 2k) · Σ_{i=k+1..n-k} c_(i),j with c_(1),j ≤ … ≤ c_(n),j the received values of coordinate j.
 
     ``trim`` says which k is cut from each side: ``"actual"``, the true number of malicious clients in this very cohort
@@ -26,22 +26,24 @@ class TrimmedMean:
     without bound. Raises ScenarioError where 2k ≥ n, as nothing would be left.
     """
 
-    trim: Literal["actual", "assumed"] | int = "actual"
+    f: MaliciousCount = "actual"
 
     def __post_init__(self) -> None:
-        if isinstance(self.trim, int) and self.trim < 0:
-            raise ScenarioError(f"TrimmedMean.trim must be 0 or more, but it is {self.trim}")
+        check_f(self)
 
     @property
     def columnwise(self) -> bool:
         return True
 
+    def least_clients(self, f: int) -> int:
+        return 2 * self.against(f) + 1
+
     def trim_count(self, n: int, assumed: int, actual: int) -> int:
         """k for a cohort of ``n``; raises ScenarioError where 2k ≥ n."""
-        k = self.trim if isinstance(self.trim, int) else {"assumed": assumed, "actual": actual}[self.trim]
+        k = self.f if isinstance(self.f, int) else {"assumed": assumed, "actual": actual}[self.f]
         if 2 * k >= n:
             raise ScenarioError(
-                f"TrimmedMean(trim={self.trim!r}) would cut {k} of {n} updates from each side and leave none: "
+                f"TrimmedMean(f={self.f!r}) would cut {k} of {n} updates from each side and leave none: "
                 f"at most {(n - 1) // 2} can be cut from a cohort of {n}"
             )
         return k
@@ -51,9 +53,6 @@ class TrimmedMean:
         if trim is None:
             raise ValueError("a trimmed mean needs its trim count")
         return trim + 1, n - trim
-
-    def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        return self.over(Geometry.of(updates), weights, context)
 
     def over(self, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         n, _ = geometry.shape

@@ -1,4 +1,4 @@
-"""The attacks and rules that the command line names: ``MinMax``, ``TrimmedMean(trim=2)``,
+"""The attacks and rules that the command line names: ``MinMax``, ``TrimmedMean(f=2)``,
 ``Composed(pre=(Bucketing(size=2),), rule=Median())``."""
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ def all_parts(package: PackageName) -> tuple[dict[str, Any], list[str]]:
 
 
 def parts_named(text: str, package: PackageName, option: str) -> dict[str, Any]:
-    """The parts that a list such as ``"Krum, TrimmedMean(trim=2)"`` names, by how they are written there.
+    """The parts that a list such as ``"Krum, TrimmedMean(f=2)"`` names, by how they are written there.
 
     Raises ``ScenarioError`` for an unknown name or argument and for what is no list of parts.
     """
     try:
         tree = ast.parse(f"[{text}]", mode="eval").body
     except SyntaxError as error:
-        raise ScenarioError(f"{option} {text!r} is no list of parts such as 'Krum, TrimmedMean(trim=2)'") from error
+        raise ScenarioError(f"{option} {text!r} is no list of parts such as 'Krum, TrimmedMean(f=2)'") from error
     assert isinstance(tree, ast.List)
     known = named_in(package)
     return dict(_labelled(ast.unparse(item), _value(item, known, option)) for item in tree.elts)
@@ -68,12 +68,12 @@ def _value(node: ast.expr, known: dict[str, type], option: str) -> Any:
     head = node.func if isinstance(node, ast.Call) else node
     positional, keywords = (node.args, node.keywords) if isinstance(node, ast.Call) else ([], [])
     if not isinstance(head, ast.Name):
-        raise ScenarioError(f"{option} takes parts such as 'Krum' or 'TrimmedMean(trim=2)', not {ast.unparse(node)!r}")
+        raise ScenarioError(f"{option} takes parts such as 'Krum' or 'TrimmedMean(f=2)', not {ast.unparse(node)!r}")
     if head.id not in known:
         raise ScenarioError(f"{option} knows no {head.id!r}; {nearest(head.id, known)}")
     words = {word.arg: word.value for word in keywords if word.arg is not None}
     if positional or len(words) < len(keywords):
-        raise ScenarioError(f"{option}: name the arguments of {ast.unparse(node)!r}, as in 'TrimmedMean(trim=2)'")
+        raise ScenarioError(f"{option}: name the arguments of {ast.unparse(node)!r}, as in 'TrimmedMean(f=2)'")
     arguments = {word: _argument(value, known, option) for word, value in words.items()}
     try:
         return known[head.id](**arguments)

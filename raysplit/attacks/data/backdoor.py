@@ -11,7 +11,7 @@ import torch
 
 from raysplit.aggregation.update_attack import check_start_round
 from raysplit.attacks.data.data_attack import (
-    DATA_THREAT,
+    DataAttack,
     DataView,
     TestView,
     check_class,
@@ -20,7 +20,6 @@ from raysplit.attacks.data.data_attack import (
     relabelled,
 )
 from raysplit.attacks.data.trigger import Patch
-from raysplit.channels.channel import ThreatModel
 from raysplit.errors import ScenarioError
 from raysplit.models.network import ModelSpec
 from raysplit.parts.part import part
@@ -28,7 +27,7 @@ from raysplit.population.population import Samples
 
 
 @part
-class PixelBackdoor:
+class PixelBackdoor(DataAttack):
     """round(``share`` · n) of a malicious client's n samples, of classes other than ``target``, bear the ``trigger``
     and the label ``target``.
 
@@ -50,10 +49,6 @@ class PixelBackdoor:
         if self.source == self.target:
             raise ScenarioError(f"PixelBackdoor.target must be another class than source, but both are {self.target}")
 
-    @property
-    def threat_model(self) -> ThreatModel:
-        return DATA_THREAT
-
     def fits(self, model: ModelSpec) -> None:
         check_class("PixelBackdoor.target", self.target, model)
         check_class("PixelBackdoor.source", self.source, model)
@@ -69,7 +64,7 @@ class PixelBackdoor:
 
 
 @part
-class DistributedBackdoor:
+class DistributedBackdoor(DataAttack):
     """As ``PixelBackdoor``, but a malicious client stamps a quarter of the ``trigger`` alone, that of its rank modulo
     4; the whole is tried.
 
@@ -90,10 +85,6 @@ class DistributedBackdoor:
                 "of "
                 f"{self.trigger.height} × {self.trigger.width}"
             )
-
-    @property
-    def threat_model(self) -> ThreatModel:
-        return DATA_THREAT
 
     def fits(self, model: ModelSpec) -> None:
         check_class("DistributedBackdoor.target", self.target, model)

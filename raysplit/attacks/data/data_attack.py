@@ -3,6 +3,7 @@ for."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -10,9 +11,11 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from raysplit.aggregation.attack import Attack
 from raysplit.channels.channel import ThreatModel
 from raysplit.errors import ScenarioError
 from raysplit.models.network import ModelSpec
+from raysplit.parts.contract import answer, contract
 from raysplit.population.population import Samples
 
 DATA_THREAT = ThreatModel(frozenset(), frozenset(), "partial", own_data=True)
@@ -55,25 +58,22 @@ class TestView:
     __test__ = False  # for pytest, which takes its name for a test's
 
 
-@runtime_checkable
-class DataAttack(Protocol):
-    """A frozen dataclass; ``poison_samples`` is pure: it changes none of its arguments and keeps nothing.
+@contract("an attack on training data", also=("attempts", "triggered"))
+class DataAttack(Attack):
+    """The contract of attacks on training data: a frozen part derives from it and gives ``poison_samples``, which is
+    pure: it changes none of its arguments and keeps nothing.
 
     One that means to be measured has ``attempts`` too (``MeasuredAttack``). One that cannot be carried out on every
     model has ``fits(model)``, which raises ``ScenarioError``.
     """
 
-    @property
-    def threat_model(self) -> ThreatModel: ...
+    @answer
+    def threat_model(self) -> ThreatModel:
+        return DATA_THREAT
 
-    @property
-    def start_round(self) -> int:
-        """First round (1-based) in which malicious clients train on poisoned data."""
-        ...
-
+    @abstractmethod
     def poison_samples(self, view: DataView) -> Samples:
         """What the client trains on: as many samples, of the same shape and type."""
-        ...
 
 
 @runtime_checkable

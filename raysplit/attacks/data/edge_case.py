@@ -14,8 +14,7 @@ import numpy as np
 import torch
 
 from raysplit.aggregation.update_attack import check_start_round
-from raysplit.attacks.data.data_attack import DATA_THREAT, DataView, TestView, check_class, check_share, pick
-from raysplit.channels.channel import ThreatModel
+from raysplit.attacks.data.data_attack import DataAttack, DataView, TestView, check_class, check_share, pick
 from raysplit.errors import PopulationError
 from raysplit.models.network import ModelSpec
 from raysplit.parts.part import part, within
@@ -24,7 +23,7 @@ from raysplit.population.population import PopulationSpec, Samples
 
 
 @part
-class EdgeCaseBackdoor:
+class EdgeCaseBackdoor(DataAttack):
     """round(``share`` · n) of a malicious client's n samples give way to training samples of ``pool``, with the label
     ``target``.
 
@@ -45,10 +44,6 @@ class EdgeCaseBackdoor:
         check_share("EdgeCaseBackdoor.share", self.share)
         check_class("EdgeCaseBackdoor.target", self.target)
         within("EdgeCaseBackdoor.tested", self.tested, 1)
-
-    @property
-    def threat_model(self) -> ThreatModel:
-        return DATA_THREAT
 
     def fits(self, model: ModelSpec) -> None:
         check_class("EdgeCaseBackdoor.target", self.target, model)

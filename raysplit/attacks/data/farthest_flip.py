@@ -10,14 +10,13 @@ from __future__ import annotations
 import torch
 
 from raysplit.aggregation.update_attack import check_start_round
-from raysplit.attacks.data.data_attack import DATA_THREAT, DataView, check_share, pick, relabelled
-from raysplit.channels.channel import ThreatModel
+from raysplit.attacks.data.data_attack import DataAttack, DataView, check_share, pick, relabelled
 from raysplit.parts.part import part
 from raysplit.population.population import Samples
 
 
 @part
-class FarthestLabelFlip:
+class FarthestLabelFlip(DataAttack):
     """Untargeted; ``share`` of the client's samples. The labels depend on the portion that it was sent, so they change
     from round to round.
 
@@ -34,10 +33,6 @@ class FarthestLabelFlip:
     def __post_init__(self) -> None:
         check_start_round("FarthestLabelFlip", self.start_round)
         check_share("FarthestLabelFlip.share", self.share)
-
-    @property
-    def threat_model(self) -> ThreatModel:
-        return DATA_THREAT
 
     def poison_samples(self, view: DataView) -> Samples:
         assert view.forward is not None, "needs a client's portion"

@@ -12,7 +12,7 @@ import torch
 
 from raysplit.aggregation.update_attack import check_start_round
 from raysplit.attacks.data.data_attack import (
-    DATA_THREAT,
+    DataAttack,
     DataView,
     TestView,
     check_class,
@@ -20,7 +20,6 @@ from raysplit.attacks.data.data_attack import (
     pick,
     relabelled,
 )
-from raysplit.channels.channel import ThreatModel
 from raysplit.errors import ScenarioError
 from raysplit.models.network import ModelSpec
 from raysplit.parts.part import part
@@ -28,7 +27,7 @@ from raysplit.population.population import Samples
 
 
 @part
-class LabelFlip:
+class LabelFlip(DataAttack):
     """Untargeted: round(``share`` · n) of a malicious client's n samples get another label, the same one in every
     round.
 
@@ -44,10 +43,6 @@ class LabelFlip:
         check_start_round("LabelFlip", self.start_round)
         check_share("LabelFlip.share", self.share)
 
-    @property
-    def threat_model(self) -> ThreatModel:
-        return DATA_THREAT
-
     def poison_samples(self, view: DataView) -> Samples:
         y = view.own.y
         chosen = pick(view, torch.ones_like(y, dtype=torch.bool), self.share)
@@ -58,7 +53,7 @@ class LabelFlip:
 
 
 @part
-class TargetedLabelFlip:
+class TargetedLabelFlip(DataAttack):
     """Samples of class ``source`` are called ``target``: ``share`` of a malicious client's samples of that class,
     rounded.
 
@@ -79,10 +74,6 @@ class TargetedLabelFlip:
             raise ScenarioError(
                 f"TargetedLabelFlip.target must be another class than source, but both are {self.source}"
             )
-
-    @property
-    def threat_model(self) -> ThreatModel:
-        return DATA_THREAT
 
     def fits(self, model: ModelSpec) -> None:
         check_class("TargetedLabelFlip.source", self.source, model)

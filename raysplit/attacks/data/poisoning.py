@@ -14,7 +14,6 @@ from raysplit.attacks.attack import Attack, parts_of
 from raysplit.attacks.data.data_attack import DataAttack, DataView, MeasuredAttack, TestView
 from raysplit.attacks.scheduled import attacks_in_force, singles
 from raysplit.errors import ScenarioError
-from raysplit.models.network import ModelSpec
 from raysplit.population.population import Samples
 from raysplit.protocols.outcome import Poisoning
 
@@ -107,16 +106,3 @@ def attempts(attacks: Sequence[MeasuredAttack], test: Samples, client: int, clas
         attack.attempts(TestView(test, client, classes, rng.stream(seed, "attack attempts", place, client)))
         for place, attack in enumerate(attacks)
     ]
-
-
-def check_data_attacks(attack: Attack | None, success_of: Attack | None, model: ModelSpec) -> None:
-    """Raise ``ScenarioError`` where an attack does not fit the model, or nothing of ``success_of`` can be measured."""
-    for single in (*singles(attack), *singles(success_of)):
-        fits = getattr(single, "fits", None)
-        if fits is not None:
-            fits(model)
-    if success_of is not None and not measured(success_of):
-        raise ScenarioError(
-            f"Evaluation.success_of takes an attack with a goal, such as a backdoor or a targeted flip, but "
-            f"{type(success_of).__name__} has none; leave it out"
-        )

@@ -11,7 +11,7 @@ import torch
 
 from raysplit.aggregation.update_attack import check_start_round
 from raysplit.attacks.data.data_attack import (
-    DATA_THREAT,
+    DataAttack,
     DataView,
     TestView,
     check_class,
@@ -19,7 +19,6 @@ from raysplit.attacks.data.data_attack import (
     pick,
     relabelled,
 )
-from raysplit.channels.channel import ThreatModel
 from raysplit.errors import ScenarioError
 from raysplit.models.network import ModelSpec
 from raysplit.parts.part import part, within
@@ -91,7 +90,7 @@ class ListedSamples:
 
 
 @part
-class SemanticBackdoor:
+class SemanticBackdoor(DataAttack):
     """``share`` of a malicious client's samples ``having`` a property (and are of class ``source``) get the label
     ``target``, rounded.
 
@@ -114,10 +113,6 @@ class SemanticBackdoor:
             raise ScenarioError(
                 f"SemanticBackdoor.target must be another class than source, but both are {self.target}"
             )
-
-    @property
-    def threat_model(self) -> ThreatModel:
-        return DATA_THREAT
 
     def fits(self, model: ModelSpec) -> None:
         check_class("SemanticBackdoor.target", self.target, model)

@@ -35,7 +35,7 @@ class Patch:
     def fits(self, model: ModelSpec) -> None:
         """Raise ``ScenarioError`` where samples are smaller than the patch, or no images."""
         _, height, width = model.input_shape
-        if getattr(model, "reads_bytes", False):
+        if model.reads_bytes:
             raise ScenarioError(
                 f"Patch is stamped on images, but {type(model).__name__} reads packed graphs; take an attack that "
                 "changes labels alone"

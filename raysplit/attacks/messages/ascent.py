@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import torch
 
-from raysplit.attacks.messages.message_attack import MessageView, checked, client_threat
+from raysplit.attacks.messages.message_attack import MessageAttack, MessageView, checked, client_threat
 from raysplit.attacks.messages.shapes import column, lengths, with_tensor
 from raysplit.channels.channel import Channel, ThreatModel
 from raysplit.channels.message import Message
@@ -14,7 +14,7 @@ from raysplit.parts.part import part
 
 
 @part
-class SmashedAscent:
+class SmashedAscent(MessageAttack):
     """z_i' = z_i + ``step``·‖z_i‖·u_i with ‖u_i‖ = 1 along the loss's gradient at the cut, so ‖z_i' − z_i‖ ≤
     ``step``·‖z_i‖.
 

@@ -9,7 +9,7 @@ import torch
 
 from raysplit import rng
 from raysplit.attacks.data.data_attack import TestView, check_class
-from raysplit.attacks.messages.message_attack import MessageView, checked, client_threat
+from raysplit.attacks.messages.message_attack import MessageAttack, MessageView, checked, client_threat
 from raysplit.attacks.messages.shapes import column
 from raysplit.channels.channel import Channel, ThreatModel
 from raysplit.channels.message import Message
@@ -19,7 +19,7 @@ from raysplit.population.population import Samples
 
 
 @part
-class SmashedBackdoor:
+class SmashedBackdoor(MessageAttack):
     """A ``share`` of a malicious client's samples, drawn at random, travels with a pattern added and the label
     ``target``.
 

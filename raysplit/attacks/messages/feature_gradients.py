@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raysplit.attacks.messages.message_attack import MessageView, checked, client_threat
+from raysplit.attacks.messages.message_attack import MessageAttack, MessageView, checked, client_threat
 from raysplit.attacks.messages.shapes import Kind, tampered, with_tensor
 from raysplit.channels.channel import Channel, ThreatModel
 from raysplit.channels.message import Message
@@ -10,7 +10,7 @@ from raysplit.parts.part import part
 
 
 @part
-class FeatureGradientTampering:
+class FeatureGradientTampering(MessageAttack):
     """A malicious client's ``feature_gradients`` g = ∂L/∂features turned round (``"flip"``: −factor·g), stretched
     (``"scale"``), replaced by noise of ``factor`` times their length, or zero.
 

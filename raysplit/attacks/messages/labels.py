@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import torch
 
-from raysplit.attacks.messages.message_attack import MessageView, checked, client_threat
+from raysplit.attacks.messages.message_attack import MessageAttack, MessageView, checked, client_threat
 from raysplit.channels.channel import Channel, ThreatModel
 from raysplit.channels.message import Message
 from raysplit.errors import ScenarioError
@@ -15,7 +15,7 @@ from raysplit.parts.part import part, within
 
 
 @part
-class WireLabelFlip:
+class WireLabelFlip(MessageAttack):
     """Labels become C − 1 − y (``"mirror"``), (y + 1) mod C (``"next"``), another one at random (``"random"``), or one
     class for all.
 

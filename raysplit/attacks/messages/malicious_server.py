@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from raysplit.attacks.messages.message_attack import MessageView, checked, server_threat
+from raysplit.attacks.messages.message_attack import MessageAttack, MessageView, checked, server_threat
 from raysplit.attacks.messages.shapes import Kind, tampered, with_tensor
 from raysplit.channels.channel import Channel, ThreatModel
 from raysplit.channels.message import Message
@@ -15,7 +15,7 @@ from raysplit.parts.part import part
 
 
 @part
-class ServerTampering:
+class ServerTampering(MessageAttack):
     """``cut_gradients``, or with ``channel="features"`` a U-shape's features, turned round, stretched, replaced by
     noise of ``factor`` times their length, or zero, on their way to ``victims`` (client ids; None: everybody). The
     server portion itself learns honestly.
@@ -42,7 +42,7 @@ class ServerTampering:
 
 
 @part
-class ServerSteering:
+class ServerSteering(MessageAttack):
     """Cut gradients that pull the client portion to where all samples look alike, instead of those of the task.
 
     g_i' ∝ z_i − t, the gradient of ½‖z_i − t‖² at the smashed data that the client just sent, where t is 0 or the

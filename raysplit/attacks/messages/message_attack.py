@@ -3,21 +3,27 @@ message."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
 
+from raysplit.aggregation.attack import Attack
 from raysplit.aggregation.update_attack import check_start_round
-from raysplit.attacks.attack import Attack
-from raysplit.attacks.scheduled import singles
 from raysplit.channels.channel import Channel, ThreatModel, sent_by
 from raysplit.channels.message import Message
 from raysplit.errors import ScenarioError
-from raysplit.protocols.protocol import TrainingProtocol, synchrony_of
-from raysplit.protocols.topology import topology_of
+from raysplit.parts.contract import answer, contract
+from raysplit.protocols.requirements import (
+    Requirement,
+    client_and_server,
+    labels_at_server,
+    steps_in_round,
+    synchrony_is,
+)
 
 SENT_BY = {
     "clients": sent_by("clients", to="main_server"),
@@ -51,21 +57,36 @@ class MessageView:
     rng: np.random.Generator
 
 
-@runtime_checkable
-class MessageAttack(Protocol):
-    """A frozen dataclass. ``alter`` may write into ``view.memory`` and nowhere else: never into the message, which an
-    honest graph may still need. It returns what goes on: a tensor of the same shape and type, labels of the same
-    number; a message returned as it came counts as honest. Memory layout is no concern of it: what it returns is laid
-    out as the original was.
+@contract("an attack on messages", also=("attempts", "triggered"))
+class MessageAttack(Attack):
+    """The contract of attacks on messages: a frozen part derives from it and gives ``threat_model`` and ``alter``.
+
+    One that means to be measured has ``attempts`` too, and ``triggered`` where it is tried at the cut
+    (``data_attack.py``).
     """
 
-    @property
-    def threat_model(self) -> ThreatModel: ...
+    @answer
+    def changes_labels(self) -> bool:
+        """Whether it changes labels that travel with smashed data."""
+        return False
 
-    @property
-    def start_round(self) -> int: ...
+    @answer
+    def needs_answers(self) -> bool:
+        """Whether it goes by the cut gradients of a client's earlier steps in the round."""
+        return False
 
-    def alter(self, message: Message, view: MessageView) -> Message: ...
+    @answer
+    def requires(self) -> tuple[Requirement, ...]:
+        return tuple(_requirements(self))
+
+    @abstractmethod
+    def alter(self, message: Message, view: MessageView) -> Message:
+        """What goes on instead of a message: a tensor of the same shape and type, labels of the same number.
+
+        It may write into ``view.memory`` and nowhere else: never into the message, which an honest graph may still
+        need. A message returned as it came counts as honest. Memory layout is no concern of it: what it returns is laid
+        out as the original was.
+        """
 
 
 def client_threat(*changes: Channel, sees: tuple[Channel, ...] = ()) -> ThreatModel:
@@ -87,47 +108,42 @@ def checked(attack: object, start_round: int, **bounds: float) -> None:
             raise ScenarioError(f"{name}.{field} must be above 0 and finite, but it is {value}")
 
 
-def check_message_attack(attack: MessageAttack, protocol: TrainingProtocol) -> None:
-    """Raise ``ScenarioError`` where an attack on messages cannot be carried out under a protocol. Its channels
-    exist."""
-    name, kind, model = type(attack).__name__, type(protocol).__name__, attack.threat_model
+def _requirements(attack: MessageAttack) -> Iterator[Requirement]:
+    model = attack.threat_model
     can = SENT_BY[model.party]
     for channel in sorted(model.changes - can):
         who = "malicious clients" if model.party == "clients" else "the main server"
-        raise ScenarioError(
-            f"{name} changes messages on '{channel.value}', which {who} cannot: they send "
-            f"{' and '.join(sorted(c.value for c in can))}"
+        yield Requirement(
+            lambda _: False,
+            f"{{component}} changes messages on '{channel.value}', which {who} cannot: they send "
+            f"{' and '.join(sorted(c.value for c in can))}",
         )
     for channel in sorted(model.sees - WIRE):
-        raise ScenarioError(
-            f"{name} wants to see '{channel.value}' while it changes messages on their way, but only "
-            f"{', '.join(sorted(c.value for c in WIRE))} pass it there"
+        yield Requirement(
+            lambda _: False,
+            f"{{component}} wants to see '{channel.value}' while it changes messages on their way, but only "
+            f"{', '.join(sorted(c.value for c in WIRE))} pass it there",
         )
-    if topology_of(protocol).kind != "pair":
-        raise ScenarioError(
-            f"{name} needs clients that each talk to one main server, but the parties of {kind} form one site group; "
-            "use a protocol such as SplitFedV2"
-        )
-    if getattr(attack, "changes_labels", False) and protocol.u_shaped:
-        raise ScenarioError(
-            f"{name} changes labels on the wire, but those of a U-shaped {kind} never leave their clients; use "
+    yield client_and_server(
+        "{component} needs clients that each talk to one main server, but the parties of {protocol} form one site "
+        "group; use a protocol such as SplitFedV2"
+    )
+    if attack.changes_labels:
+        yield labels_at_server(
+            "{component} changes labels on the wire, but those of a U-shaped {protocol} never leave their clients; use "
             "u_shaped=False"
         )
-    if synchrony_of(protocol) == "loss_drop" and model.party == "clients":
-        raise ScenarioError(
-            f"{name} changes messages, but the server of {kind} goes on with smashed data that it kept from earlier "
-            "rounds, which are "
-            "computed again and not changed again; use another protocol, such as SplitFedV2"
+    if model.party == "clients":
+        yield synchrony_is(
+            "synchronous",
+            "buffered",
+            otherwise="{component} changes messages, but the server of {protocol} goes on with smashed data that it "
+            "kept from earlier rounds, which are computed again and not changed again; use another protocol, such as "
+            "SplitFedV2",
         )
-
-
-def check_answers(attack: Attack | None, batch_size: int | None, local_epochs: int) -> None:
-    """Raise ``ScenarioError`` where an attack lives on the answers to a client's earlier steps and a client takes just
-    one a round."""
-    for single in singles(attack):
-        if getattr(single, "needs_answers", False) and batch_size is None and local_epochs == 1:
-            raise ScenarioError(
-                f"{type(single).__name__} goes by the cut gradients of a client's earlier steps in the round, but a "
-                "client takes one step a round; "
-                "give Training a batch_size or more local_epochs"
-            )
+    if attack.needs_answers:
+        yield steps_in_round(
+            2,
+            "{component} goes by the cut gradients of a client's earlier steps in the round, but a client takes one "
+            "step a round; give Training a batch_size or more local_epochs",
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raysplit.attacks.messages.message_attack import MessageView, checked, client_threat
+from raysplit.attacks.messages.message_attack import MessageAttack, MessageView, checked, client_threat
 from raysplit.attacks.messages.shapes import with_tensor
 from raysplit.channels.channel import Channel, ThreatModel
 from raysplit.channels.message import Message
@@ -10,7 +10,7 @@ from raysplit.parts.part import part
 
 
 @part
-class Misalignment:
+class Misalignment(MessageAttack):
     """Smashed data mirrored at the batch's own mean: Z' = μ − ``strength``·(Z − μ), under the true labels.
 
     Z' has the mean of Z and, with ``strength=1``, its covariance: no statistic up to the second moment tells them

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from raysplit.attacks.messages.message_attack import MessageView, checked, client_threat
+from raysplit.attacks.messages.message_attack import MessageAttack, MessageView, checked, client_threat
 from raysplit.attacks.messages.shapes import gaussian, with_tensor
 from raysplit.channels.channel import Channel, ThreatModel
 from raysplit.channels.message import Message
@@ -12,7 +12,7 @@ from raysplit.parts.part import part
 
 
 @part
-class SmashedNoise:
+class SmashedNoise(MessageAttack):
     """Z' = Z + ``scale``·s·N(0, I), where s is the standard deviation of all elements of the client's own batch Z, [B,
     …].
 

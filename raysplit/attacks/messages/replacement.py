@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from raysplit.attacks.messages.message_attack import MessageView, checked, client_threat
+from raysplit.attacks.messages.message_attack import MessageAttack, MessageView, checked, client_threat
 from raysplit.channels.channel import Channel, ThreatModel
 from raysplit.channels.message import Message
 from raysplit.parts.part import part, within
 
 
 @part
-class FeatureReplacement:
+class FeatureReplacement(MessageAttack):
     """Sample i travels with the smashed data of another sample of the batch whose label is another, drawn at random;
     labels stay.
 

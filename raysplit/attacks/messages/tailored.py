@@ -8,7 +8,7 @@ import torch
 
 from raysplit.aggregation.gram import centred_gram, squared_distances
 from raysplit.aggregation.order_statistics import mean_std
-from raysplit.attacks.messages.message_attack import MessageView, checked, client_threat
+from raysplit.attacks.messages.message_attack import MessageAttack, MessageView, checked, client_threat
 from raysplit.attacks.messages.shapes import with_tensor
 from raysplit.attacks.updates.perturbation import Perturbation, perturb
 from raysplit.channels.channel import Channel, ThreatModel
@@ -17,7 +17,7 @@ from raysplit.parts.part import part
 
 
 @part
-class SmashedTailored:
+class SmashedTailored(MessageAttack):
     """All samples of a batch are replaced by v = μ + γ·p, under their true labels: μ mean and p spread of the client's
     own batch [B, q].
 

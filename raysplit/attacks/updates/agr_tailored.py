@@ -8,9 +8,10 @@ from typing import ClassVar, Literal
 import torch
 
 from raysplit.aggregation.order_statistics import mean_std
-from raysplit.aggregation.rules.malicious_count import malicious_count
+from raysplit.aggregation.rules.malicious_count import count_of
 from raysplit.aggregation.update_attack import (
     Poison,
+    UpdateAttack,
     UpdateView,
     check_start_round,
     updates_threat,
@@ -26,7 +27,7 @@ from raysplit.parts.part import part
 
 
 @part
-class AgrTailored:
+class AgrTailored(UpdateAttack):
     """Every malicious client sends v = μ + γ·p, with the γ that moves the rule in place farthest from μ (equations
     1-3).
 
@@ -76,9 +77,9 @@ class AgrTailored:
 
     def __post_init__(self) -> None:
         check_start_round("AgrTailored", self.start_round)
-        for name in ("search_start", "max_gamma"):
-            if not (0 < getattr(self, name) < math.inf):
-                raise ScenarioError(f"AgrTailored.{name} must be above 0 and finite, but it is {getattr(self, name)}")
+        for name, value in (("search_start", self.search_start), ("max_gamma", self.max_gamma)):
+            if not (0 < value < math.inf):
+                raise ScenarioError(f"AgrTailored.{name} must be above 0 and finite, but it is {value}")
         if isinstance(self.gamma, float) and not (0 <= self.gamma < math.inf):
             raise ScenarioError(f"AgrTailored.gamma must be 0 or more and finite, but it is {self.gamma}")
         if not 0 < self.keep <= 1:
@@ -92,6 +93,10 @@ class AgrTailored:
     @property
     def threat_model(self) -> ThreatModel:
         return updates_threat(self.knowledge)
+
+    @property
+    def goes_by_rule(self) -> bool:
+        return not isinstance(self.gamma, float)
 
     def poison(self, view: UpdateView) -> Poison:
         """``view.trim`` must be set where the rule is a TrimmedMean and knowledge is full."""
@@ -155,7 +160,7 @@ class AgrTailored:
             )
         if self.knowledge == "full":
             m = view.m
-            f = m if view.context is None else malicious_count(rule.malicious, view.context)
+            f = m if view.context is None else count_of(rule.f, view.context)
         else:
             m = f = max(1, view.m**2 // view.n)
         game = SelectionGame.of(rule, seen, mean, p, m, f, view.across)

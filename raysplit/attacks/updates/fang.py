@@ -8,14 +8,21 @@ from typing import ClassVar, Literal
 import torch
 
 from raysplit.aggregation.order_statistics import extremes, mean_std
-from raysplit.aggregation.update_attack import Poison, UpdateView, check_start_round, updates_threat, visible_honest
+from raysplit.aggregation.update_attack import (
+    Poison,
+    UpdateAttack,
+    UpdateView,
+    check_start_round,
+    updates_threat,
+    visible_honest,
+)
 from raysplit.channels.channel import ThreatModel
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part
 
 
 @part
-class Fang:
+class Fang(UpdateAttack):
     """The malicious clients send values beyond the benign ones, against the sign s = sign(μ) of the honest mean, drawn
     apart.
 

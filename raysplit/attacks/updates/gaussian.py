@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-from raysplit.aggregation.update_attack import Poison, UpdateView, check_start_round, updates_threat
+from raysplit.aggregation.update_attack import Poison, UpdateAttack, UpdateView, check_start_round, updates_threat
 from raysplit.channels.channel import ThreatModel
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part
 
 
 @part
-class GaussianNoise:
+class GaussianNoise(UpdateAttack):
     """Every malicious client sends a draw of its own from N(0, ``std``²·I_d); it needs to see nobody else's update."""
 
     std: float = 1.0

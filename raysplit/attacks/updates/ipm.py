@@ -6,14 +6,21 @@ import math
 from typing import ClassVar, Literal
 
 from raysplit.aggregation.order_statistics import mean_std
-from raysplit.aggregation.update_attack import Poison, UpdateView, check_start_round, updates_threat, visible_honest
+from raysplit.aggregation.update_attack import (
+    Poison,
+    UpdateAttack,
+    UpdateView,
+    check_start_round,
+    updates_threat,
+    visible_honest,
+)
 from raysplit.channels.channel import ThreatModel
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part
 
 
 @part
-class InnerProductManipulation:
+class InnerProductManipulation(UpdateAttack):
     """Every malicious client sends v = -ε·μ, so that the aggregate may have a negative inner product with the mean μ.
 
     μ: mean of the honest updates that it sees, [d]; ``epsilon`` ε > 0. It means something for updates, not for whole

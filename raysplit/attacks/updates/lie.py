@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from raysplit.aggregation.order_statistics import mean_std
 from raysplit.aggregation.update_attack import (
     Poison,
+    UpdateAttack,
     UpdateView,
     check_start_round,
     updates_threat,
@@ -31,7 +32,7 @@ def little_enough(n: int, m: int) -> float:
 
 
 @part
-class LittleIsEnough:
+class LittleIsEnough(UpdateAttack):
     """Every malicious client sends v = μ + ``sign``·z·σ, a shift that hides in the benign spread.
 
     μ, σ (ddof 1): mean and standard deviation of the honest updates that it sees, [d]; ``z``: a number, or None for the

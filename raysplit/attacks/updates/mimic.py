@@ -8,14 +8,21 @@ import torch
 
 from raysplit.aggregation.gram import gram_over
 from raysplit.aggregation.order_statistics import mean_std
-from raysplit.aggregation.update_attack import Poison, UpdateView, check_start_round, updates_threat, visible_honest
+from raysplit.aggregation.update_attack import (
+    Poison,
+    UpdateAttack,
+    UpdateView,
+    check_start_round,
+    updates_threat,
+    visible_honest,
+)
 from raysplit.channels.channel import ThreatModel
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part, within
 
 
 @part
-class Mimic:
+class Mimic(UpdateAttack):
     """Every malicious client sends a copy of one honest update, so that this one counts m + 1 times; no rule can tell
     it from honest ones.
 

@@ -6,14 +6,21 @@ from typing import ClassVar, Literal
 
 from raysplit.aggregation.gram import gram_over, squared_distances
 from raysplit.aggregation.order_statistics import mean_std
-from raysplit.aggregation.update_attack import Poison, UpdateView, check_start_round, updates_threat, visible_honest
+from raysplit.aggregation.update_attack import (
+    Poison,
+    UpdateAttack,
+    UpdateView,
+    check_start_round,
+    updates_threat,
+    visible_honest,
+)
 from raysplit.attacks.updates.perturbation import Perturbation, perturb
 from raysplit.channels.channel import ThreatModel
 from raysplit.parts.part import part
 
 
 @part
-class MinMax:
+class MinMax(UpdateAttack):
     """Every malicious client sends v = μ + γ·p with the largest γ for which v is no farther from any benign update b_i
     than two benign updates are from each other: max_i ‖v - b_i‖² ≤ R² = max_ij ‖b_i - b_j‖². It does not look at the
     rule.

@@ -8,14 +8,21 @@ from typing import ClassVar, Literal
 import torch
 
 from raysplit.aggregation.order_statistics import column_blocks, mean_std
-from raysplit.aggregation.update_attack import Poison, UpdateView, check_start_round, updates_threat, visible_honest
+from raysplit.aggregation.update_attack import (
+    Poison,
+    UpdateAttack,
+    UpdateView,
+    check_start_round,
+    updates_threat,
+    visible_honest,
+)
 from raysplit.attacks.updates.perturbation import Perturbation, perturb
 from raysplit.channels.channel import ThreatModel
 from raysplit.parts.part import part
 
 
 @part
-class MinSum:
+class MinSum(UpdateAttack):
     """Every malicious client sends v = μ + γ·p with the largest γ for which the sum of its squared distances to the
     benign updates b_i stays within a benign one's: Σ_i ‖v - b_i‖² ≤ S. It does not look at the rule.
 

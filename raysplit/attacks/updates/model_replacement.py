@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 from raysplit.aggregation.update_attack import (
     Poison,
@@ -19,7 +18,7 @@ from raysplit.parts.part import part
 
 
 @part
-class ModelReplacement:
+class ModelReplacement(UpdateAttack):
     """Every malicious client sends ``scale``·x_i, where x_i is its own update, or what ``attack`` would make it send.
 
     ``scale``: a number, or None for n/m with the n updates and the m malicious ones of this round: an unweighted mean
@@ -32,7 +31,6 @@ class ModelReplacement:
     attack: UpdateAttack | None = None
     scale: float | None = None
     start_round: int = 1
-    shardable: ClassVar[bool] = True  # if the attack inside is
 
     def __post_init__(self) -> None:
         check_start_round("ModelReplacement", self.start_round)
@@ -47,6 +45,13 @@ class ModelReplacement:
     @property
     def threat_model(self) -> ThreatModel:
         return updates_threat("partial") if self.attack is None else self.attack.threat_model
+
+    def parts(self) -> tuple[UpdateAttack, ...]:
+        return () if self.attack is None else (self.attack,)
+
+    @property
+    def shardable(self) -> bool:
+        return all(part.shardable for part in self.parts())
 
     def poison(self, view: UpdateView) -> Poison:
         inner = Poison(view.own) if self.attack is None else self.attack.poison(view)

@@ -9,14 +9,13 @@ import torch
 
 from raysplit.aggregation.update_attack import Poison, UpdateAttack, UpdateView, check_start_round
 from raysplit.attacks.attack import Attack
-from raysplit.attacks.scheduled import singles
 from raysplit.channels.channel import Channel, ThreatModel
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part
 
 
 @part
-class Neurotoxin:
+class Neurotoxin(UpdateAttack):
     """Malicious clients send their own updates on those coordinates alone that the last global move touched least, and
     not too long.
 
@@ -60,6 +59,9 @@ class Neurotoxin:
         sees = frozenset({Channel.UPDATES, Channel.WEIGHTS}) | (inner.sees if inner else frozenset())
         return ThreatModel(sees, frozenset({Channel.UPDATES}), inner.knowledge if inner else "partial")
 
+    def parts(self) -> tuple[UpdateAttack, ...]:
+        return () if self.attack is None else (self.attack,)
+
     def poison(self, view: UpdateView) -> Poison:
         made = Poison(view.own) if self.attack is None else self.attack.poison(view)
         last = None if view.context is None else view.context.last_move
@@ -82,7 +84,4 @@ def least_touched(move: torch.Tensor, count: int) -> torch.Tensor:
 
 def needs_last_move(attack: Attack | None) -> bool:
     """Whether an attack, or one within it, ever asks for the last global move."""
-    return any(
-        getattr(single, "asks_last_move", False) or needs_last_move(getattr(single, "attack", None))
-        for single in singles(attack)
-    )
+    return attack is not None and attack.asks_last_move

@@ -11,7 +11,7 @@ from raysplit.parts.part import part
 
 
 @part
-class OnServerReplicas:
+class OnServerReplicas(UpdateAttack):
     """``attack`` acts on ``server_updates`` as it would on ``updates``: on the updates of the malicious clients' server
     replicas.
 
@@ -43,6 +43,12 @@ class OnServerReplicas:
     @property
     def start_round(self) -> int:
         return self.attack.start_round
+
+    def parts(self) -> tuple[UpdateAttack, ...]:
+        return (self.attack,)
+
+    def on(self, channel: Channel) -> UpdateAttack | None:
+        return self.attack if channel is Channel.SERVER_UPDATES else None
 
     def poison(self, view: UpdateView) -> Poison:
         return self.attack.poison(view)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from raysplit.aggregation.update_attack import Poison, UpdateView, check_start_round, updates_threat
+from raysplit.aggregation.update_attack import Poison, UpdateAttack, UpdateView, check_start_round, updates_threat
 from raysplit.attacks.updates.line_search import check_search, line_search
 from raysplit.attacks.updates.simulated_aggregation import Rehearsal
 from raysplit.channels.channel import ThreatModel
@@ -13,7 +13,7 @@ from raysplit.parts.part import part
 
 
 @part
-class OptimalLittleIsEnough:
+class OptimalLittleIsEnough(UpdateAttack):
     """Every malicious client sends v = μ + ``sign``·z·σ with the z that a line search finds to move the rule farthest
     from μ.
 

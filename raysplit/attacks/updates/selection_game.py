@@ -15,7 +15,7 @@ import torch
 
 from raysplit.aggregation.across import ALL, Across
 from raysplit.aggregation.gram import gram_over, squared_distances
-from raysplit.aggregation.rules.malicious_count import Malicious
+from raysplit.aggregation.rule import MaliciousCount
 from raysplit.attacks.updates.gamma_search import selection_search
 
 
@@ -24,7 +24,7 @@ class SelectingRule(Protocol):
     """An aggregation rule that selects rows by their squared distances alone, reckoning with f malicious ones."""
 
     @property
-    def malicious(self) -> Malicious: ...
+    def f(self) -> MaliciousCount: ...
 
     def selection(self, distances: torch.Tensor, f: int) -> torch.Tensor: ...
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-from raysplit.aggregation.update_attack import Poison, UpdateView, check_start_round, updates_threat
+from raysplit.aggregation.update_attack import Poison, UpdateAttack, UpdateView, check_start_round, updates_threat
 from raysplit.channels.channel import ThreatModel
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part
 
 
 @part
-class SignFlip:
+class SignFlip(UpdateAttack):
     """Every malicious client i sends -``scale``·u_i, its own honest update turned round; it needs to see nobody else's.
 
     It means something for updates, not for whole weights.

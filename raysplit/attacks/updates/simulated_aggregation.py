@@ -15,7 +15,7 @@ from raysplit.aggregation.across import ALL, Across
 from raysplit.aggregation.columns import Kernel, added
 from raysplit.aggregation.geometry import Geometry
 from raysplit.aggregation.order_statistics import column_blocks, mean_std
-from raysplit.aggregation.rule import AggregationRule, RoundContext, aggregate_over, roots_of
+from raysplit.aggregation.rule import AggregationRule, RoundContext
 from raysplit.aggregation.update_attack import UpdateView, visible_honest
 from raysplit.errors import ScenarioError
 
@@ -84,7 +84,7 @@ class Rehearsal:
         n = m + honest.shape[0]
         context = view.context or RoundContext(view.round, np.arange(n), m, m, view.rng)
         if knowledge == "partial":
-            reference = mean if roots_of(view.rule) else None
+            reference = mean if view.rule.roots else None
             context = replace(context, clients=np.arange(n), assumed=m, actual=m, reference=reference)
         return Rehearsal(view.rule, honest, m, mean, std, context, view.across)
 
@@ -96,10 +96,10 @@ class Rehearsal:
         weights = torch.full((n,), 1 / n, dtype=self.honest.dtype)
         told = replace(self.context, rng=rng.stream(0, "rehearsal", self.context.round))
         try:
-            update = aggregate_over(self.rule, Geometry(stack), weights, told).update
+            update = self.rule.over(Geometry(stack), weights, told).update
         except ScenarioError as error:
             raise ScenarioError(
-                f"{type(self.rule).__name__} cannot be rehearsed on the {n} updates that the adversary reckons with "
+                f"{type(self.rule).__name__} cannot be simulated on the {n} updates that the adversary reckons with "
                 "in round "
                 f"{self.context.round}: {error}"
             ) from None

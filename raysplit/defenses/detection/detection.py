@@ -8,15 +8,25 @@ Nobody tells them who is malicious.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import torch
 
 from raysplit.errors import ScenarioError
 from raysplit.memory.memory import State
+from raysplit.parts.contract import answer, contract
 from raysplit.parts.part import part
+from raysplit.protocols.requirements import (
+    Requirement,
+    as_written,
+    labels_at_server,
+    order_is,
+    server_is,
+    steps_at_once,
+)
 
 
 @dataclass(frozen=True)
@@ -49,14 +59,31 @@ class Verdict:
     memory: State = field(default_factory=dict)
 
 
-@runtime_checkable
-class Screen(Protocol):
-    """A frozen dataclass that judges visits, in the planned order in which the server serves them."""
+@contract("a screen")
+class Screen:
+    """The contract of screens: a frozen part derives from it and judges split steps, in the planned order in which the
+    server serves them."""
 
+    @answer
+    def needs_labels(self) -> bool:
+        """Whether it asks for the labels or the loss, which the main server of a U-shape does not have."""
+        return False
+
+    @answer
+    def requires(self) -> tuple[Requirement, ...]:
+        if not self.needs_labels:
+            return ()
+        return (
+            labels_at_server(
+                "{component} needs the labels at the main server, but {protocol} is U-shaped; use another screen or "
+                "u_shaped=False"
+            ),
+        )
+
+    @abstractmethod
     def judge(self, view: SplitStepView, memory: Mapping[str, torch.Tensor]) -> Verdict:
         """``memory``: what the last verdict returned, empty at first. Tensors in it are never changed, only
         replaced."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -80,18 +107,29 @@ class Judgement:
     memory: State = field(default_factory=dict)
 
 
-@runtime_checkable
-class Rollback(Protocol):
-    """A frozen dataclass that judges turns. ``window``: so many turns at most can be taken back, so many portions are
-    kept."""
+@contract("a rollback")
+class Rollback:
+    """The contract of rollbacks: a frozen part derives from it and judges local rounds."""
 
-    @property
-    def window(self) -> int: ...
+    @answer
+    @abstractmethod
+    def window(self) -> int:
+        """So many local rounds at most can be taken back, so many portions are kept."""
 
+    @answer
+    def requires(self) -> tuple[Requirement, ...]:
+        return (
+            order_is(
+                "client_major",
+                otherwise="{component} takes whole local rounds of clients back, but {protocol} has "
+                "order={answers.order!r}; use one whose clients come one after another (client_major)",
+            ),
+        )
+
+    @abstractmethod
     def judge(self, view: LocalRoundView, memory: Mapping[str, torch.Tensor]) -> Judgement:
         """``memory``: what the last judgement returned, empty at first. Tensors in it are never changed, only
         replaced."""
-        ...
 
 
 @part
@@ -119,5 +157,31 @@ class Detection:
             if isinstance(screen, Rollback):
                 name = type(screen).__name__
                 raise ScenarioError(
-                    f"{name} judges whole turns and not visits; give it as Detection(rollback={name}())"
+                    f"{name} judges whole local rounds and not split steps; give it as Detection(rollback={name}())"
                 )
+
+    @property
+    def requires(self) -> tuple[Requirement, ...]:
+        """One shared server portion that steps after every split step, and that many clients use."""
+        return (
+            Requirement(
+                lambda setting: (
+                    setting.protocol.server != "none"
+                    and setting.protocol.client_sync != "one_party"
+                    and setting.protocol.topology.kind == "pair"
+                ),
+                "Scenario.detection stands at a main server that many clients share, but {protocol} has none; leave it "
+                "out",
+            ),
+            server_is(
+                "none",
+                "shared",
+                otherwise="Scenario.detection compares clients at one shared server portion, but {protocol} has a "
+                "replica for each; leave it out, or use SplitFedV2",
+            ),
+            steps_at_once(
+                "Scenario.detection needs a server that steps after every split step and waits for everybody, but "
+                "{protocol} has server_step={answers.server_step!r} and synchrony={answers.synchrony!r}; leave it out"
+            ),
+            as_written("the published code of {protocol} detects nobody; leave Scenario.detection or as_published out"),
+        )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from raysplit.defenses.detection.detection import SplitStepView, Verdict
+from raysplit.defenses.detection.detection import Screen, SplitStepView, Verdict
 from raysplit.defenses.detection.peers import add_visit, deviation, means
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part, within
@@ -16,7 +16,7 @@ FLOOR = 0.05
 
 
 @part
-class LabelScreen:
+class LabelScreen(Screen):
     """Rejects visits of a client whose mean loss over its turn so far lies ``threshold`` robust standard deviations
     above the median client's.
 

@@ -17,14 +17,14 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from raysplit.defenses.detection.detection import Judgement, LocalRoundView
+from raysplit.defenses.detection.detection import Judgement, LocalRoundView, Rollback
 from raysplit.errors import ScenarioError
 from raysplit.memory.memory import State
 from raysplit.parts.part import part, within
 
 
 @part
-class SafeSplit:
+class SafeSplit(Rollback):
     """Rollback for protocols whose clients come one after another. ``window``: N, turns compared, and portions kept (N
     · d_S floats and their optimiser states, in every checkpoint too). ``low``: share of frequencies kept along each
     axis of a layer's update.

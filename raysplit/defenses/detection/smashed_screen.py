@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from raysplit.defenses.detection.detection import SplitStepView, Verdict
+from raysplit.defenses.detection.detection import Screen, SplitStepView, Verdict
 from raysplit.defenses.detection.label_screen import check_ranges
 from raysplit.defenses.detection.peers import add_visit, deviation, means
 from raysplit.defenses.detection.sketch import sketch
@@ -18,7 +18,7 @@ TINY = 1e-12
 
 
 @part
-class SmashedScreen:
+class SmashedScreen(Screen):
     """Rejects visits of a client whose smashed data lie ``threshold`` robust standard deviations off the other
     clients', by either of two logarithms, means over the client's turn so far:
 

@@ -14,7 +14,7 @@ from raysplit.channels.channel import Channel
 from raysplit.channels.message import Message
 from raysplit.memory.memory import SERVER_OPTIMIZER, State
 from raysplit.protocols.plan import RoundPlan
-from raysplit.protocols.protocol import TrainingProtocol, server_step
+from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.split_steps import SplitStep, batch_length
 from raysplit.training.parties import ServerSlot
 from raysplit.training.servers.server import ServerResult, split_step_of
@@ -80,11 +80,11 @@ class BatchedServer:
     ) -> None:
         split_steps = plan.split_steps(protocol)
         self._weight: Callable[[SplitStep], float]
-        if server_step(protocol) == "round":
+        if protocol.server_step == "round":
             self._weight = lambda split_step: float(plan.weights[split_step.position])
             self._last = {split_steps[-1]}
         else:
-            self._weight = (lambda _: 1.0) if getattr(protocol, "accumulate", "mean") == "sum" else union_weights(plan)
+            self._weight = (lambda _: 1.0) if protocol.accumulate == "sum" else union_weights(plan)
             self._last = last_of_each_step(split_steps)
         slot.enter(vector, state if plan.server_state == "persistent" else None, plan.server_lr)
         self._plan, self._slot = plan, slot

@@ -7,7 +7,7 @@ import torch
 from raysplit.channels.hooks import PartyEnd
 from raysplit.memory.memory import State
 from raysplit.protocols.plan import RoundPlan
-from raysplit.protocols.protocol import TrainingProtocol, server_step
+from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.training.parties import ServerSlot
 from raysplit.training.servers.batched_server import BatchedServer
 from raysplit.training.servers.collected import CollectedReplicas
@@ -31,8 +31,8 @@ def open_server(
     serves; ``end``: its end of the channels; ``collected``: replicas that outlive a round."""
     if protocol.server == "replicas":
         return ReplicaServer(plan, slots, vector, state, groups, end, collected)
-    match server_step(protocol):
-        case "visit":
+    match protocol.server_step:
+        case "split_step":
             return SharedServer(plan, slots[0], vector, state, end)
         case "mean_gradients":
             return MeanGradientServer(protocol, plan, slots[0], vector, state)

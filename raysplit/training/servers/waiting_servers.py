@@ -14,7 +14,6 @@ import torch
 from raysplit import rng
 from raysplit.channels.channel import Channel
 from raysplit.channels.message import Message
-from raysplit.errors import ScenarioError
 from raysplit.memory.memory import SERVER_OPTIMIZER, State
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
@@ -35,8 +34,8 @@ class MeanGradientServer:
     def __init__(
         self, protocol: TrainingProtocol, plan: RoundPlan, slot: ServerSlot, vector: torch.Tensor, state: State | None
     ) -> None:
-        self._share = float(getattr(protocol, "active_share", 1.0))
-        exponent = float(getattr(protocol, "lr_exponent", 0.0))
+        self._share = protocol.active_share
+        exponent = protocol.lr_exponent
         self._plan, self._slot = plan, slot
         self._last, self._weight = last_of_each_step(plan.split_steps(protocol)), union_weights(plan)
         rate = plan.server_lr * len(plan.clients) ** exponent
@@ -101,8 +100,8 @@ class ServerFirst:
     def __init__(
         self, protocol: TrainingProtocol, plan: RoundPlan, slot: ServerSlot, vector: torch.Tensor, state: State | None
     ) -> None:
-        self._epochs = int(getattr(protocol, "server_epochs", 1))
-        self._batch: int | None = getattr(protocol, "server_batch", None)
+        self._epochs = protocol.server_epochs
+        self._batch = protocol.server_batch
         self._plan, self._slot = plan, slot
         self._last = last_of_each_step(plan.split_steps(protocol))
         slot.enter(vector, state if plan.server_state == "persistent" else None, plan.server_lr)
@@ -144,9 +143,3 @@ class ServerFirst:
             order = rng.stream(self._plan.seed, "server_batches", self._plan.round, step, epoch).permutation(len(y))
             for chosen in torch.tensor_split(torch.from_numpy(order).to(y.device), list(range(size, len(y), size))):
                 self._slot.whole_step(z[chosen], y[chosen])
-
-
-def refuse_bad_share(name: str, share: float) -> None:
-    """Raise ``ScenarioError`` unless 0 < share ≤ 1."""
-    if not 0 < share <= 1:
-        raise ScenarioError(f"{name} is a share and must be above 0 and at most 1, but it is {share!r}")

@@ -97,7 +97,7 @@ def test_which_count_is_believed_and_bad_parameters():
     weights = torch.full((20,), 0.05)
     for step, rule, broken in [
         (AdaptiveRobustClipping(1), TrimmedMean(), 1),
-        (AdaptiveRobustClipping(), TrimmedMean(trim=1), 1),
+        (AdaptiveRobustClipping(), TrimmedMean(f=1), 1),
         (AdaptiveRobustClipping(), TrimmedMean(), 0),
     ]:
         assert Composed((step,), rule).aggregate(updates, weights, context(20, 4)).record["broken"] == broken

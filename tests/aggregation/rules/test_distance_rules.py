@@ -164,7 +164,7 @@ def test_mean_around_median_is_the_naive_one_ties_included(rows, f):
         return
     expected = [naive_meamed(column, n - f) for column in updates.T.tolist()]
     np.testing.assert_allclose(run(MeanAroundMedian(), updates, f).update, expected, atol=1e-12)
-    torch.testing.assert_close(run(MeanAroundMedian(malicious=0), updates).update, updates.mean(0))
+    torch.testing.assert_close(run(MeanAroundMedian(f=0), updates).update, updates.mean(0))
 
 
 @given(updates=matrices, start=st.sampled_from(["median", "mean", "zero"]), steps=st.integers(1, 6))
@@ -258,7 +258,7 @@ def test_bucketing_partitions_and_averages(n, size, count):
 
 def test_composition_runs_in_order_and_maps_selections_to_clients():
     updates = gaussian(12, 6)
-    result = run(Composed((Bucketing(3),), Krum(malicious=0)), updates, 1)
+    result = run(Composed((Bucketing(3),), Krum(f=0)), updates, 1)
     assert result.selected.sum() == 3
     torch.testing.assert_close(result.update, updates[result.selected].mean(0))
     assert result.record["buckets"] == 4 and result.record["malicious"] == 0 and result.record["broken"] == 1
@@ -351,8 +351,8 @@ def test_a_device_agrees(rule):
 
 def test_which_count_a_rule_believes():
     updates = gaussian(20, 5)
-    parts = [lambda m: Krum(malicious=m), lambda m: MultiKrum(malicious=m), lambda m: Bulyan(malicious=m)]
-    for make in [*parts, lambda m: MeanAroundMedian(malicious=m)]:
+    parts = [lambda m: Krum(f=m), lambda m: MultiKrum(f=m), lambda m: Bulyan(f=m)]
+    for make in [*parts, lambda m: MeanAroundMedian(f=m)]:
         for malicious, f, broken in [("actual", 3, 0), ("assumed", 2, 1), (4, 4, 0), (1, 1, 1)]:
             record = run(make(malicious), updates, 3, assumed=2).record
             assert (record["malicious"], record["broken"]) == (f, broken)
@@ -380,10 +380,10 @@ def test_cohorts_that_are_too_small_get_one_sentence(rule, n, f, words):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Krum(malicious=-1),
+        lambda: Krum(f=-1),
         lambda: Krum(neighbours="n"),
         lambda: MultiKrum(select=0),
-        lambda: Bulyan(malicious="oracle"),
+        lambda: Bulyan(f="oracle"),
         lambda: MeanAroundMedian(even="upper"),
         lambda: GeometricMedian(iterations=0),
         lambda: GeometricMedian(nu=0.0),
@@ -391,7 +391,7 @@ def test_cohorts_that_are_too_small_get_one_sentence(rule, n, f, words):
         lambda: CentredClipping(iterations=0),
         lambda: NormClipping(bound=-1.0),
         lambda: NormClipping(noise=-0.1),
-        lambda: NearestNeighbourMixing(malicious=-2),
+        lambda: NearestNeighbourMixing(f=-2),
         lambda: Bucketing(size=0),
         lambda: Composed((Median(),), Median()),
         lambda: Composed((Bucketing(),), Bucketing()),

@@ -66,7 +66,7 @@ def test_dnc_without_an_intersection_takes_the_rows_kept_most_often():
 def test_dnc_filter_and_count():
     updates = gaussian(20, 30)
     assert run(DivideAndConquer(filter=1.5), updates, 3).selected.sum() == 20 - 5
-    record = run(DivideAndConquer(malicious="assumed"), updates, 3, assumed=2).record
+    record = run(DivideAndConquer(f="assumed"), updates, 3, assumed=2).record
     assert (record["malicious"], record["broken"]) == (2, 1)
     with pytest.raises(ScenarioError, match="would drop 30 of 20"):
         run(DivideAndConquer(filter=10.0), updates, 3)
@@ -168,7 +168,7 @@ def test_sign_guard_filters_by_norm_and_by_sign():
         lambda: DivideAndConquer(columns=0),
         lambda: DivideAndConquer(iterations=0),
         lambda: DivideAndConquer(filter=-1.0),
-        lambda: DivideAndConquer(malicious=-1),
+        lambda: DivideAndConquer(f=-1),
         lambda: SignGuard(low=2.0),
         lambda: SignGuard(high=0.5),
         lambda: SignGuard(share=0.0),

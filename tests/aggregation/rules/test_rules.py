@@ -9,7 +9,7 @@ from raysplit.aggregation.rules.trimmed_mean import TrimmedMean
 from raysplit.errors import ScenarioError
 from tests.attacks.updates.cohorts import aggregate, context, gaussian
 
-RULES = [Mean(), TrimmedMean(), TrimmedMean(trim="assumed"), TrimmedMean(trim=3), Median(), Median(even="midpoint")]
+RULES = [Mean(), TrimmedMean(), TrimmedMean(f="assumed"), TrimmedMean(f=3), Median(), Median(even="midpoint")]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=repr)
@@ -40,13 +40,13 @@ def test_mean_weighs_and_adds_in_row_order():
 def test_trimmed_mean_is_the_textbook_one(k):
     updates = gaussian(9, 40)
     expected = np.sort(updates.numpy(), axis=0)[k : 9 - k].mean(axis=0)
-    np.testing.assert_allclose(aggregate(TrimmedMean(trim=k), updates, 1).numpy(), expected, rtol=1e-12)
+    np.testing.assert_allclose(aggregate(TrimmedMean(f=k), updates, 1).numpy(), expected, rtol=1e-12)
 
 
 def test_trimming_nothing_is_the_mean_and_all_but_one_the_median():
     updates = gaussian(9, 40)
-    torch.testing.assert_close(aggregate(TrimmedMean(trim=0), updates, 0), aggregate(Mean(), updates, 0))
-    assert torch.equal(aggregate(TrimmedMean(trim=4), updates, 0), aggregate(Median(), updates, 0))
+    torch.testing.assert_close(aggregate(TrimmedMean(f=0), updates, 0), aggregate(Mean(), updates, 0))
+    assert torch.equal(aggregate(TrimmedMean(f=4), updates, 0), aggregate(Median(), updates, 0))
 
 
 def test_medians_of_an_even_number():
@@ -61,9 +61,9 @@ def test_which_count_is_trimmed_and_when_that_is_too_few():
     updates, weights = gaussian(10, 3), torch.full((10,), 0.1)
     for rule, trim, broken in [
         (TrimmedMean(), 3, 0),
-        (TrimmedMean(trim="assumed"), 2, 1),
-        (TrimmedMean(trim=4), 4, 0),
-        (TrimmedMean(trim=1), 1, 1),
+        (TrimmedMean(f="assumed"), 2, 1),
+        (TrimmedMean(f=4), 4, 0),
+        (TrimmedMean(f=1), 1, 1),
     ]:
         record = rule.aggregate(updates, weights, context(10, actual=3, assumed=2)).record
         assert (record["trim"], record["broken"]) == (trim, broken)
@@ -73,11 +73,11 @@ def test_which_count_is_trimmed_and_when_that_is_too_few():
 
 def test_bad_parameters_get_one_sentence():
     with pytest.raises(ScenarioError, match="0 or more"):
-        TrimmedMean(trim=-1)
+        TrimmedMean(f=-1)
     with pytest.raises(ScenarioError, match="at most 4"):
-        aggregate(TrimmedMean(trim=5), gaussian(10, 2), 0)
+        aggregate(TrimmedMean(f=5), gaussian(10, 2), 0)
     with pytest.raises(ScenarioError):
-        TrimmedMean(trim="oracle")
+        TrimmedMean(f="oracle")
     with pytest.raises(ScenarioError):
         Median(even="upper")
 

@@ -13,7 +13,7 @@ from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
 from tests.attacks.updates.cohorts import aggregate, attacked, gaussian, view_of
 
-ROBUST = [TrimmedMean(), TrimmedMean(trim=6), Median(), Median(even="midpoint")]
+ROBUST = [TrimmedMean(), TrimmedMean(f=6), Median(), Median(even="midpoint")]
 PERTURBATIONS = ["std", "sign", "unit"]
 
 
@@ -154,9 +154,7 @@ def test_only_std_is_the_same_for_updates_and_for_weights(perturbation):
     assert torch.allclose(from_updates, from_weights, atol=1e-9) == (perturbation == "std")
 
 
-@pytest.mark.parametrize(
-    ("rule", "m"), [(Mean(), 6), (TrimmedMean(trim=5), 6), (TrimmedMean(trim=0), 1), (Median(), 16)]
-)
+@pytest.mark.parametrize(("rule", "m"), [(Mean(), 6), (TrimmedMean(f=5), 6), (TrimmedMean(f=0), 1), (Median(), 16)])
 def test_where_the_loss_has_no_maximum_the_cap_is_sent(rule, m):
     updates = gaussian(30, 100)
     poison = AgrTailored(max_gamma=7.0).poison(view_of(updates, m, rule))

@@ -99,12 +99,10 @@ def test_a_lone_clone_a_rule_without_protection_and_dead_directions():
     updates = gaussian(27, 300)
     alone = AgrTailored().poison(view_of(updates, 1, Krum()))  # no twin, but close to everybody
     assert alone.record["fooled"] == 1 and select(Krum(), torch.cat([alone.rows, updates[1:]]), 1)[0]
-    view = view_of(updates, 9, Krum(malicious=2))
+    view = view_of(updates, 9, Krum(f=2))
     assert AgrTailored(max_gamma=7.0).poison(view).record["gamma"] < 7.0
     trusting = RoundContext(1, np.arange(27), 0, 20, np.random.default_rng(0))
-    view = view_of(
-        updates, 20, MultiKrum(select=3, malicious=16)
-    )  # five neighbours, and every clone has nineteen twins
+    view = view_of(updates, 20, MultiKrum(select=3, f=16))  # five neighbours, and every clone has nineteen twins
     free = AgrTailored(max_gamma=7.0).poison(view)
     assert trusting.actual == 20 and free.record["gamma"] == pytest.approx(7.0 * (1 - 1e-4))
     flat = gaussian(1, 10)[0].expand(11, -1).clone()
@@ -114,7 +112,7 @@ def test_a_lone_clone_a_rule_without_protection_and_dead_directions():
 
 def test_a_declared_count_is_what_the_rule_reckons_with():
     updates = gaussian(27, 300)
-    rule = MultiKrum(malicious="assumed")
+    rule = MultiKrum(f="assumed")
     view = view_of(updates, 5, rule)
     known = RoundContext(1, np.arange(27), 2, 5, np.random.default_rng(0))
     told = AgrTailored().poison(type(view)(**{**vars(view), "context": known}))

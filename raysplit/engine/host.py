@@ -32,7 +32,7 @@ from raysplit.training.parties import ClientSlot, ServerSlot
 from raysplit.training.servers.collected import CollectedReplicas
 from raysplit.training.servers.main_server import open_server
 from raysplit.training.servers.server import MainServer, ServerResult
-from raysplit.training.site import play_site
+from raysplit.training.sites.site import play_site
 from raysplit.training.slot_pool import RowSink
 
 

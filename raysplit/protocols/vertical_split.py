@@ -3,18 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar
 
-import torch
-
-from raysplit.channels.channel import Channel
-from raysplit.channels.message import Score
 from raysplit.parts.part import part, within
-from raysplit.protocols.joint import PartyHeads
 from raysplit.protocols.protocol import ClientState, ClientSync, Order, ServerPortion, ServerState, TrainingProtocol
 from raysplit.protocols.topology import Along, Topology
-from raysplit.training.parties import ClientSlot, ServerSlot
 
 
 @part
@@ -44,21 +37,3 @@ class VerticalSplit(TrainingProtocol):
     @property
     def topology(self) -> Topology:
         return Topology("vertical", self.parties, self.along)
-
-
-Send = Callable[[Channel, torch.Tensor, torch.Tensor | None], torch.Tensor]
-"""(channel, tensor, labels that go with it) → what arrives"""
-
-
-def vertical_step(client: ClientSlot, server: ServerSlot, x: torch.Tensor, y: torch.Tensor, send: Send) -> Score:
-    """One batch: every party sends its smashed data and gets its part of the gradient."""
-    heads = client.head[0]
-    assert isinstance(heads, PartyHeads)
-    client.zero_grad()
-    smashed = heads.each(x)
-    received = [send(Channel.SMASHED, z.detach(), None) for z in smashed]
-    gradient, score = server.whole_step(heads.fuse(received), y)
-    for z, own in zip(smashed, heads.parts(gradient, smashed), strict=True):
-        z.backward(send(Channel.CUT_GRADIENTS, own, None))  # type: ignore[no-untyped-call]
-    client.step()
-    return score

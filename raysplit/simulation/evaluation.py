@@ -35,7 +35,7 @@ class Evaluated:
         samples = int(scores.samples.sum())
         per_client = scores.correct[scores.samples > 0] / scores.samples[scores.samples > 0]
         attempts = None if scores.attempts is None else int(scores.attempts.sum())
-        succeeded = scores.successes is not None and attempts
+        succeeded = None if scores.successes is None or not attempts else float(scores.successes.sum() / attempts)
         return Evaluated(
             clients=len(scores.clients),
             samples=samples,
@@ -44,7 +44,7 @@ class Evaluated:
             spread=Spread.of(per_client),
             scores=scores,
             attack_samples=attempts,
-            attack_success=float(scores.successes.sum() / attempts) if succeeded else None,
+            attack_success=succeeded,
         )
 
 

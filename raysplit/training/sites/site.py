@@ -9,14 +9,15 @@ from raysplit.channels.channel import Channel
 from raysplit.channels.hooks import PartyEnd
 from raysplit.channels.message import Score, StepAddress
 from raysplit.models.network import ModelSpec
-from raysplit.protocols.extended_split import extended_step
 from raysplit.protocols.joint import first_cut
-from raysplit.protocols.multi_task_split import multi_task_step
 from raysplit.protocols.topology import Topology
-from raysplit.protocols.vertical_split import Send, vertical_step
 from raysplit.training.client_side import Batch, HostShare
 from raysplit.training.failures import failure_of
 from raysplit.training.parties import ClientSlot, ServerSlot
+from raysplit.training.sites.extended import extended_step
+from raysplit.training.sites.multi_task import multi_task_step
+from raysplit.training.sites.send import Send
+from raysplit.training.sites.vertical import vertical_step
 
 
 def play_site(

@@ -74,7 +74,8 @@ class UpdateAttack(Attack):
 
     @answer
     def shardable(self) -> bool:
-        """Whether it may be shown a shard of the columns: it works column by column, or with ``view.across``."""
+        """Whether it may be shown a shard of the columns: it works column by column, or with ``view.across``. The
+        attacks within it answer for themselves."""
         return False
 
     @answer

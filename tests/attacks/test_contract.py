@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import pytest
 
-from raysplit.aggregation.update_attack import Poison, UpdateView, updates_threat
+from raysplit.aggregation.update_attack import Poison, UpdateAttack, UpdateView, updates_threat
 from raysplit.channels.channel import ThreatModel
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part
@@ -14,7 +14,7 @@ from tests.toys import play, toy
 
 
 @part
-class Scribbler:
+class Scribbler(UpdateAttack):
     """Writes into what it sees: the benign rows, or its own."""
 
     benign: bool = True

@@ -2,7 +2,7 @@
 
 import pytest
 
-from raysplit.attacks.attack import CompositeAttack, parts_of
+from raysplit.attacks.attack import Attack, CompositeAttack, parts_of
 from raysplit.attacks.scheduled import Scheduled, attacks_in_force, singles
 from raysplit.attacks.updates.lie import LittleIsEnough
 from raysplit.attacks.updates.mimic import Mimic
@@ -57,7 +57,7 @@ def test_together_needs_what_all_need(knowledge, together):
     assert joined.threat_model.changes == {Channel.UPDATES} and not joined.threat_model.own_data
 
 
-class Idle:
+class Idle(Attack):
     threat_model = SignFlip().threat_model
     start_round = 1
 

@@ -25,6 +25,7 @@ from raysplit import (
     SplitLearning,
     TargetedLabelFlip,
 )
+from raysplit.attacks.data.data_attack import DataAttack
 from raysplit.engine.host import Host
 from raysplit.errors import ScenarioError
 from raysplit.memory.global_state import GlobalState
@@ -156,7 +157,7 @@ def test_model_replacement_sends_more_of_what_poisoned_data_taught():
 
 
 @part
-class Careless:
+class Careless(DataAttack):
     """Breaks the contract in one way or another."""
 
     how: str

@@ -18,7 +18,7 @@ import torch
 from raysplit import Cohort, Detection, LabelScreen, SafeSplit, SmashedNoise, SmashedScreen
 from raysplit.aggregation.rules.mean import Mean
 from raysplit.aggregation.rules.median import Median
-from raysplit.attacks.messages.message_attack import client_threat
+from raysplit.attacks.messages.message_attack import MessageAttack, client_threat
 from raysplit.channels.channel import Channel, ThreatModel
 from raysplit.engine.placement import Resources, Wanted, lay_out
 from raysplit.engine.ray.actors import CALL_TIMEOUT_S, Packed, to_arrays
@@ -38,7 +38,7 @@ from tests.toys import play, toy
 
 
 @part
-class Cropping:
+class Cropping(MessageAttack):
     """An attack on smashed data that breaks its contract."""
 
     start_round: int = 1

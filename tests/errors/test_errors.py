@@ -220,12 +220,12 @@ def test_interrupted_run_is_resumable_after_every_refusal(
 
 CROP = """
 from dataclasses import replace
-from raysplit.attacks.messages.message_attack import client_threat
+from raysplit.attacks.messages.message_attack import MessageAttack, client_threat
 from raysplit.channels.channel import Channel
 from raysplit.parts.part import part
 
 @part
-class Crop:
+class Crop(MessageAttack):
     start_round: int = 1
 
     @property

@@ -161,7 +161,10 @@ def test_resumed_it_gives_the_same_bits(tmp_path, optimizer):
             lambda: toy(BufferedSplitFed(7)),
             "BufferedSplitFed.buffer is 7, but a cohort of 6 has only so many under way",
         ),
-        (lambda: toy(BufferedSplitFed(4), defense=TrimmedMean(f=2)), "a buffer of 4 bears at most 1"),
+        (
+            lambda: toy(BufferedSplitFed(4), defense=TrimmedMean(f=2)),
+            "needs at least 5 updates against 2 malicious clients, but a buffer of 4",
+        ),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(make, sentence):

@@ -202,7 +202,7 @@ def test_a_trim_is_judged_by_the_buffer():
     """A fifth of five under way is one, of a buffer of three none to speak of: 1 of 3 from each side leaves one."""
     defense = TrimmedMean("assumed")
     assert toy(BufferedSplitFed(3), cohort=Cohort(5, malicious=0.2), defense=defense)
-    with pytest.raises(ScenarioError, match="would cut 1 of 2 updates from each side and leave none; a buffer of 2"):
+    with pytest.raises(ScenarioError, match="needs at least 3 updates against 1 malicious clients, but a buffer of 2"):
         toy(BufferedSplitFed(2), cohort=Cohort(5, malicious=0.4), defense=defense)
 
 

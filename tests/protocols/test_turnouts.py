@@ -173,7 +173,7 @@ def test_a_cohort_that_shrinks_below_what_a_rule_bears_is_said_or_passed_over():
     scenario = toy(FedAvg(), cohort=cohort, attack=SignFlip(), defense=Krum(f=1), training__rounds=6)
     assert min(len(participation.reporting.clients) for participation in sampler(scenario)) < 5
     said = (
-        r"at least 5 against 1 malicious clients, but it has (\d); only \1 clients reported in round \d: "
+        r"at least 5 updates against 1 malicious clients, but it has (\d); only \1 clients reported in round \d: "
         r"Cohort\.at_least=\d"
     )
     with pytest.raises(ScenarioError, match=said):

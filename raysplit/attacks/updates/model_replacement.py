@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 from raysplit.aggregation.update_attack import (
     Poison,
@@ -31,6 +32,7 @@ class ModelReplacement(UpdateAttack):
     attack: UpdateAttack | None = None
     scale: float | None = None
     start_round: int = 1
+    shardable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_start_round("ModelReplacement", self.start_round)
@@ -48,10 +50,6 @@ class ModelReplacement(UpdateAttack):
 
     def parts(self) -> tuple[UpdateAttack, ...]:
         return () if self.attack is None else (self.attack,)
-
-    @property
-    def shardable(self) -> bool:
-        return all(part.shardable for part in self.parts())
 
     def poison(self, view: UpdateView) -> Poison:
         inner = Poison(view.own) if self.attack is None else self.attack.poison(view)

@@ -28,7 +28,7 @@ def mixed(step, updates, f=0, assumed=None):
 def test_the_longest_rows_are_cut_to_the_next_norm(updates, f):
     n = updates.shape[0]
     if 2 * f >= n:
-        with pytest.raises(ScenarioError, match="needs more than"):
+        with pytest.raises(ScenarioError, match=f"needs at least {2 * f + 1}"):
             mixed(AdaptiveRobustClipping(), updates, f)
         return
     before = updates.clone()

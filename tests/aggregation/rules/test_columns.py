@@ -192,14 +192,12 @@ def test_all_pre_aggregations_of_the_tree_are_linear() -> None:
 
 def test_a_rule_of_ones_own_needs_no_more_than_aggregate() -> None:
     @dataclass(frozen=True)
-    class Plain:
-        columnwise = False
-
+    class Plain(AggregationRule):
         def aggregate(self, updates, weights, context):
             return raysplit.Median().aggregate(updates, weights, context)
 
     @dataclass(frozen=True)
-    class Twice:
+    class Twice(PreAggregation):
         columnwise = True
 
         def mix(self, updates, weights, context):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from raysplit.aggregation.rule import Aggregate
+from raysplit.aggregation.rule import Aggregate, AggregationRule
 from raysplit.aggregation.rules.centred_clipping import CentredClipping
 from raysplit.aggregation.rules.composed import Composed
 from raysplit.aggregation.rules.crfl import CRFL
@@ -14,7 +14,7 @@ from raysplit.aggregation.rules.flame import FLAME
 from raysplit.aggregation.rules.fltrust import FLTrust
 from raysplit.aggregation.rules.fools_gold import FoolsGold
 from raysplit.aggregation.rules.nearest_neighbour_mixing import NearestNeighbourMixing
-from raysplit.aggregation.update_attack import Poison, updates_threat
+from raysplit.aggregation.update_attack import Poison, UpdateAttack, updates_threat
 from raysplit.attacks.scheduled import Scheduled
 from raysplit.attacks.updates.model_replacement import ModelReplacement
 from raysplit.attacks.updates.optimal_lie import OptimalLittleIsEnough
@@ -45,14 +45,10 @@ def scenario(protocol, rounds=4, **changes):
 
 
 @part
-class Seen:
+class Seen(AggregationRule):
     """A mean that writes down what it was told, for the tests below."""
 
     roots: tuple[int, ...] = ()
-
-    @property
-    def columnwise(self) -> bool:
-        return False
 
     def aggregate(self, updates, weights, context):
         LOG.append((updates.clone(), context))
@@ -198,7 +194,7 @@ def test_an_adversary_rehearses_rules_with_memory_and_reference(knowledge):
 
 def test_what_an_adversary_is_told():
     @part
-    class Spy:
+    class Spy(UpdateAttack):
         knowledge: str = "full"
         start_round: int = 1
 

@@ -41,7 +41,7 @@ def test_dnc_drops_the_largest_projections_on_the_first_singular_vector(updates,
     result = run(DivideAndConquer(), updates, f)
     assert result.selected.nonzero().flatten().tolist() == keep.tolist()
     torch.testing.assert_close(result.update, updates[keep].mean(0))
-    assert result.record == {"malicious": f, "select": n - f, "kept_by": 1, "broken": 0}
+    assert result.record == {"f": f, "select": n - f, "kept_by": 1, "broken": 0}
 
 
 def test_dnc_intersects_over_random_columns():
@@ -67,7 +67,7 @@ def test_dnc_filter_and_count():
     updates = gaussian(20, 30)
     assert run(DivideAndConquer(filter=1.5), updates, 3).selected.sum() == 20 - 5
     record = run(DivideAndConquer(f="assumed"), updates, 3, assumed=2).record
-    assert (record["malicious"], record["broken"]) == (2, 1)
+    assert (record["f"], record["broken"]) == (2, 1)
     with pytest.raises(ScenarioError, match="would drop 30 of 20"):
         run(DivideAndConquer(filter=10.0), updates, 3)
 

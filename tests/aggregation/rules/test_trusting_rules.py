@@ -142,7 +142,7 @@ def test_crfl_clips_the_model_and_adds_noise():
     noisy = run(CRFL(bound=1e6, noise=0.2, rule=Median()), updates, portion=portion)
     assert float((noisy.update - loose.update).std()) == pytest.approx(0.2, rel=0.03)
     chosen = run(CRFL(bound=1.0, rule=Krum()), updates, 1, portion=portion)
-    assert chosen.selected.sum() == 1 and chosen.record["malicious"] == 1
+    assert chosen.selected.sum() == 1 and chosen.record["f"] == 1
     with pytest.raises(ScenarioError, match="global portion"):
         run(rule, updates)
     for make in (lambda: CRFL(0.0), lambda: CRFL(1.0, growth=-1.0), lambda: CRFL(1.0, noise=-1.0)):

@@ -26,11 +26,12 @@ from raysplit import (
 from raysplit.aggregation.across import ALL, STRIPES, Across, ReductionRequest, shard_bounds
 from raysplit.aggregation.columns import gathered
 from raysplit.aggregation.geometry import Geometry
-from raysplit.aggregation.rule import Aggregate, RoundContext
+from raysplit.aggregation.rule import Aggregate, AggregationRule, GeometryRule, RoundContext
 from raysplit.aggregation.sharding.reduction import CollectiveReduction, Done, run_in_lockstep
 from raysplit.aggregation.sharding.shard import LocalShards
 from raysplit.aggregation.sharding.sharded_columns import ShardedColumns, aggregate_sharded
 from raysplit.aggregation.task import AggregationTask
+from raysplit.aggregation.update_attack import UpdateAttack
 from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part
@@ -97,7 +98,7 @@ def task(rule, d=100, n=6):
 
 
 @part
-class Gatherer:
+class Gatherer(GeometryRule):
     """A rule that says it goes by columns, and asks for the whole matrix."""
 
     columnwise = False
@@ -123,7 +124,7 @@ def test_whole_updates_are_not_gathered_silently():
 
 
 @part
-class OldRule:
+class OldRule(AggregationRule):
     columnwise = True
 
     def aggregate(self, updates, weights, context):
@@ -131,7 +132,7 @@ class OldRule:
 
 
 @part
-class OldAttack:
+class OldAttack(UpdateAttack):
     start_round: int = 1
     threat_model = SignFlip().threat_model
 

@@ -18,12 +18,12 @@ from tests.end_to_end.test_runs import assert_same, cli, start
 
 SCENARIOS = 14
 BAD = '''
-from raysplit.aggregation.update_attack import Poison, updates_threat
+from raysplit.aggregation.update_attack import Poison, UpdateAttack, updates_threat
 from raysplit.parts.part import part
 
 
 @part
-class Broken:
+class Broken(UpdateAttack):
     """Stops working in its second round."""
 
     start_round: int = 4
@@ -39,7 +39,7 @@ class Broken:
 
 
 @part
-class Blind:
+class Blind(UpdateAttack):
     """Sends what is no number."""
 
     start_round: int = 4

@@ -18,7 +18,7 @@ from raysplit import (
     SplitFedV2,
 )
 from raysplit.aggregation.rule import RoundContext
-from raysplit.aggregation.update_attack import UpdateView
+from raysplit.aggregation.update_attack import UpdateAttack, UpdateView
 from raysplit.attacks.updates.neurotoxin import least_touched, needs_last_move
 from raysplit.errors import ScenarioError
 from raysplit.memory.global_state import GlobalState
@@ -58,7 +58,7 @@ def test_rows_are_made_cut_and_then_shortened():
 
 
 @part
-class Witness:
+class Witness(UpdateAttack):
     """Sends own updates, and fails unless it is told the last move in every round but the first."""
 
     asks_last_move = True

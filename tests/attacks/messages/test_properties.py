@@ -209,7 +209,7 @@ def test_the_backdoor_marks_its_share_with_one_pattern_and_its_target():
 def test_a_view_shows_no_more_than_the_threat_model():
     seen: list[MessageView] = []
 
-    class Nosy:
+    class Nosy(MessageAttack):
         threat_model, start_round = SmashedNoise().threat_model, 1
 
         def alter(self, message, view):

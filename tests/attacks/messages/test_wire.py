@@ -22,7 +22,7 @@ from raysplit import (
     TrimmedMean,
     WireLabelFlip,
 )
-from raysplit.attacks.messages.message_attack import WIRE, client_threat
+from raysplit.attacks.messages.message_attack import WIRE, MessageAttack, client_threat
 from raysplit.channels.channel import Channel
 from raysplit.channels.hooks import MessageHook
 from raysplit.channels.message import Message
@@ -191,7 +191,7 @@ def test_with_an_attack_on_updates_and_a_rule():
 
 
 @part
-class Rude:
+class Rude(MessageAttack):
     """Does what an attack must not: ``how``."""
 
     how: str = "write"

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from raysplit.aggregation.rule import AggregationRule
 from raysplit.aggregation.rules.mean import Mean
 from raysplit.aggregation.rules.median import Median
 from raysplit.aggregation.rules.trimmed_mean import TrimmedMean
@@ -215,9 +216,7 @@ def test_nothing_is_changed_in_place():
     assert torch.equal(updates, before) and torch.equal(first.rows, second.rows) and first.record == second.record
 
 
-class Odd:
-    columnwise = False
-
+class Odd(AggregationRule):
     def aggregate(self, updates, weights, context):
         raise NotImplementedError
 

@@ -91,7 +91,7 @@ def test_partial_knowledge_rehearses_on_its_own_updates():
 
 
 def test_a_rule_that_cannot_take_the_cohort_is_named():
-    with pytest.raises(ScenarioError, match=r"Bulyan cannot be rehearsed on the 4 updates .* in round 1: Bulyan needs"):
+    with pytest.raises(ScenarioError, match=r"Bulyan cannot be simulated on the 4 updates .* in round 1: Bulyan needs"):
         OptimalLittleIsEnough(knowledge="partial").poison(view_of(gaussian(20, 5), 3, Bulyan(), "partial"))
     with pytest.raises(ScenarioError, match="no benign client"):
         OptimalLittleIsEnough().poison(view_of(gaussian(3, 5), 3, Krum()))

@@ -17,6 +17,7 @@ from raysplit.channels.hooks import MessageHook, Observation
 from raysplit.engine.engine import Engine
 from raysplit.engine.local import LocalEngine
 from raysplit.memory.global_state import GlobalState
+from raysplit.models.network import ModelSpec
 from raysplit.parts.part import part
 from raysplit.population.population import PopulationInfo, Samples
 from raysplit.population.selection.cohort import Cohort
@@ -74,7 +75,7 @@ class OpenToys:
 
 
 @part
-class ToyCnn:
+class ToyCnn(ModelSpec):
     """Four stages, 301 parameters; with ``batch_norm`` one BatchNorm on each side of the cut V1."""
 
     cut: str | None = "V2"

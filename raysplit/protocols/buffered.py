@@ -32,6 +32,7 @@ from raysplit.memory.global_state import GlobalState
 from raysplit.memory.memory import IN_FLIGHT_OPTIMIZER, IN_FLIGHT_PORTION, Memory, State, client_path
 from raysplit.parts.part import part, within
 from raysplit.population.selection.cohort import Cohort, Participation, ParticipationSampler, SampledCohort, draw
+from raysplit.population.selection.draws import Uniform
 from raysplit.protocols.local_rounds import LocalRounds
 from raysplit.protocols.outcome import Outcome
 from raysplit.protocols.plan import RoundPlan
@@ -44,6 +45,7 @@ from raysplit.protocols.protocol import (
     Synchrony,
     TrainingProtocol,
 )
+from raysplit.protocols.requirements import Requirement
 from raysplit.protocols.split_steps import SplitStep
 
 MEMORY = "fed/buffered"
@@ -83,6 +85,19 @@ class BufferedSplitFed(TrainingProtocol):
     def __post_init__(self) -> None:
         within("BufferedSplitFed.buffer", self.buffer, 1)
         within("BufferedSplitFed.staleness", self.staleness, 0)
+
+    @property
+    def requires(self) -> tuple[Requirement, ...]:
+        whole = "{protocol} keeps a whole cohort under way and fills free places uniformly; leave "
+        return (
+            Requirement(
+                lambda setting: self.buffer <= setting.cohort.size,
+                "{protocol}.buffer is {answers.buffer}, but a cohort of {setting.cohort.size} has only so many under "
+                "way; choose at most that",
+            ),
+            Requirement(lambda setting: setting.uneven is None, whole + "{setting.uneven} out"),
+            Requirement(lambda setting: isinstance(setting.cohort.draw, Uniform), whole + "Cohort.draw out"),
+        )
 
     def participation(self, sampler: ParticipationSampler, round: int, memory: Memory) -> Participation:
         """Those under way, and new ones in the free places; nobody drops out."""

@@ -10,7 +10,6 @@ from typing import Any
 from raysplit.errors import ScenarioError
 from raysplit.parts.contract import answers_of
 from raysplit.parts.part import describe, matches
-from raysplit.population.selection.draws import Uniform
 from raysplit.protocols.as_published import AS_WRITTEN
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.requirements import (
@@ -48,7 +47,6 @@ def requirements_of(protocol: TrainingProtocol) -> Iterator[Requirement]:
     yield from _of_waiting(protocol)
     yield from _of_topology(protocol)
     yield from _of_published(protocol)
-    yield from _of_buffer(protocol)
     yield from protocol.requires
 
 
@@ -157,20 +155,3 @@ def _of_published(protocol: TrainingProtocol) -> Iterator[Requirement]:
         lambda setting: setting.uneven is None,
         "the published code of {protocol} has as many clients in every round; leave {setting.uneven} out",
     )
-
-
-def _of_buffer(protocol: TrainingProtocol) -> Iterator[Requirement]:
-    if protocol.synchrony != "buffered":
-        return
-    yield Requirement(
-        lambda setting: setting.protocol.buffer is not None,
-        "{protocol}.synchrony='buffered' needs a {protocol}.buffer, in client portions; see BufferedSplitFed",
-    )
-    yield Requirement(
-        lambda setting: setting.clients <= setting.cohort.size,
-        "{protocol}.buffer is {answers.buffer}, but a cohort of {setting.cohort.size} has only so many under way; "
-        "choose at most that",
-    )
-    whole = "{protocol} keeps a whole cohort under way and fills free places uniformly; leave "
-    yield Requirement(lambda setting: setting.uneven is None, whole + "{setting.uneven} out")
-    yield Requirement(lambda setting: isinstance(setting.cohort.draw, Uniform), whole + "Cohort.draw out")

@@ -7,14 +7,15 @@ measurements. Put your own in a scenario file.
 from __future__ import annotations
 
 import math
-from typing import Protocol, runtime_checkable
+from typing import Protocol, get_args, runtime_checkable
 
 import numpy as np
 
 from raysplit import rng
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part
-from raysplit.protocols.requirements import Requirement, as_written, synchrony_is
+from raysplit.protocols.protocol import ServerStep
+from raysplit.protocols.requirements import Requirement, as_written, server_step_is, synchrony_is
 from raysplit.scenario.stragglers import StragglerPolicy, Wait
 
 
@@ -120,6 +121,11 @@ def foreseeable(what: str, instead: str = "") -> tuple[Requirement, ...]:
         Requirement(
             lambda setting: (setting.protocol.client_sync, setting.protocol.server) in _FORESEEN,
             "{protocol} has client_sync={answers.client_sync!r} with server={answers.server!r}, for which "
+            f"{what} cannot be given{instead}",
+        ),
+        server_step_is(
+            *get_args(ServerStep),
+            otherwise="{protocol} has server_step={answers.server_step!r}, for which "
             f"{what} cannot be given{instead}",
         ),
         synchrony_is(

@@ -8,7 +8,7 @@ and rounds to come, and a rule as many clients as it reckons with.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from raysplit.aggregation.rule import check_clients
@@ -32,7 +32,7 @@ from raysplit.protocols.requirements import Requirement, Setting, client_sync_is
 if TYPE_CHECKING:
     from raysplit.scenario.scenario import Scenario
 
-Required = Iterator[tuple[object, Requirement]]
+Required = Iterable[tuple[object, Requirement]]
 """Components, each with something that it requires"""
 
 
@@ -42,18 +42,20 @@ def check_requirements(scenario: Scenario) -> None:
         check_answers(type(component))
     protocol, setting = scenario.protocol, scenario.setting
     check_values(protocol)
-    if protocol.synchrony == "buffered" and not isinstance(protocol, BufferedSplitFed):
-        raise ScenarioError(
-            f"synchrony='buffered' is what BufferedSplitFed does, but {type(protocol).__name__} is another class; use "
-            "that one"
-        )
     _check_all(setting, ((protocol, requirement) for requirement in requirements_of(protocol)))
+    _check_all(setting, [(protocol, _BUFFERED)])
     check_cut(joint(scenario.model, protocol), split=protocol.server != "none", u_shaped=protocol.u_shaped)
     _check_all(setting, _of_training(scenario))
     _check_all(setting, _of_rules(scenario))
     _check_attacks(scenario)
     _check_all(setting, _of_detection(scenario))
     _check_clients(scenario)
+
+
+_BUFFERED = Requirement(
+    lambda setting: setting.protocol.synchrony != "buffered" or isinstance(setting.protocol, BufferedSplitFed),
+    "synchrony='buffered' is what BufferedSplitFed does, but {protocol} is another class; use that one",
+)
 
 
 def components(part: Any) -> Iterator[object]:

@@ -8,7 +8,6 @@ import pytest
 import raysplit
 from raysplit.app.running.engine_choice import EngineChoice
 from raysplit.app.running.runner import Watch, jobs_from, resume, run
-from raysplit.protocols.as_published import published
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.storage.checkpoints import newest_checkpoint
 from raysplit.storage.run import open_run
@@ -24,7 +23,7 @@ def test_every_protocol_runs_to_its_end(tmp_path, name):
     ended = run(job, LOCAL, Watch())
     assert ended.status == "finished"
     opened = open_run(ended.folder.path)
-    in_training = published(job.scenario.protocol).tested == "in_training"
+    in_training = job.scenario.protocol.published.tested == "in_training"
     assert opened.evaluations["clients"].to_pylist() == [job.scenario.cohort.size if in_training else 5]
     personal = job.scenario.protocol.client_sync == "personal"
     assert (newest_checkpoint(ended.folder.checkpoints) / "clients.safetensors").exists() is personal

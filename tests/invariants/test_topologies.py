@@ -19,7 +19,6 @@ from raysplit.protocols.joint import joint
 from raysplit.protocols.multi_task_split import MultiTaskSplit, Task
 from raysplit.protocols.vertical_split import VerticalSplit
 from raysplit.scenario.layout import Layout
-from raysplit.scenario.scenario import channels_of
 from raysplit.storage.checkpoints import read_checkpoint
 from tests.invariants.plain_loop import OPTIMIZERS
 from tests.toys import ToyCnn, distance, play, toy
@@ -207,9 +206,9 @@ def test_a_site_group_runs_on_one_host_and_not_in_the_pool(name):
 
 
 def test_channels_of_the_topologies():
-    assert [c.value for c in channels_of(ExtendedSplit())] == ["relayed", "smashed", "cut_gradients", "relay_gradients"]
+    assert [c.value for c in ExtendedSplit().channels] == ["relayed", "smashed", "cut_gradients", "relay_gradients"]
     for protocol in (VerticalSplit(), MultiTaskSplit(TASKS)):
-        assert [c.value for c in channels_of(protocol)] == ["smashed", "cut_gradients"]
+        assert [c.value for c in protocol.channels] == ["smashed", "cut_gradients"]
 
 
 @pytest.mark.parametrize(

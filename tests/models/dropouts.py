@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from raysplit.models.network import ModelSpec
 from raysplit.parts.part import part
 
 
 @part
-class DropoutCnn:
+class DropoutCnn(ModelSpec):
     """ToyCnn's layers with dropout of whole channels after the convolutions and of units after fc1."""
 
     cut: str | None = "V2"

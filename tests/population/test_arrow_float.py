@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from raysplit.errors import PopulationError, ScenarioError
-from raysplit.models.network import build
+from raysplit.models.network import ModelSpec, build
 from raysplit.parts.part import part
 from raysplit.population.arrow import ArrowFile
 from raysplit.population.arrow_writer import ClientData, write_population
@@ -55,7 +55,7 @@ def table(tmp_path: Path) -> Path:
 
 
 @part
-class Line:
+class Line(ModelSpec):
     """A linear network on six numbers, in two stages."""
 
     cut: str | None = "first"

@@ -23,6 +23,7 @@ from raysplit.protocols.extended_split import ExtendedSplit
 from raysplit.protocols.loss_drop import AsyncSplitFed, AsyncSplitLearning
 from raysplit.protocols.minibatch_sfl import MiniBatchSfl
 from raysplit.protocols.multi_task_split import MultiTaskSplit, Task
+from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
@@ -202,7 +203,9 @@ def test_a_trim_is_judged_by_the_buffer():
     """A fifth of five under way is one, of a buffer of three none to speak of: 1 of 3 from each side leaves one."""
     defense = TrimmedMean("assumed")
     assert toy(BufferedSplitFed(3), cohort=Cohort(5, malicious=0.2), defense=defense)
-    with pytest.raises(ScenarioError, match="needs at least 3 updates against 1 malicious clients, but a buffer of 2"):
+    with pytest.raises(
+        ScenarioError, match=r"needs at least 3 updates against 1 malicious clients, but a buffer of 2 brings only 2"
+    ):
         toy(BufferedSplitFed(2), cohort=Cohort(5, malicious=0.4), defense=defense)
 
 
@@ -218,7 +221,7 @@ def test_published_split_learning_trains_whole_clients():
 
 
 def test_an_optimiser_anew_for_every_batch_needs_a_step_a_batch():
-    with pytest.raises(ScenarioError, match=r"anew after every visit, but MiniBatchSfl has server_step='step'"):
+    with pytest.raises(ScenarioError, match=r"anew after every split step, but MiniBatchSfl has server_step='step'"):
         toy(MiniBatchSfl(), training__server_state="each_batch")
 
 
@@ -228,7 +231,7 @@ def test_packed_graphs_have_no_width():
 
 
 @part
-class Own:
+class Own(TrainingProtocol):
     """A user's protocol: SplitFedV2 with one more answer."""
 
     u_shaped: bool = False
@@ -254,7 +257,10 @@ def own(base=Own, /, **answers):
             {"synchrony": "loss_drop", "server_step": "step"},
             "server_step='step' and u_shaped=False; leave synchrony out",
         ),
-        ({"synchrony": "loss_drop", "u_shaped": True}, "server_step='visit' and u_shaped=True; leave synchrony out"),
+        (
+            {"synchrony": "loss_drop", "u_shaped": True},
+            "server_step='split_step' and u_shaped=True; leave synchrony out",
+        ),
         (
             {"synchrony": "loss_drop", "client_sync": "personal"},
             "meet by averaging or handover, but Mine has client_sync='personal'",
@@ -266,7 +272,7 @@ def own(base=Own, /, **answers):
         ),
         ({"synchrony": "buffered"}, "is what BufferedSplitFed does, but Mine is another class"),
         ({"published": THAPA2022, "server_step": "step"}, "has server_step='step' and synchrony='synchronous'"),
-        ({"published": THAPA2022, "synchrony": "loss_drop"}, "has server_step='visit' and synchrony='loss_drop'"),
+        ({"published": THAPA2022, "synchrony": "loss_drop"}, "has server_step='split_step' and synchrony='loss_drop'"),
         (
             {"published": THAPA2022, "client_sync": "personal"},
             "about client portions that meet, but Mine has client_sync='personal'",
@@ -280,7 +286,7 @@ def test_answers_of_ones_own_that_do_not_go_together(answers, sentence):
 
 
 def test_a_threshold_must_be_there():
-    class Bare:
+    class Bare(TrainingProtocol):
         u_shaped, client_sync, server, order = False, "averaging", "shared", "interleaved"
         client_state, server_state, synchrony = "fresh", "persistent", "loss_drop"
 

@@ -12,6 +12,7 @@ from raysplit.parts.part import part
 from raysplit.population.selection.cohort import ParticipationSampler
 from raysplit.protocols.cycle_sl import CycleSfl
 from raysplit.protocols.minibatch_sfl import MiniBatchSfl
+from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.sglr import Sglr
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.split_steps import SplitStep, batch_indices, batch_length, shared_split_steps, steps_per_epoch
@@ -24,7 +25,7 @@ STEPS = st.lists(st.integers(1, 5), min_size=1, max_size=8).map(np.array)
 
 
 @part
-class Odd:
+class Odd(TrainingProtocol):
     """Answers that a user may give."""
 
     server_step: str
@@ -42,7 +43,7 @@ class Odd:
     [
         (
             Odd("step", server="replicas"),
-            r"Odd.server_step='step' needs one shared server portion that many clients visit",
+            r"Odd.server_step='step' needs one shared server portion that many clients use side by side",
         ),
         (
             Odd("server_first", client_sync="handover"),
@@ -55,7 +56,7 @@ class Odd:
         (Odd("mean_gradients", order="client_major"), r"use 'interleaved'"),
         (Odd("mean_gradients", u_shaped=True), r"needs the labels at the main server, but Odd is U-shaped"),
         (Odd("server_first", u_shaped=True), r"needs the labels at the main server, but Odd is U-shaped"),
-        (Odd("sometimes"), r"Odd.server_step must be 'visit' or .*'server_first', but it is 'sometimes'"),
+        (Odd("sometimes"), r"Odd.server_step must be 'split_step' or .*'server_first', but it is 'sometimes'"),
     ],
     ids=repr,
 )
@@ -66,7 +67,7 @@ def test_answers_that_do_not_go_together_are_refused(protocol, words):
 
 def test_answers_that_do_go_together_are_not():
     for protocol in (
-        Odd("visit", server="replicas", order="parallel"),
+        Odd("split_step", server="replicas", order="parallel"),
         Odd("round", order="client_major"),
         Odd("step", u_shaped=True),
     ):

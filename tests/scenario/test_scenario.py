@@ -15,7 +15,8 @@ from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
-from raysplit.scenario.scenario import Evaluation, channels_of, grid
+from raysplit.scenario.grid import grid
+from raysplit.scenario.scenario import Evaluation
 from raysplit.training.optimizers import Adam, Sgd
 from tests.toys import ToyClients, play, toy
 
@@ -117,7 +118,7 @@ def test_a_grid_whose_names_would_collide_or_are_missing_is_refused():
         ({"protocol": FedAvg, "seed": 1}, "Scenario.protocol must be a TrainingProtocol"),
         (
             {"defense": TrimmedMean(f=3)},
-            "needs at least 7 updates against 3 malicious clients, but a cohort of 6 brings only 6",
+            "TrimmedMean needs at least 7 updates against 3 malicious clients, but a cohort of 6 brings only 6",
         ),
         ({"protocol": SplitLearning(), "defense": Median()}, "SplitLearning has no updates channel"),
         ({"protocol": Centralized(), "defense": Median()}, "Centralized has no updates channel"),
@@ -155,10 +156,10 @@ def test_a_scenario_that_cannot_be_run_as_meant_is_refused_in_one_sentence(chang
     ids=repr,
 )
 def test_a_protocols_channels_are_those_that_carry_something(protocol, channels):
-    assert [channel.value for channel in channels_of(protocol)] == channels
+    assert [channel.value for channel in protocol.channels] == channels
     played = play(toy(protocol, "V1", "fc1"))
     assert sorted(played.bytes_on()) == sorted(channels)
-    assert all(isinstance(channel, Channel) for channel in channels_of(protocol))
+    assert all(isinstance(channel, Channel) for channel in protocol.channels)
 
 
 def test_groups_grow_with_the_cohort_and_never_outnumber_it():

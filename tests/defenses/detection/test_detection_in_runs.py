@@ -4,7 +4,7 @@ restores."""
 import pytest
 import torch
 
-from raysplit.defenses.detection.detection import Detection, Judgement, Verdict
+from raysplit.defenses.detection.detection import Detection, Judgement, Rollback, Screen, Verdict
 from raysplit.defenses.detection.gradient_screen import GradientScreen
 from raysplit.defenses.detection.label_screen import LabelScreen
 from raysplit.defenses.detection.safe_split import SafeSplit
@@ -24,8 +24,8 @@ STRICT = Detection((SmashedScreen(2.0), GradientScreen(2.0)), SafeSplit(margin=1
 
 
 @part
-class RejectsOne:
-    """A screen that rejects every visit of one client."""
+class RejectsOne(Screen):
+    """A screen that rejects every split step of one client."""
 
     client: int
 
@@ -34,8 +34,8 @@ class RejectsOne:
 
 
 @part
-class UndoesOne:
-    """A rollback that takes back every turn of one client, and ``undo`` − 1 turns before it."""
+class UndoesOne(Rollback):
+    """A rollback that takes back every local round of one client, and ``undo`` − 1 local rounds before it."""
 
     client: int
     undo: int = 1
@@ -139,7 +139,7 @@ def test_a_rollback_can_take_back_earlier_turns_too():
 
 
 @part
-class RejectsTwo:
+class RejectsTwo(Screen):
     def judge(self, view, memory):
         return Verdict(view.client == 0)
 

@@ -18,7 +18,6 @@ import pyarrow as pa
 import raysplit
 from raysplit.aggregation.rules.mean import Mean
 from raysplit.attacks.data.poisoning import measured
-from raysplit.attacks.updates.neurotoxin import needs_last_move
 from raysplit.parts.part import to_json
 from raysplit.population.population import Population
 from raysplit.population.selection.cohort import Participation, ParticipationSampler
@@ -35,9 +34,8 @@ Form = Mapping[str, Any]
 def leaves_traces(scenario: Scenario) -> bool:
     """Whether rounds before its attack starts tell of it: of its success, where that is measured, or of what it will
     ask for."""
-    return needs_last_move(scenario.attack) or (
-        bool(measured(scenario.attack)) and scenario.evaluation.success_of is None
-    )
+    asks = scenario.attack is not None and scenario.attack.asks_last_move
+    return asks or (bool(measured(scenario.attack)) and scenario.evaluation.success_of is None)
 
 
 def shared_rounds(scenario: Scenario, other: Form, traces: bool | None = None) -> int:
@@ -65,6 +63,7 @@ def opening(scenario: Form, rounds: int, labels_only: bool, traces: bool = False
     ``traces``: whether the attack is part of rounds before it starts.
     """
     form = {name: value for name, value in scenario.items() if name not in ("name", "checkpoint_every")}
+    mean = to_json(Mean())
     if form["training"]["schedule"] is None:
         form["training"] = _without(
             form["training"], "rounds"
@@ -73,9 +72,9 @@ def opening(scenario: Form, rounds: int, labels_only: bool, traces: bool = False
         form["attack"] = None
     for name in ("defense", "server_defense"):
         rule = form.get(name)
-        if rule is not None and _is(rule, "StartAtRound") and rule["start_round"] > rounds:
-            form[name] = to_json(Mean())
-    means = _is(form["defense"], "Mean") and _is(form.get("server_defense"), "Mean")
+        if rule is not None and _is_own(rule) and _start(rule) > rounds:  # until then it is the mean
+            form[name] = mean
+    means = form["defense"] == mean and form.get("server_defense") == mean
     if labels_only and form["attack"] is None and means:
         form["cohort"] = _without(form["cohort"], "malicious", "of")
     return json.dumps(form, sort_keys=True)
@@ -87,15 +86,15 @@ def _rounds(form: Form) -> int:
 
 
 def _start(part: Any) -> int:
-    """When an attack or a rule begins to act; 1 where its form does not say."""
+    """When an attack or a rule begins to act: as its ``start_round`` says, or, where an attack of RaySplit's own only
+    joins or wraps others, with the first of these; 1 where its form does not say."""
     if not isinstance(part, Mapping):
         return 1
-    if _is(part, "Together"):
-        return min(_start(attack) for attack in part["attacks"])
-    if _is(part, "OnServerReplicas"):
-        return _start(part["attack"])
     start = part.get("start_round")
-    return start if isinstance(start, int) else 1
+    if isinstance(start, int):
+        return start
+    wrapped = part.get("attacks", [part.get("attack")])
+    return min(_start(attack) for attack in wrapped) if _is_own(part) else 1
 
 
 def _may_leave_traces(form: Form) -> bool:
@@ -105,8 +104,10 @@ def _may_leave_traces(form: Form) -> bool:
 
 
 def _may_leave(part: Form) -> bool:
-    own = getattr(raysplit, part["type"], None)
-    return "source_sha256" in part or own is None or hasattr(own, "attempts") or hasattr(own, "asks_last_move")
+    if not _is_own(part) or part["type"] not in raysplit.__all__:
+        return True
+    own = getattr(raysplit, part["type"])
+    return hasattr(own, "attempts") or "asks_last_move" in vars(own)
 
 
 def _parts(form: Any) -> Iterator[Form]:
@@ -121,9 +122,9 @@ def _parts(form: Any) -> Iterator[Form]:
             yield from _parts(item)
 
 
-def _is(part: Any, name: str) -> bool:
-    """Whether a form is of RaySplit's own class of that name; a user's carries a digest of its source."""
-    return isinstance(part, Mapping) and part.get("type") == name and "source_sha256" not in part
+def _is_own(part: Form) -> bool:
+    """Whether a form is of one of RaySplit's own classes; a user's carries a digest of its source."""
+    return "source_sha256" not in part
 
 
 def _without(part: Form, *names: str) -> dict[str, Any]:

@@ -17,11 +17,17 @@ class AdaptiveRobustClipping(LinearPreAggregation):
     """y_i = u_i min(1, C/‖u_i‖) with C the norm of the (k+1)-th longest update and k = ⌊2 f/n · (n - f)⌋: the k longest
     are clipped.
 
-    ``malicious`` says what f is: ``"actual"``, ``"assumed"`` or a fixed number, as for ``Krum``. The rule that follows
+    ``f``: ``"actual"``, ``"assumed"`` or a fixed number, as for ``Krum``. The rule that follows
     is told the same n, f and weights. Rows that are not finite become zero.
 
     Records ``bound`` (C), ``clipped`` (k) and ``broken``: 1 where more clients were malicious than f. Raises
     ScenarioError where 2f ≥ n. The formula is that of ByzFL's documentation; the paper itself was not at hand.
+
+    >>> import torch
+    >>> from raysplit import AdaptiveRobustClipping
+    >>> updates = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0], [50.0, -50.0]])
+    >>> AdaptiveRobustClipping(f=1)(updates)[-1]
+    tensor([ 3., -3.])
     """
 
     f: MaliciousCount = "actual"

@@ -25,6 +25,12 @@ class Bucketing(LinearPreAggregation):
     buckets: their share grows up to s-fold. It sees the bucket numbers -1, -2 … in place of client ids.
 
     Records ``buckets``. With s = 1 nothing but the order changes.
+
+    >>> import torch
+    >>> from raysplit import Bucketing
+    >>> updates = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0], [50.0, -50.0]])
+    >>> Bucketing(size=2)(updates).shape
+    torch.Size([3, 2])
     """
 
     size: int = 2

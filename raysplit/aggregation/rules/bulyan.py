@@ -22,12 +22,18 @@ class Bulyan(GeometryRule):
 
     The picks: the update with the best Krum score is taken out, the r that remain are scored anew, and so on θ times. A
     score is the sum of the squared distances to the q nearest of the remaining, q = max(1, r - f - 2) or, by
-    ``neighbours``, max(1, r - f - 1). ``malicious`` says what f is, as for ``Krum``; ``even`` which median an even θ
+    ``neighbours``, max(1, r - f - 1). ``f`` is as for ``Krum``; ``even`` which median an even θ
     has. Ties go to the first row and to the smaller value; once q = 1 (for f ≤ 2, the last picks) two nearest
     neighbours always tie, so there the order of the rows can decide. The sample weights play no part.
 
     Records ``f``, ``select`` (θ), ``keep`` (θ - 2f) and ``broken``: 1 where more clients were malicious
     than f. Raises ScenarioError where n < 4f + 3.
+
+    >>> import torch
+    >>> from raysplit import Bulyan
+    >>> updates = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0], [50.0, -50.0]])
+    >>> Bulyan(f=1)(torch.cat([updates, updates]))
+    tensor([1.6667, 1.6667])
     """
 
     neighbours: Neighbours = "n-f-2"

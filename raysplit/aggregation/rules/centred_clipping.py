@@ -24,7 +24,13 @@ class CentredClipping(GeometryRule):
     lay at v.
 
     Records ``bound``, the last τ; ``clipped``, the rows clipped in the last step; and ``broken``: 1 where half of the
-    clients or more lied.
+    clients or more were malicious.
+
+    >>> import torch
+    >>> from raysplit import CentredClipping
+    >>> updates = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0], [50.0, -50.0]])
+    >>> CentredClipping(bound=1.0)(updates)
+    tensor([2.1208, 1.7007])
     """
 
     bound: float | Literal["median"] = "median"

@@ -22,6 +22,12 @@ class Clipping(LinearPreAggregation):
     The rule that follows is told the same weights and counts. Rows that are not finite become zero.
 
     Records ``bound`` (C) and ``clipped``, the number of rows that were scaled down.
+
+    >>> import torch
+    >>> from raysplit import Clipping
+    >>> updates = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0], [50.0, -50.0]])
+    >>> Clipping(bound=3.0)(updates)[-1]
+    tensor([ 2.1213, -2.1213])
     """
 
     bound: float | Literal["median"] = "median"

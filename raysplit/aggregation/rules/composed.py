@@ -106,6 +106,12 @@ class Composed(GeometryRule):
 
     The rule's own record is kept, with those of the pre-aggregations beside it, and ``broken`` where any of them says
     so. A client counts as ``selected`` where any row that the rule selected holds a share of its update.
+
+    >>> import torch
+    >>> from raysplit import Composed, Median, NearestNeighbourMixing
+    >>> updates = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0], [50.0, -50.0]])
+    >>> Composed((NearestNeighbourMixing(f=1),), Median())(updates)
+    tensor([2., 2.])
     """
 
     pre: tuple[PreAggregation, ...]

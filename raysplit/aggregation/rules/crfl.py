@@ -23,6 +23,12 @@ class CRFL(GeometryRule):
 
     Records what ``rule`` records, and ``bound`` (ρ_t) and ``model_norm`` (‖W'‖). Written from descriptions of the
     algorithm; the paper was not at hand. Raises ScenarioError where the global portion is not told.
+
+    >>> import torch
+    >>> from raysplit import CRFL
+    >>> updates = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0], [50.0, -50.0]])
+    >>> CRFL(bound=3.0, noise=0.0)(updates, portion=torch.zeros(2))
+    tensor([ 2.4298, -1.7595])
     """
 
     bound: float

@@ -27,13 +27,19 @@ class DivideAndConquer(GeometryRule):
     are dropped. The scores are λ₁ u₁² with λ₁, u₁ the first eigenpair of X Xᵀ: an exact [n, n] decomposition, no power
     iteration.
 
-    ``malicious`` says what f is, as for ``Krum``; ``filter`` is c. Should no update be kept by all sets, those kept by
+    ``f`` is as for ``Krum``; ``filter`` is c. Should no update be kept by all sets, those kept by
     the most are averaged (the paper does not say what to do). Of equal scores the first row is kept. Rows that are not
     finite are always dropped. The sample weights play no part. r = 10,000 and c = 1 are the defaults that simulators
     share; the paper's own were not at hand.
 
     Records ``f``, ``select`` (rows averaged), ``kept_by`` (sets that kept each of them) and ``broken``: 1
     where more clients were malicious than f. Raises ScenarioError where ⌈c·f⌉ ≥ n.
+
+    >>> import torch
+    >>> from raysplit import DivideAndConquer
+    >>> updates = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0], [50.0, -50.0]])
+    >>> DivideAndConquer(f=1)(updates)
+    tensor([2., 2.])
     """
 
     f: MaliciousCount = "actual"

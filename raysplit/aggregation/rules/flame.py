@@ -31,9 +31,15 @@ class FLAME(GeometryRule):
     parallel late in training; descriptions of the method differ. ``noise`` is λ. The sample weights play no part. Rows
     that are zero or not finite are left out.
 
-    Records ``bound`` (S), ``select`` (|A|) and ``broken``: 1 where half of the clients or more lied. With fewer than
+    Records ``bound`` (S), ``select`` (|A|) and ``broken``: 1 where half of the clients or more were malicious. With fewer than
     ⌊n/2⌋ + 1 measurable updates the update is zero, and ``broken`` is 1. Written from descriptions of the algorithm;
     the paper was not at hand.
+
+    >>> import torch
+    >>> from raysplit import FLAME
+    >>> updates = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0], [50.0, -50.0]])
+    >>> FLAME(noise=0.0)(updates)
+    tensor([1.7500, 1.7500])
     """
 
     noise: float = 0.001

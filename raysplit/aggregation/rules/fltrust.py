@@ -18,12 +18,18 @@ class FLTrust(GeometryRule):
 
     In split learning a server has no client portion's data, so g comes from root clients, ``roots``: ids of clients
     whose data the operator knows to be clean. They train in every round beside the cohort, from the same portion, and
-    are no part of it; several count by their samples. It reckons with no number of malicious clients, only with a g
+    are no part of it; several count by their samples. It asks for no number of malicious clients, only with a g
     that points where the benign updates point. With no trust in anybody the update is zero. Rows that are not finite or
     zero get no trust. The sample weights play no part.
 
     Records ``trusted``, the rows with t_i > 0; ``trust``, the mean t_i; and ``broken``: 1 where g is zero or not
     finite, which makes the update zero. Raises ScenarioError where no reference reaches it.
+
+    >>> import torch
+    >>> from raysplit import FLTrust
+    >>> updates = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0], [50.0, -50.0]])
+    >>> FLTrust()(updates, reference=torch.tensor([1.0, 1.0]))
+    tensor([0.9750, 0.9750])
     """
 
     roots: tuple[int, ...] = (0,)

@@ -32,10 +32,16 @@ class FoolsGold(GeometryRule):
     The memory holds H by client id, d floats for every client ever drawn: with cohorts drawn from many, most H are a
     single update. Of the pseudo-code only the weighting of columns by importance is left out; there the aggregate is Σ
     α_i u_i, here a mean. Written from the algorithm as its implementations agree on it; the paper was not at hand. It
-    reckons with no number of malicious clients. The sample weights play no part.
+    asks for no number of malicious clients. The sample weights play no part.
 
-    Records ``weight``, the mean α; and ``broken``: 1 where exactly one client lied, whom it cannot tell from an honest
+    Records ``weight``, the mean α; and ``broken``: 1 where exactly one client was malicious, whom it cannot tell from an honest
     one. Raises ScenarioError after ``Bucketing``, where a row is no client's.
+
+    >>> import torch
+    >>> from raysplit import FoolsGold
+    >>> updates = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0], [-1.0, -1.0]])
+    >>> FoolsGold()(updates)
+    tensor([0.5000, 0.5000])
     """
 
     confidence: float = 1.0

@@ -20,10 +20,16 @@ class GeometricMedian(GeometryRule):
     ``iterations`` is T, ``nu`` the smoothing ν, and ``start`` the first z: the coordinate-wise (lower) ``"median"``,
     the weighted ``"mean"`` or ``"zero"``. From the mean, each step takes off only a share of what huge rows did to it.
     RFA takes T = 3, ν = 1e-6; ByzFL T = 3, ν = 0.1 from zero. The steps run on the Gram matrix, n² each. The weights w
-    are the clients' own, so a client that lies about its samples weighs more. Rows that are not finite are left out.
+    are the clients' own, so a client that overstates its samples weighs more. Rows that are not finite are left out.
 
     Records ``objective``, Σ_i w_i ‖u_i - z‖ before the last step; ``step``, the last step's length; and ``broken``: 1
-    where half of the clients or more lied.
+    where half of the clients or more were malicious.
+
+    >>> import torch
+    >>> from raysplit import GeometricMedian
+    >>> updates = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0], [50.0, -50.0]])
+    >>> GeometricMedian()(updates)
+    tensor([2.0000, 2.0000])
     """
 
     iterations: int = 8

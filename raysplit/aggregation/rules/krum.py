@@ -19,12 +19,18 @@ Neighbours = Literal["n-f-2", "n-f-1"]
 class Krum(GeometryRule):
     """AGR(U) = u_i* with i* = argmin_i s_i and s_i = Σ ‖u_i - u_j‖² over the q updates u_j, j ≠ i, nearest to u_i.
 
-    ``neighbours`` says what q is: ``"n-f-2"``, as in the paper and Flower; ``"n-f-1"``, as in ByzFL. ``malicious`` says
-    what f is: ``"actual"``, the true number in this very cohort (an oracle); ``"assumed"``, what the operator expects;
+    ``neighbours`` says what q is: ``"n-f-2"``, as in the paper and Flower; ``"n-f-1"``, as in ByzFL. ``f``:
+    ``"actual"``, the true number in this very cohort (an oracle); ``"assumed"``, what the operator expects;
     or a fixed number. Of equal scores the first row's wins. The sample weights play no part.
 
     Records ``f``, ``score`` (s_i*) and ``broken``: 1 where more clients were malicious than f. Raises
     ScenarioError where n < 2f + 3 (for ``"n-f-1"``: n < 2f + 1), as f equal rows could then always win.
+
+    >>> import torch
+    >>> from raysplit import Krum
+    >>> updates = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0], [50.0, -50.0]])
+    >>> Krum(f=1)(updates)
+    tensor([2., 2.])
     """
 
     neighbours: Neighbours = "n-f-2"

@@ -16,6 +16,12 @@ class Mean(GeometryRule):
 
     ``updates`` U: [n, d]; ``weights`` w: [n]. A single malicious row can move it anywhere. A row that weighs 0 is left
     out.
+
+    >>> import torch
+    >>> from raysplit import Mean
+    >>> updates = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0], [50.0, -50.0]])
+    >>> Mean()(updates)
+    tensor([11.6000, -8.4000])
     """
 
     @property

@@ -20,12 +20,18 @@ Even = Literal["lower", "midpoint"]
 class MeanAroundMedian(GeometryRule):
     """AGR(U)_j = the mean of the n - f values of coordinate j that are nearest to the median of its n values.
 
-    ``malicious`` says what f is: ``"actual"``, ``"assumed"`` or a fixed number, as for ``Krum``. ``even`` says which
+    ``f``: ``"actual"``, ``"assumed"`` or a fixed number, as for ``Krum``. ``even`` says which
     median an even n has: ``"lower"``, c_(n/2), or ``"midpoint"``, as numpy and ByzFL. Of two equally near values the
     smaller is taken. The sample weights play no part. NaN counts as larger than any number.
 
     Records ``f`` and ``broken``: 1 where more clients were malicious than f. Raises ScenarioError where 2f
     ≥ n.
+
+    >>> import torch
+    >>> from raysplit import MeanAroundMedian
+    >>> updates = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0], [50.0, -50.0]])
+    >>> MeanAroundMedian(f=1)(updates)
+    tensor([2., 2.])
     """
 
     f: MaliciousCount = "actual"

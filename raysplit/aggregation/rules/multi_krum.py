@@ -17,11 +17,17 @@ class MultiKrum(GeometryRule):
     """AGR(U) = 1/m · Σ u_i over the m updates with the smallest Krum scores s_i, which are computed once.
 
     s_i = Σ ‖u_i - u_j‖² over the q updates nearest to u_i. ``select`` is m; None stands for n - f, as in ByzFL.
-    ``neighbours`` (q) and ``malicious`` (f) are as for ``Krum``. The NDSS'21 code scores anew after every pick; this
+    ``neighbours`` (q) and ``f`` are as for ``Krum``. The NDSS'21 code scores anew after every pick; this
     rule, like the paper, does not. Of equal scores the first rows' win. The sample weights play no part.
 
     Records ``f``, ``select`` (m) and ``broken``: 1 where more clients were malicious than f. Raises
     ScenarioError as ``Krum`` does, and where m > n.
+
+    >>> import torch
+    >>> from raysplit import MultiKrum
+    >>> updates = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0], [50.0, -50.0]])
+    >>> MultiKrum(f=1, select=3)(updates)
+    tensor([1.6667, 1.6667])
     """
 
     select: int | None = None

@@ -15,12 +15,18 @@ from raysplit.parts.part import part
 class NearestNeighbourMixing(LinearPreAggregation):
     """y_i = 1/(n - f) · Σ u_j over the n - f updates u_j nearest to u_i, itself among them.
 
-    ``malicious`` says what f is: ``"actual"``, ``"assumed"`` or a fixed number, as for ``Krum``. It is one product W U
+    ``f``: ``"actual"``, ``"assumed"`` or a fixed number, as for ``Krum``. It is one product W U
     with W: [n, n]. Of equally near rows the first is taken. The rule that follows is told the same n and f and the same
     weights. A row whose neighbours are not all finite becomes NaN.
 
     Records ``mixed_rows``, n - f, and ``broken``: 1 where more clients were malicious than f. Raises ScenarioError
     where 2f ≥ n.
+
+    >>> import torch
+    >>> from raysplit import NearestNeighbourMixing
+    >>> updates = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0], [50.0, -50.0]])
+    >>> NearestNeighbourMixing(f=1)(updates)[-1]
+    tensor([ 14.2500, -11.0000])
     """
 
     f: MaliciousCount = "actual"

@@ -24,6 +24,12 @@ class NormClipping(GeometryRule):
     finite are left out.
 
     Records ``bound`` (C) and ``clipped``, the number of rows that were scaled down.
+
+    >>> import torch
+    >>> from raysplit import NormClipping
+    >>> updates = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0], [50.0, -50.0]])
+    >>> NormClipping(bound=3.0)(updates)
+    tensor([1.8485, 1.0000])
     """
 
     bound: float | Literal["median"] = "median"

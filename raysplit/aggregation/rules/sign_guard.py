@@ -27,9 +27,15 @@ class SignGuard(GeometryRule):
     variants with a similarity as fourth feature are left out. Defaults are those of the usual implementations; the
     paper was not at hand.
 
-    It reckons with no number of malicious clients. The sample weights play no part. Rows that are not finite are left
+    It asks for no number of malicious clients. The sample weights play no part. Rows that are not finite are left
     out. Records ``bound`` (M), ``select`` (updates averaged), ``in_band`` and ``broken``: 1 where half of the clients
-    or more lied.
+    or more were malicious.
+
+    >>> import torch
+    >>> from raysplit import SignGuard
+    >>> updates = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0], [50.0, -50.0]])
+    >>> SignGuard(share=1.0)(updates)
+    tensor([1.7500, 1.7500])
     """
 
     low: float = 0.1

@@ -19,6 +19,12 @@ class StartAtRound(AggregationRule):
     The defence's counterpart of ``Scheduled`` for attacks: with both starting late, training up to there is one for all
     attacks, rules and shares of malicious clients (``prefix.py``). Raises ScenarioError for a rule that is itself
     deferred.
+
+    >>> import torch
+    >>> from raysplit import Median, StartAtRound
+    >>> updates = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0], [50.0, -50.0]])
+    >>> StartAtRound(Median(), start_round=3)(updates, round=3)
+    tensor([2., 2.])
     """
 
     rule: AggregationRule

@@ -16,14 +16,20 @@ from raysplit.parts.part import part
 
 @part
 class TrimmedMean(GeometryRule):
-    """AGR(U)_j = 1/(n - 2k) · Σ_{i=k+1..n-k} c_(i),j with c_(1),j ≤ … ≤ c_(n),j the received values of coordinate j.
+    """AGR(U)_j = 1/(n - 2f) · Σ_{i=f+1..n-f} c_(i),j with c_(1),j ≤ … ≤ c_(n),j the received values of coordinate j.
 
-    ``trim`` says which k is cut from each side: ``"actual"``, the true number of malicious clients in this very cohort
+    ``f`` values are cut from each side: ``"actual"``, the true number of malicious clients in this very cohort
     (an oracle, as in the NDSS'21 code and in Khan et al.); ``"assumed"``, the number that the operator expects; or a
     fixed number. The sample weights play no part. NaN counts as larger than any number.
 
-    Records ``trim`` and ``broken``, which is 1 where more clients were malicious than k: then they can move the result
-    without bound. Raises ScenarioError where 2k ≥ n, as nothing would be left.
+    Records ``trim`` (f) and ``broken``, which is 1 where more clients were malicious than f: then they can move the result
+    without bound. Raises ScenarioError where 2f ≥ n, as nothing would be left.
+
+    >>> import torch
+    >>> from raysplit import TrimmedMean
+    >>> updates = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0], [50.0, -50.0]])
+    >>> TrimmedMean(f=1)(updates)
+    tensor([2.3333, 1.6667])
     """
 
     f: MaliciousCount = "actual"

@@ -61,6 +61,12 @@ class AgrTailored(UpdateAttack):
     ``probes`` and ``fooled``, 0 where no γ makes the rule select the clones (then γ = 0). Raises ScenarioError for any
     other rule, unless γ is a number: OptimalLittleIsEnough searches along σ whatever the rule; and for ``"stealth"``
     against a selecting rule.
+
+    >>> import torch
+    >>> from raysplit import AgrTailored, TrimmedMean
+    >>> honest = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0]])
+    >>> AgrTailored()(honest, m=1, rule=TrimmedMean(f=1))
+    tensor([[1., 1.]])
     """
 
     perturbation: Perturbation = "std"

@@ -33,6 +33,12 @@ class Fang(UpdateAttack):
     With full knowledge, a trimmed mean that cuts as many as are malicious returns bit for bit what it returns under
     AgrTailored(perturbation="sign"). The NDSS'21 notebooks find it far weaker because they test ``deviation > 0`` in
     both branches, which leaves half of the coordinates at zero.
+
+    >>> import torch
+    >>> from raysplit import Fang
+    >>> honest = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0]])
+    >>> Fang()(honest, m=3).shape
+    torch.Size([3, 2])
     """
 
     spread: float = 2.0

@@ -13,7 +13,14 @@ from raysplit.parts.part import part
 
 @part
 class GaussianNoise(UpdateAttack):
-    """Every malicious client sends a draw of its own from N(0, ``std``²·I_d); it needs to see nobody else's update."""
+    """Every malicious client sends a draw of its own from N(0, ``std``²·I_d); it needs to see nobody else's update.
+
+    >>> import torch
+    >>> from raysplit import GaussianNoise
+    >>> honest = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0]])
+    >>> GaussianNoise(std=2.0)(honest, m=3).shape
+    torch.Size([3, 2])
+    """
 
     std: float = 1.0
     start_round: int = 1

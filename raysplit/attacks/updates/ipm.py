@@ -25,6 +25,13 @@ class InnerProductManipulation(UpdateAttack):
 
     μ: mean of the honest updates that it sees, [d]; ``epsilon`` ε > 0. It means something for updates, not for whole
     weights.
+
+    >>> import torch
+    >>> from raysplit import InnerProductManipulation
+    >>> honest = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0]])
+    >>> InnerProductManipulation(epsilon=0.5)(honest, m=2)
+    tensor([[-1., -1.],
+            [-1., -1.]])
     """
 
     epsilon: float = 0.1

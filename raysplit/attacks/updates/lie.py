@@ -38,6 +38,12 @@ class LittleIsEnough(UpdateAttack):
     μ, σ (ddof 1): mean and standard deviation of the honest updates that it sees, [d]; ``z``: a number, or None for the
     paper's (``little_enough``; 0.286 for 20 of 100). ``sign`` -1 lowers updates; papers and libraries disagree on it.
     Records ``z``. Raises ScenarioError where the paper's z does not exist for this cohort.
+
+    >>> import torch
+    >>> from raysplit import LittleIsEnough
+    >>> honest = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0]])
+    >>> LittleIsEnough(z=1.0)(honest, m=1)
+    tensor([[1.1835, 1.1835]])
     """
 
     z: float | None = None

@@ -31,6 +31,13 @@ class Mimic(UpdateAttack):
     of the honest updates that are seen, from 0, as in ByzFL. The published heuristic fixes z and the client in some
     warm-up rounds; an attack here remembers nothing, so both are chosen anew from each round's cohort. Records
     ``target``. Raises ScenarioError where there is no such row.
+
+    >>> import torch
+    >>> from raysplit import Mimic
+    >>> honest = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0]])
+    >>> Mimic(target=2)(honest, m=2)
+    tensor([[3., 3.],
+            [3., 3.]])
     """
 
     target: Literal["spread"] | int = "spread"

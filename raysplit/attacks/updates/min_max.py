@@ -28,6 +28,12 @@ class MinMax(UpdateAttack):
     With a = ‖p‖², q_i = ⟨p, μ - b_i⟩ and c_i = ‖μ - b_i‖²:  γ = min_i (-q_i + √(q_i² - a(c_i - R²)))/a; 0 where p
     vanishes. ``perturbation``, ``direction``: p, see perturbation.py; μ and p of the honest updates that it sees.
     Records ``gamma``.
+
+    >>> import torch
+    >>> from raysplit import MinMax
+    >>> honest = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0]])
+    >>> MinMax()(honest, m=1)
+    tensor([[1.4189, 1.4189]])
     """
 
     perturbation: Perturbation = "std"

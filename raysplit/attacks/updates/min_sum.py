@@ -30,6 +30,12 @@ class MinSum(UpdateAttack):
     are n_b·‖μ - b_i‖² + Σ_j ‖μ - b_j‖², γ = ‖μ - b_i*‖/‖p‖ for the farthest or nearest row b_i*; 0 where p vanishes.
     ``perturbation``, ``direction``: p, see perturbation.py; μ and p of the honest updates that it sees. Records
     ``gamma``.
+
+    >>> import torch
+    >>> from raysplit import MinSum
+    >>> honest = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0]])
+    >>> MinSum()(honest, m=1)
+    tensor([[1., 1.]])
     """
 
     perturbation: Perturbation = "std"

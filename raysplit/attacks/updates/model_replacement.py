@@ -27,6 +27,12 @@ class ModelReplacement(UpdateAttack):
     the round's participants, not the population.) Its own updates are honest unless its clients train on poisoned data,
     so by itself it only makes m clients count more; ``attack`` says what shall replace the model. Records what
     ``attack`` records, and ``scale``.
+
+    >>> import torch
+    >>> from raysplit import ModelReplacement
+    >>> honest = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0]])
+    >>> ModelReplacement()(honest, m=1)
+    tensor([[ 5., 10.]])
     """
 
     attack: UpdateAttack | None = None

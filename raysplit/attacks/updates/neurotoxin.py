@@ -29,6 +29,12 @@ class Neurotoxin(UpdateAttack):
     The paper projects the gradient of every local step; here it is the round's update, once. FLPoison selects by the
     signed values instead of |.| (our notes on poisoning, section 1.2), which keeps the most negative coordinates,
     however large.
+
+    >>> import torch
+    >>> from raysplit import Neurotoxin
+    >>> honest = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0]])
+    >>> Neurotoxin(keep=0.5)(honest, m=1, last_move=torch.tensor([1.0, 0.0]))
+    tensor([[0., 2.]])
     """
 
     keep: float = 0.95

@@ -15,12 +15,18 @@ class OnServerReplicas(UpdateAttack):
     """``attack`` acts on ``server_updates`` as it would on ``updates``: on the updates of the malicious clients' server
     replicas.
 
-    A malicious client's server replica lies at the main server. That its update is replaced there means that the
+    The main server keeps a malicious client's server replica. That its update is replaced there means that the
     adversary holds the replica too: a main server, or a host of replicas, that colludes with the clients. To poison
     client portions as well, join two: ``CompositeAttack((SignFlip(), OnServerReplicas(SignFlip())))``. Each sees its
     own half alone: those updates, the rule on them and what that rule will cut. With one column-wise attack and one
     column-wise rule on both halves the cohort does what it would do to the whole model under FedAvg (tests/invariants).
     The tables name ``attack`` itself, with its channel. Raises ScenarioError unless it changes ``updates`` alone.
+
+    >>> import torch
+    >>> from raysplit import OnServerReplicas, SignFlip
+    >>> honest = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0]])
+    >>> OnServerReplicas(SignFlip())(honest, m=1)
+    tensor([[-1., -2.]])
     """
 
     attack: UpdateAttack

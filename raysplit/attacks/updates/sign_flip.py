@@ -16,6 +16,12 @@ class SignFlip(UpdateAttack):
     """Every malicious client i sends -``scale``·u_i, its own honest update turned round; it needs to see nobody else's.
 
     It means something for updates, not for whole weights.
+
+    >>> import torch
+    >>> from raysplit import SignFlip
+    >>> honest = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 3.0], [2.0, 2.0]])
+    >>> SignFlip()(honest, m=1)
+    tensor([[-1., -2.]])
     """
 
     scale: float = 1.0

@@ -1,4 +1,4 @@
-"""Trying an attack out against the rule in place before it is sent."""
+"""The aggregation by the rule in place, simulated by an adversary before it sends anything."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ class Stack:
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class SimulatedAggregation:
     """The cohort that the adversary reckons with: m clones, and below them the ``honest`` rows it sees, [n - m, d].
 
     Full knowledge: this very cohort, with what the rule is told of it, its memory and reference too (an upper bound).
     Partial knowledge: its own honest updates beside m' = max(1, ⌊m²/n⌋) clones, and their mean as the reference. All
-    rows weigh the same, and a rule that draws at random draws the same in every rehearsal, but not what it will draw in
-    earnest.
+    rows weigh the same, and a rule that draws at random draws the same in every simulation, but not what it will draw at
+    the server.
     """
 
     rule: AggregationRule
@@ -76,7 +76,7 @@ class Rehearsal:
     across: Across = ALL
 
     @staticmethod
-    def of(view: UpdateView, knowledge: Literal["full", "partial"], attack: str) -> Rehearsal:
+    def of(view: UpdateView, knowledge: Literal["full", "partial"], attack: str) -> SimulatedAggregation:
         """Raises ScenarioError as ``visible_honest`` does."""
         honest = visible_honest(view, knowledge, attack)
         mean, std = mean_std(honest)
@@ -86,7 +86,7 @@ class Rehearsal:
         if knowledge == "partial":
             reference = mean if view.rule.roots else None
             context = replace(context, clients=np.arange(n), assumed=m, actual=m, reference=reference)
-        return Rehearsal(view.rule, honest, m, mean, std, context, view.across)
+        return SimulatedAggregation(view.rule, honest, m, mean, std, context, view.across)
 
     def damage(self, row: torch.Tensor) -> float:
         """‖AGR({row}^m ∪ honest) - μ‖₂ with μ the honest mean; ``row``: [d]. Raises ScenarioError where the rule cannot

@@ -197,9 +197,10 @@ class GeometryRule(AggregationRule):
         are whole, [d]."""
 
     def needs_whole_updates(self) -> str | None:
-        if self.remembers_clients:
-            return f"{type(self).__name__} remembers an update of every client, in one place"
-        return AggregationPart.needs_whole_updates(self)
+        why = AggregationPart.needs_whole_updates(self)
+        if why is None and self.remembers_clients:
+            why = f"{type(self).__name__} remembers an update of every client, in one place"
+        return why
 
 
 def all_parts(part: AggregationPart) -> Iterator[AggregationPart]:

@@ -127,7 +127,7 @@ def _can(fork: Fork, folder: RunFolder, keep: Mapping[Path, set[int]]) -> bool:
 
 def job_of(scenario: Scenario, out: Path) -> Job:
     """The job of a scenario that was built in Python, for ``raysplit.run``."""
-    origin = {"file": None, "scenario": scenario.name, "set": []}
+    origin: dict[str, Any] = {"file": None, "scenario": scenario.name, "set": []}
     return Job(scenario, None, None, origin, folder_for(scenario, out))
 
 

@@ -44,7 +44,9 @@ def test_an_editor_completes_the_public_names():
 
 
 def test_importing_raysplit_imports_nothing_heavy():
-    code = "import sys, raysplit; print([m for m in ('torch', 'numpy', 'pyarrow', 'pandas', 'ray') if m in sys.modules])"
+    code = (
+        "import sys, raysplit; print([m for m in ('torch', 'numpy', 'pyarrow', 'pandas', 'ray') if m in sys.modules])"
+    )
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
 

@@ -46,7 +46,7 @@ def run(
     out: Out = Path("runs"),
     sets: Sets = None,
     only: Annotated[list[str] | None, typer.Option("--only", help="Run just this scenario of the file.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace runs that already stand.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace runs that exist already.")] = False,
     engine: EngineName = "ray",
     hosts: Hosts = None,
     servers: Servers = None,

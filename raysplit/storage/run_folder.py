@@ -60,7 +60,7 @@ def folder_for(scenario: Scenario, out: Path) -> RunFolder:
 def create(folder: RunFolder, scenario: Scenario, source: Path | None, origin: dict[str, Any], overwrite: bool) -> None:
     """Make a fresh run folder with its scenario in it; ``source``: its scenario file, where it came from one.
 
-    Raises ``RunError`` where a run of the scenario already stands.
+    Raises ``RunError`` where a run of the scenario exists already.
     """
     check_free(folder, scenario, overwrite)
     fresh = not folder.path.exists()
@@ -127,7 +127,7 @@ def origin_of(folder: RunFolder) -> dict[str, Any]:
 
 
 def check_free(folder: RunFolder, scenario: Scenario, overwrite: bool) -> None:
-    """Raise ``RunError`` where a run of the scenario already stands and is not to be overwritten."""
+    """Raise ``RunError`` where a run of the scenario exists already and is not to be overwritten."""
     if folder.path.exists() and not overwrite:
         state = folder.state()
         if state.get("status") in ("finished", "diverged"):

@@ -109,7 +109,8 @@ class Run:
 
     def evaluate(self, population: PopulationSpec | None = None, clients: Sequence[int] | None = None) -> Evaluated:
         """The model of the newest checkpoint on test sets, as the simulator evaluates: loss in nats, accuracy, spread
-        over clients and, where the attack has a goal, its success.
+        over clients and, where the attack has a goal, its success. Of the newest checkpoint's round this gives what
+        ``evaluations`` has, to the last bit, unless published code tests clients in the middle of a round.
 
         ``population``: whose test sets; None: the run's own. ``clients``: ids; None: as many as the scenario's
         ``Evaluation`` says, and in the run's own population the same ones. Raises ``UserError`` where the population

@@ -1,7 +1,9 @@
 """RaySplit: split, federated and split-federated learning with thousands of virtual clients, attacked and defended, on
 Ray.
 
-The names a scenario file needs. Nothing heavy is imported until it is asked for.
+The names that a scenario or a notebook needs; ``raysplit.contracts`` has those for classes of one's own. Nothing heavy
+is imported until it is asked for. What type checkers and editors read, ``__init__.pyi``, is written from the table
+below by tools/public_names.py.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOMES = {
+HOMES = {
     "raysplit.attacks.attack": ["CompositeAttack"],
     "raysplit.attacks.scheduled": ["Scheduled"],
     "raysplit.attacks.data.backdoor": ["DistributedBackdoor", "PixelBackdoor"],
@@ -81,7 +83,8 @@ _HOMES = {
     "raysplit.defenses.detection.safe_split": ["SafeSplit"],
     "raysplit.defenses.detection.smashed_screen": ["SmashedScreen"],
     "raysplit.errors": ["UserError"],
-    "raysplit.storage.run": ["open_run"],
+    "raysplit.analysis.runs.run": ["Run", "open_run"],
+    "raysplit.app.running.run": ["run"],
     "raysplit.models.alexnet": ["AlexNet", "AlexNetImageNet", "alexnet", "alexnet_imagenet"],
     "raysplit.models.femnist_cnn": ["FemnistCnn", "LeafCnn", "femnist_cnn", "leaf_cnn"],
     "raysplit.models.gin": ["Gin", "gin"],
@@ -136,7 +139,8 @@ _HOMES = {
     "raysplit.training.optimizers": ["Adam", "Sgd"],
     "raysplit.training.settings": ["CosineDecay", "FedOpt", "StepDecay", "Training"],
 }
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+"""Module → the names in it that are public."""
+_HOME_OF = {name: module for module, names in HOMES.items() for name in names}
 
 __version__ = "0.1.0"
 __all__ = sorted(_HOME_OF)
@@ -149,4 +153,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*__all__, "__version__", "contracts"]

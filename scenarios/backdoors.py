@@ -35,7 +35,7 @@ from raysplit import (
 )
 
 
-def small_cnn():
+def small_cnn() -> list[tuple[str, nn.Module]]:
     return [
         ("conv", nn.Sequential(nn.Conv2d(1, 8, 5, stride=2), nn.MaxPool2d(2), nn.ReLU())),
         ("fc1", nn.Sequential(nn.Flatten(), nn.Linear(288, 32), nn.ReLU())),

@@ -7,7 +7,6 @@ import errno
 import logging
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -47,7 +46,7 @@ def run(
     out: Out = Path("runs"),
     sets: Sets = None,
     only: Annotated[list[str] | None, typer.Option("--only", help="Run just this scenario of the file.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace runs that already stand.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace runs that exist already.")] = False,
     engine: EngineName = "ray",
     hosts: Hosts = None,
     servers: Servers = None,
@@ -58,21 +57,21 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run every scenario of a file and write a report."""
+    from raysplit.app.commands.report import write_report_of
     from raysplit.app.running.engine_choice import EngineChoice
     from raysplit.app.running.live import Live
-    from raysplit.app.running.runner import Ended, jobs_from, run_all
+    from raysplit.app.running.runner import jobs_from, run_all
 
     chosen = jobs_from(file, out, sets or [], only)
     choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address, shards)
     live = Live(as_json, len(chosen))
-    ended = []
-    for result in run_all(
+    folders = []
+    for ended in run_all(
         chosen, choice, lambda job: live.following(job.scenario), "replace" if overwrite else "refuse"
     ):
-        assert isinstance(result, Ended)
-        live.ended(result)
-        ended.append(result)
-    _report([result.folder.path for result in ended], out / f"report-{file.stem}.html", live.say)
+        live.ended(ended)
+        folders.append(ended.folder.path)
+    write_report_of(folders, out / f"report-{file.stem}.html", live.say)
 
 
 @app.command()
@@ -122,6 +121,7 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Go on with an unfinished run from its newest checkpoint; the result is the same bits as without the break."""
+    from raysplit.app.commands.report import write_report_of
     from raysplit.app.running.engine_choice import EngineChoice
     from raysplit.app.running.live import Live
     from raysplit.app.running.runner import resume as resume_run
@@ -131,7 +131,7 @@ def resume(
     with live.following(None) as watch:
         ended = resume_run(folder, choice, watch)
     live.ended(ended)
-    _report([ended.folder.path], folder / "report.html", live.say)
+    write_report_of([ended.folder.path], folder / "report.html", live.say)
 
 
 @app.command()
@@ -142,35 +142,10 @@ def report(
     ] = None,
 ) -> None:
     """A table in the paper's layout (Acc, Acc under attack, Acc_drop), a PNG of accuracy over rounds, one page."""
+    from raysplit.app.commands.report import write_report_of
+
     console = Console(soft_wrap=True, highlight=False)
-    _report(runs, out or runs[0] / "report.html", lambda text: console.print(text, markup=False))
-
-
-def _report(folders: list[Path], page: Path, say: Callable[[str], None]) -> None:
-    from raysplit.analysis.report import accuracy_table, to_markdown, trials, write_report
-    from raysplit.analysis.report.canvas import png
-    from raysplit.analysis.report.plots import accuracy_over_rounds
-    from raysplit.storage.atomic import write_bytes
-    from raysplit.storage.run import open_run
-
-    opened = [open_run(folder) for folder in folders]
-    found = trials(opened)
-    written = write_report(opened, page)
-    for index, trial in enumerate(found, 1):
-        suffix = "" if len(found) == 1 else f"-{index}"
-        write_bytes(written.with_name(f"{written.stem}-accuracy{suffix}.png"), png(accuracy_over_rounds(trial)))
-    say("")
-    say(to_markdown(accuracy_table(found, "final")))
-    for trial in found:
-        clean, attacked = trial.clean, trial.attacked
-        if clean is not None and attacked is not None:
-            before, after = clean.summary().final, attacked.summary().final
-            if before is not None and after is not None:
-                say(
-                    f"Measured drop: {100 * (before - after):.1f} percentage points ({100 * before:.1f} % clean, "
-                    f"{100 * after:.1f} % under attack)."
-                )
-    say(f"Report: {written.resolve()}")
+    write_report_of(runs, out or runs[0] / "report.html", lambda text: console.print(text, markup=False))
 
 
 @app.command()

@@ -18,6 +18,7 @@ from raysplit.engine.hooks import hooks_in_force, take_end
 from raysplit.memory.global_state import GlobalState
 from raysplit.memory.memory import SERVER_OPTIMIZER, SERVER_REPLICAS
 from raysplit.models.network import Portions, build, cut
+from raysplit.models.pixels import to_pixels
 from raysplit.population.population import Population, Samples
 from raysplit.protocols.joint import joint
 from raysplit.protocols.outcome import ClientScores, Outcome, Poisoning
@@ -251,18 +252,8 @@ class Host:
         return torch.cat(parts)
 
     def _pixels(self, x: torch.Tensor) -> torch.Tensor:
-        """uint8 [B, C, H, W] → what ``Scenario.pixels`` asks for, in the training's precision, channels_last.
-
-        float32 samples are numbers already and pass as they are (``check_population`` refuses pixels that ask for
-        more).
-        """
-        if x.is_floating_point():
-            return x.to(self.device, self.scenario.training.dtype).contiguous(memory_format=torch.channels_last)
-        kind = self.scenario.pixels
-        pixels = (x.bitwise_not() if kind == "inverted" else x).to(self.device, self.scenario.training.dtype)
-        if kind != "bytes":
-            pixels = pixels.div_(127.5).sub_(1) if kind == "centred" else pixels.div_(255)
-        return pixels.contiguous(memory_format=torch.channels_last)
+        """What the network sees of stored samples [B, C, H, W]."""
+        return to_pixels(x, self.scenario.pixels, self.scenario.training.dtype, self.device)
 
     def evaluate(
         self,

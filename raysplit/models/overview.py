@@ -96,7 +96,7 @@ def model_named(name: str, sets: Sequence[str] = (), cut: str | None = None) -> 
 
 def maker_names() -> list[str]:
     """The functions of RaySplit that make models and can be called from a command line."""
-    public = {name for name, home in raysplit._HOME_OF.items() if home.startswith("raysplit.models.")}
+    public = [name for home, names in raysplit.HOMES.items() if home.startswith("raysplit.models.") for name in names]
     return sorted(name for name in public if name.islower() and name != "sequential")
 
 

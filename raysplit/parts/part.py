@@ -7,9 +7,11 @@ the scenario's hash is taken and by which the report pairs runs.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import hashlib
 import inspect
+import linecache
 import math
 import types
 import typing
@@ -160,8 +162,28 @@ def to_json(value: Any) -> Any:
 def source_digest(thing: Any) -> str:
     """sha256 of a user's class or function, so that a changed rule is a changed scenario."""
     try:
-        return hashlib.sha256(inspect.getsource(thing).encode()).hexdigest()
+        source = inspect.getsource(thing)
     except (OSError, TypeError):
-        raise ScenarioError(
-            f"the source of {thing!r} cannot be read, so its scenario cannot be named; put it in the scenario file"
-        ) from None
+        found = _source_in_cell(thing) if isinstance(thing, type) else None
+        if found is None:
+            raise ScenarioError(
+                f"the source of {thing!r} cannot be read, so its scenario cannot be named; put it in the scenario file"
+            ) from None
+        source = found
+    return hashlib.sha256(source.encode()).hexdigest()
+
+
+def _source_in_cell(cls: type) -> str | None:
+    """The source of a class of a notebook's cell, whose module has no file: by its methods, whose lines ``linecache``
+    keeps."""
+    for member in vars(cls).values():
+        method = member.fget if isinstance(member, property) else member
+        code = getattr(inspect.unwrap(method), "__code__", None) if callable(method) else None
+        if code is None or not (lines := linecache.getlines(code.co_filename)):
+            continue
+        for node in ast.walk(ast.parse("".join(lines))):
+            if isinstance(node, ast.ClassDef) and node.name == cls.__name__:
+                first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+                if first <= code.co_firstlineno <= (node.end_lineno or first):
+                    return "".join(lines[first - 1 : node.end_lineno])
+    return None

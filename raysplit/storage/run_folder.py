@@ -57,9 +57,11 @@ def folder_for(scenario: Scenario, out: Path) -> RunFolder:
     return RunFolder(out / f"{scenario.name}-{scenario.hash}")
 
 
-def create(folder: RunFolder, scenario: Scenario, source: Path, origin: dict[str, Any], overwrite: bool) -> None:
-    """Make a fresh run folder with its scenario in it. Raises ``RunError`` where a run of the scenario already
-    stands."""
+def create(folder: RunFolder, scenario: Scenario, source: Path | None, origin: dict[str, Any], overwrite: bool) -> None:
+    """Make a fresh run folder with its scenario in it; ``source``: its scenario file, where it came from one.
+
+    Raises ``RunError`` where a run of the scenario exists already.
+    """
     check_free(folder, scenario, overwrite)
     fresh = not folder.path.exists()
     if not fresh:
@@ -70,7 +72,10 @@ def create(folder: RunFolder, scenario: Scenario, source: Path, origin: dict[str
                 (folder.path / name).unlink(missing_ok=True)
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
-        write_bytes(folder.source, source.read_bytes())
+        if source is None:
+            folder.source.unlink(missing_ok=True)
+        else:
+            write_bytes(folder.source, source.read_bytes())
         write_json(folder.path / "scenario.json", scenario.to_json())
         write_json(folder.path / "origin.json", {"hash": scenario.hash, **origin})
         write_json(folder.path / "environment.json", environment())
@@ -122,7 +127,7 @@ def origin_of(folder: RunFolder) -> dict[str, Any]:
 
 
 def check_free(folder: RunFolder, scenario: Scenario, overwrite: bool) -> None:
-    """Raise ``RunError`` where a run of the scenario already stands and is not to be overwritten."""
+    """Raise ``RunError`` where a run of the scenario exists already and is not to be overwritten."""
     if folder.path.exists() and not overwrite:
         state = folder.state()
         if state.get("status") in ("finished", "diverged"):
@@ -132,8 +137,13 @@ def check_free(folder: RunFolder, scenario: Scenario, overwrite: bool) -> None:
             )
         raise RunError(
             f"{folder.path} holds this run unfinished (round {state.get('rounds', 0)} of {scenario.training.rounds}); "
-            f"go on with 'raysplit resume {folder.path}' or start again with --overwrite"
+            f"go on with {_how_to_go_on(folder)} or start again with --overwrite"
         )
+
+
+def _how_to_go_on(folder: RunFolder) -> str:
+    """A run with a scenario file can be resumed from the command line, one of ``raysplit.run`` from Python."""
+    return f"'raysplit resume {folder.path}'" if folder.source.exists() else "raysplit.run in Python"
 
 
 @contextmanager

@@ -27,11 +27,12 @@ from raysplit import (
     femnist,
     femnist_cnn,
 )
+from raysplit.contracts import AggregationRule
 
 ROUNDS = 1000
 START = 501
 
-RULES = {"trmean": TrimmedMean(f="actual"), "median": Median(even="lower")}
+RULES: dict[str, AggregationRule] = {"trmean": TrimmedMean(f="actual"), "median": Median(even="lower")}
 SPLITS = {"FL": None, "V1": "V1", "V2": "V2", "V3": "V3"}
 
 scenarios = [

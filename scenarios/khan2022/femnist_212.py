@@ -23,11 +23,12 @@ from raysplit import (
     femnist,
     femnist_cnn,
 )
+from raysplit.contracts import AggregationRule
 
 CLEAN_ROUNDS = {"FL": 100, "V3": 50, "V2": 25, "V1": 25}
 ATTACKED_ROUNDS = 20
 
-RULES = {"trmean": TrimmedMean(f="actual"), "median": Median(even="lower")}
+RULES: dict[str, AggregationRule] = {"trmean": TrimmedMean(f="actual"), "median": Median(even="lower")}
 SPLITS = {"V3": "V3", "V2": "V2", "V1": "V1", "FL": None}
 
 scenarios = [

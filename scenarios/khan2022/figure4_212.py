@@ -23,12 +23,13 @@ from raysplit import (
     femnist,
     femnist_cnn,
 )
+from raysplit.contracts import TrainingProtocol
 
 CLEAN_ROUNDS = {"V2": 26, "V3": 50, "FL": 60}
 ATTACKED_ROUNDS = 10
 PERCENT = (0, 5, 10, 15, 20, 25, 30)
 
-SPLITS = {
+SPLITS: dict[str, tuple[TrainingProtocol, str]] = {
     "V2": (SplitFedV2(order="interleaved"), "V2"),
     "V3": (SplitFedV2(order="interleaved"), "V3"),
     "FL": (FedAvg(), "V2"),  # the cut means nothing there

@@ -25,15 +25,17 @@ from raysplit import (
     femnist,
     femnist_cnn,
 )
+from raysplit.contracts import AggregationRule, Attack
 
 CLEAN_ROUNDS, ATTACKED_ROUNDS = 20, 10
 
 
-def from_then_on(attack):
+def from_then_on(attack: Attack) -> Scheduled:
     return Scheduled(attack, start_round=CLEAN_ROUNDS + 1, on=ATTACKED_ROUNDS)
 
 
-ATTACKS = {
+RULES: dict[str, AggregationRule] = {"mean": Mean(), "trmean": TrimmedMean()}
+ATTACKS: dict[str, Attack | None] = {
     "clean": None,
     "updates": from_then_on(AgrTailored()),
     "smashed": from_then_on(SmashedTailored(gamma=10.0)),
@@ -64,7 +66,7 @@ scenarios = [
         pixels="inverted",
         seed=42,
     )
-    for rule, defense in {"mean": Mean(), "trmean": TrimmedMean()}.items()
+    for rule, defense in RULES.items()
     for cut in ("V1", "V2", "V3")
     for kind, attack in ATTACKS.items()
 ]

@@ -37,16 +37,17 @@ from raysplit import (
     femnist,
     femnist_cnn,
 )
+from raysplit.contracts import AggregationRule, Attack, TrainingProtocol
 
 CLEAN_ROUNDS = {"V2": 26, "V3": 50, "FL": 60}
 ATTACKED_ROUNDS = 10
 
-SPLITS = {
+SPLITS: dict[str, tuple[TrainingProtocol, str]] = {
     "V2": (SplitFedV2(order="interleaved"), "V2"),
     "V3": (SplitFedV2(order="interleaved"), "V3"),
     "FL": (FedAvg(), "V2"),  # the cut means nothing there
 }
-RULES = {
+RULES: dict[str, AggregationRule] = {
     "mean": Mean(),
     "trmean": TrimmedMean(f="actual"),
     "median": Median(even="lower"),
@@ -57,7 +58,7 @@ RULES = {
 SEARCHED = ("geomedian", "nnm_trmean")
 
 
-def attacks(rule: str, start: int) -> dict:
+def attacks(rule: str, start: int) -> dict[str, Attack | None]:
     """Every attack on a rule, from a round on."""
     tailored = OptimalLittleIsEnough(start_round=start) if rule in SEARCHED else AgrTailored(start_round=start)
     return {

@@ -21,8 +21,14 @@ from raysplit import (
     partitioned,
     resnet18,
 )
+from raysplit.contracts import TrainingProtocol
 
-protocols = {"fl": FedAvg(), "sl": SplitLearning(), "sflv1": SplitFedV1(), "sflv2": SplitFedV2()}
+protocols: dict[str, TrainingProtocol] = {
+    "fl": FedAvg(),
+    "sl": SplitLearning(),
+    "sflv1": SplitFedV1(),
+    "sflv2": SplitFedV2(),
+}
 
 scenarios = [
     Scenario(

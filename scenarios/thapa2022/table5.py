@@ -29,11 +29,12 @@ from raysplit import (
     partitioned,
     resnet18,
 )
+from raysplit.contracts import ModelSpec, PopulationSpec
 
 CLIENTS = 5
 GREY, COLOUR, LESION = (1, 28, 28), (3, 32, 32), (3, 64, 64)
 
-rows = {
+rows: dict[str, tuple[PopulationSpec, ModelSpec, float]] = {
     "ham-resnet18": (ham10000(size=64), resnet18(LESION, classes=7, cut="layer3"), 1e-4),
     "ham-alexnet": (ham10000(size=64), alexnet_imagenet(LESION, classes=7, cut="layer2"), 1e-4),
     "fmnist-lenet": (fashion_mnist(), lenet(GREY, cut="layer2"), 0.004),

@@ -26,11 +26,12 @@ from raysplit import (
     resnet18,
     subset,
 )
+from raysplit.contracts import ModelSpec, PopulationSpec
 
 CLIENTS = 5
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 
-rows = {
+rows: dict[str, tuple[PopulationSpec, ModelSpec, float]] = {
     "small-ham-resnet18": (subset(ham10000(size=32), 3000, 968), resnet18(COLOUR, classes=7, cut="layer3"), 0.001),
     "small-cifar-lenet": (subset(cifar10(), 20_000, 5000), lenet(COLOUR, cut="layer2"), 0.004),
     "small-mnist-resnet18": (subset(mnist(), 3000, 2000), resnet18(GREY, classes=10, cut="layer3"), 0.001),

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 from raysplit.analysis.report import write_report
+from raysplit.analysis.runs.run import open_run
 from raysplit.app.running.engine_choice import EngineChoice
 from raysplit.app.running.runner import Watch, jobs_from, run
-from raysplit.storage.run import open_run
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "costs.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from raysplit.analysis.runs.run import open_run
 from raysplit.app.running.engine_choice import EngineChoice
 from raysplit.app.running.runner import Watch, jobs_from, run
-from raysplit.storage.run import open_run
 
 PAGES = sorted((Path(__file__).resolve().parents[2] / "docs" / "how-to").glob("*.md"))
 BLOCKS = [

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from raysplit.analysis.runs.run import open_run
 from raysplit.app.running.engine_choice import EngineChoice
 from raysplit.app.running.runner import Watch, jobs_from, run
-from raysplit.storage.run import open_run
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "defense.md").read_text(encoding="utf-8")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 import raysplit
+from raysplit.analysis.runs.run import open_run
 from raysplit.app.running.engine_choice import EngineChoice
 from raysplit.app.running.runner import Watch, jobs_from, resume, run
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.storage.checkpoints import newest_checkpoint
-from raysplit.storage.run import open_run
 
 FILE = Path(__file__).resolve().parents[2] / "scenarios" / "protocols.py"
 LOCAL = EngineChoice(engine="local")

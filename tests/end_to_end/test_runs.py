@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 
 from raysplit import open_run
-from raysplit.storage.run import Run
+from raysplit.analysis.runs.run import Run
 from raysplit.storage.schemas import SCHEMAS, deterministic_columns
 
 TINY = """\

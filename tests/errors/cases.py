@@ -376,6 +376,24 @@ def resume_no_scenario(here: Path) -> list[str]:
     return resume(run)
 
 
+def from_python(here: Path) -> Path:
+    """An unfinished run as ``raysplit.run`` leaves it: no scenario file."""
+    run = stands(here, UNFINISHED)
+    (here / run / "scenario.py").unlink()
+    origin = json.loads((here / run / "origin.json").read_text())
+    (here / run / "origin.json").write_text(json.dumps({**origin, "file": None}))
+    return run
+
+
+CASES["resume-python"] = lambda here: resume(from_python(here))
+
+
+@case
+def run_unfinished_python(here: Path) -> list[str]:
+    from_python(here)
+    return ["run", "tiny.py", "--engine", "local"]
+
+
 @case
 def checkpoint_corrupt(here: Path) -> list[str]:
     run = stands(here, UNFINISHED)

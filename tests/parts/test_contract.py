@@ -48,7 +48,7 @@ def test_what_is_left_out_has_the_default_and_what_is_given_counts():
     assert (Red().colour, Red().wheels, Red().roll()) == ("red", 4, 8)
     painted = Painted("blue")
     assert (painted.colour, painted.wheels, painted.roll()) == ("blue", 3, 6)
-    with pytest.raises(TypeError, match="colour"):
+    with pytest.raises(TypeError, match=r"colour"):
         Painted()
 
 
@@ -60,7 +60,7 @@ def test_a_name_that_is_nearly_an_answer_is_refused(name):
 
 
 def test_optional_methods_are_guarded_too():
-    with pytest.raises(ScenarioError, match="Mine declares 'singss', .*did you mean 'sings'"):
+    with pytest.raises(ScenarioError, match=r"Mine declares 'singss', .*did you mean 'sings'"):
         part(type("Mine", (Toy,), {"colour": "red", "singss": 1}))
     part(type("Mine", (Toy,), {"colour": "red", "sings": 1}))
 
@@ -74,7 +74,7 @@ def test_private_and_quite_different_names_are_free():
 
 
 def test_an_answer_without_a_default_must_be_given():
-    with pytest.raises(ScenarioError, match="^Mine does not answer 'colour', which a toy must; declare it$"):
+    with pytest.raises(ScenarioError, match=r"^Mine does not answer 'colour', which a toy must; declare it$"):
         part(type("Mine", (Toy,), {}))
 
 

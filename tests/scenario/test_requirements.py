@@ -46,7 +46,7 @@ class Plain(SplitFedV2):
 
 def test_a_plain_dataclass_is_looked_at_when_its_scenario_is_built():
     with pytest.raises(
-        ScenarioError, match="^Plain declares 'synchrny', which is no answer of a protocol; did you mean "
+        ScenarioError, match=r"^Plain declares 'synchrny', which is no answer of a protocol; did you mean "
     ):
         toy(Plain())
 
@@ -61,7 +61,7 @@ class Strange(TrainingProtocol):
 
 
 def test_an_answer_that_there_is_not_is_refused():
-    with pytest.raises(ScenarioError, match="^Strange.client_sync must be 'one_party' or .*, but it is 'sometimes'$"):
+    with pytest.raises(ScenarioError, match=r"^Strange.client_sync must be 'one_party' or .*, but it is 'sometimes'$"):
         toy(Strange())
 
 
@@ -77,7 +77,7 @@ class Picky(SplitFedV2):
 
 def test_a_component_of_ones_own_says_what_it_requires():
     assert toy(Picky(), training__batch_size=4)
-    with pytest.raises(ScenarioError, match="^Picky needs batches of 4, but batch_size is 3$"):
+    with pytest.raises(ScenarioError, match=r"^Picky needs batches of 4, but batch_size is 3$"):
         toy(Picky(), training__batch_size=3)
-    with pytest.raises(ScenarioError, match="^Picky needs a model without BatchNorm, but ToyCnn has some$"):
+    with pytest.raises(ScenarioError, match=r"^Picky needs a model without BatchNorm, but ToyCnn has some$"):
         toy(Picky(), training__batch_size=4).replace(model=ToyCnn("V1", batch_norm=True))

@@ -6,12 +6,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from raysplit.analysis.runs.run import open_run
 from raysplit.app.running.engine_choice import EngineChoice
 from raysplit.app.running.runner import Job, Watch, jobs_from, run
 from raysplit.app.sweep.command import sweep
 from raysplit.population.partition.subset import Subset, subset
 from raysplit.scenario.changes import with_changes
-from raysplit.storage.run import open_run
 
 FILES = Path(__file__).resolve().parents[2] / "scenarios"
 LOCAL = EngineChoice(engine="local")

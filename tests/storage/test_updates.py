@@ -25,11 +25,11 @@ from raysplit import (
     SplitFedV2,
     TrimmedMean,
 )
+from raysplit.analysis.runs.run import open_run
 from raysplit.app.running.engine_choice import EngineChoice
 from raysplit.app.running.runner import Fork, Job, Watch, resume, run
 from raysplit.errors import RunError, ScenarioError
 from raysplit.scenario.layout import Layout
-from raysplit.storage.run import open_run
 from raysplit.storage.run_folder import folder_for
 from raysplit.storage.updates import path_of, read_updates, recorded_rounds, rewind_updates, write_updates
 from tests.toys import ToyCnn, play, toy

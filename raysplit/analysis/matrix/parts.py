@@ -19,7 +19,7 @@ PackageName = Literal["attacks.updates", "aggregation.rules"]
 def named_in(package: PackageName) -> dict[str, type]:
     """The public parts of a package, by name."""
     found: dict[str, type] = {}
-    for home, names in raysplit._HOMES.items():
+    for home, names in raysplit.HOMES.items():
         if home.startswith(f"raysplit.{package}."):
             found.update({name: getattr(importlib.import_module(home), name) for name in names})
     return found

@@ -18,9 +18,9 @@ from raysplit.analysis.report.plots import accuracy_over_rounds
 from raysplit.analysis.report.record import is_synthetic, run_section
 from raysplit.analysis.report.style import STYLE
 from raysplit.analysis.report.tables import MEASURES, accuracy_table, to_html
+from raysplit.analysis.runs.run import Run
 from raysplit.errors import RunError
 from raysplit.storage.atomic import write_bytes
-from raysplit.storage.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from raysplit.storage.run import Run
+from raysplit.analysis.runs.run import Run
 
 Measure = Literal["final", "best", "last5"]
 """Which accuracy of ``Summary`` is meant."""

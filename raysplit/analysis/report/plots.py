@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from raysplit.analysis.report.canvas import LIGHT, Theme, apart, new_figure
 from raysplit.analysis.report.pairs import Trial
-from raysplit.storage.run import Run
+from raysplit.analysis.runs.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

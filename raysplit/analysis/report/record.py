@@ -13,7 +13,7 @@ from raysplit.analysis.report.markup import definitions, folded, json_block, par
 from raysplit.analysis.report.numbers import NONE, count, percent, seconds, significant, size
 from raysplit.analysis.report.pairs import flatten, plain, type_name
 from raysplit.analysis.report.plots import first_attacked_round, spread_over_rounds
-from raysplit.storage.run import Run
+from raysplit.analysis.runs.run import Run
 
 ROUNDS_SHOWN = 250
 """Rows of a run's table of rounds in the page; longer runs are thinned evenly, and the page says so."""

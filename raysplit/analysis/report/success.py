@@ -6,7 +6,7 @@ from typing import Any
 
 from raysplit.analysis.report.pairs import Measure, Trial
 from raysplit.analysis.report.plots import first_attacked_round
-from raysplit.storage.run import Run
+from raysplit.analysis.runs.run import Run
 
 
 def successes(trial: Trial, measure: Measure) -> tuple[float | None, bool, float | None]:

@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from raysplit.analysis.report.numbers import NONE, spread
 from raysplit.analysis.report.pairs import Measure, Trial, differences, is_unsplit, key, names, split, trials, type_name
+from raysplit.analysis.runs.run import Run, Summary, open_run
 from raysplit.errors import RunError
 from raysplit.scenario.scenario import Scenario
-from raysplit.storage.run import Run, Summary, open_run
 
 CLEAN = "no attack"
 

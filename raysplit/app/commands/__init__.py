@@ -1,1 +1,1 @@
-"""Commands of the command line that have a room of their own beside ``run`` and ``sweep``."""
+"""Commands of the command line that have a module of their own beside ``run`` and ``sweep``."""

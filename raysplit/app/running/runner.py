@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from raysplit.analysis.runs.run import open_run
 from raysplit.app.running.engine_choice import Cluster, EngineChoice, check_choice, open_cluster, open_engine
 from raysplit.engine.engine import Engine
 from raysplit.errors import ClusterError, RunError, ScenarioError, UserError, first_line, nearest
@@ -23,15 +24,15 @@ from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.shard_checks import check_memory, check_shards
 from raysplit.simulation.shared_rounds import Form, adopt_tables, leaves_traces, shared_rounds
 from raysplit.simulation.simulation import Output, Progress, RoundReport, simulate
-from raysplit.storage.checkpoints import newest_checkpoint, read_checkpoint
-from raysplit.storage.run import open_run
+from raysplit.storage.checkpoints import newest_checkpoint, read_checkpoint, write_checkpoint
 from raysplit.storage.run_folder import RunFolder, check_free, create, folder_for, locked, origin_of
+from raysplit.storage.stored_scenario import stored_scenario
 from raysplit.storage.tables import open_tables, rewind
 from raysplit.storage.updates import adopt_updates, rewind_updates
 
-IfExists = Literal["refuse", "replace", "keep"]
-"""What becomes of a run that stands already: an error, a fresh start, or what is done of it is kept and the rest is
-done now."""
+IfExists = Literal["refuse", "replace", "continue"]
+"""What to do where the folder holds a run of the scenario already: raise an error; start afresh; or do what is left of
+it, which is nothing where it has ended."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,12 @@ class Fork:
 @dataclass(frozen=True)
 class Job:
     """One scenario to run: where it came from, where it goes, and the runs before it whose first rounds it shares, the
-    longest first."""
+    longest first. ``module``, ``source``: the scenario file, loaded and on disk; None: the scenario was built in Python.
+    """
 
     scenario: Scenario
-    module: ModuleType
-    source: Path
+    module: ModuleType | None
+    source: Path | None
     origin: dict[str, Any]
     folder: RunFolder
     forks: tuple[Fork, ...] = ()
@@ -124,21 +126,36 @@ def _can(fork: Fork, folder: RunFolder, keep: Mapping[Path, set[int]]) -> bool:
     return fork.rounds > 0 and fork.folder != folder and here
 
 
+def job_of(scenario: Scenario, out: Path) -> Job:
+    """The job of a scenario that was built in Python, for ``raysplit.run``."""
+    origin: dict[str, Any] = {"file": None, "scenario": scenario.name, "set": []}
+    return Job(scenario, None, None, origin, folder_for(scenario, out))
+
+
 def run_all(
     jobs: list[Job],
     choice: EngineChoice,
     following: Callable[[Job], AbstractContextManager[Watch]],
     if_exists: IfExists = "refuse",
-) -> Iterator[Ended | Failed]:
-    """Run jobs one after another on one cluster. What is wrong with any of them is said before the first one starts.
-
-    ``if_exists="keep"`` is for an experiment of many runs: ended ones are passed over, unfinished ones resumed, and a
-    job that fails is given back as ``Failed`` while the others go on. Otherwise its error is raised.
-    """
+) -> Iterator[Ended]:
+    """Run jobs one after another on one cluster. What is wrong with any of them is said before the first one starts;
+    the first error ends it."""
     with ready(jobs, choice, if_exists) as cluster:
         for job in jobs:
             with following(job) as watch:
-                ended = attempt(job, choice, cluster, watch, if_exists)
+                ended = play(job, choice, cluster, watch, if_exists)
+            yield ended
+
+
+def attempt_all(
+    jobs: list[Job], choice: EngineChoice, following: Callable[[Job], AbstractContextManager[Watch]]
+) -> Iterator[Ended | Failed]:
+    """What is left of an experiment of many runs: ended ones are passed over, unfinished ones resumed, and a job that
+    fails is given back as ``Failed`` while the others go on."""
+    with ready(jobs, choice, "continue") as cluster:
+        for job in jobs:
+            with following(job) as watch:
+                ended = attempt(job, choice, cluster, watch)
             yield ended
 
 
@@ -150,7 +167,7 @@ def ready(jobs: list[Job], choice: EngineChoice, if_exists: IfExists) -> Iterato
     for job in jobs:
         check_shards(job.scenario, choice.shards)
         check_population(job.scenario, job.scenario.population.open().info)
-        if if_exists != "keep":
+        if if_exists != "continue":
             check_free(job.folder, job.scenario, if_exists == "replace")
         start = Layout(job.scenario).initial()
         check_memory(job.scenario, start, choice.shards)
@@ -159,16 +176,12 @@ def ready(jobs: list[Job], choice: EngineChoice, if_exists: IfExists) -> Iterato
         yield cluster
 
 
-def attempt(
-    job: Job, choice: EngineChoice, cluster: Cluster | None, watch: Watch, if_exists: IfExists
-) -> Ended | Failed:
-    """Do what is left of a job."""
-    if if_exists != "keep":
-        return _run(job, choice, cluster, watch, if_exists)
+def attempt(job: Job, choice: EngineChoice, cluster: Cluster | None, watch: Watch) -> Ended | Failed:
+    """Do what is left of a job. Raises only where no other job could be done either."""
     try:
-        return ended_before(job.folder) or _run(job, choice, cluster, watch, if_exists)
+        return play(job, choice, cluster, watch, "continue")
     except ClusterError:
-        raise  # no cluster, no other job either
+        raise
     except UserError as error:
         return Failed(job.folder, str(error))
     except Exception as error:
@@ -186,17 +199,18 @@ def ended_before(folder: RunFolder) -> Ended | None:
 
 
 def run(job: Job, choice: EngineChoice, watch: Watch, if_exists: IfExists = "refuse") -> Ended:
-    """Run a job in a fresh folder. An error before training starts leaves no new folder behind and an old one as it
-    was."""
+    """Run one job. An error before training starts leaves no new folder behind and an old one as it was."""
     (ended,) = run_all([job], choice, lambda _: nullcontext(watch), if_exists)
-    assert isinstance(ended, Ended)
     return ended
 
 
-def _run(job: Job, choice: EngineChoice, cluster: Cluster | None, watch: Watch, if_exists: IfExists) -> Ended:
+def play(job: Job, choice: EngineChoice, cluster: Cluster | None, watch: Watch, if_exists: IfExists) -> Ended:
+    """One job on a cluster that is ``ready``."""
+    if if_exists == "continue" and (ended := ended_before(job.folder)) is not None:
+        return ended
     layout = Layout(job.scenario)
     with open_engine(job.scenario, choice, cluster, job.module) as engine:
-        go_on = if_exists == "keep" and newest_checkpoint(job.folder.checkpoints) is not None
+        go_on = if_exists == "continue" and newest_checkpoint(job.folder.checkpoints) is not None
         if not go_on:
             create(job.folder, job.scenario, job.source, job.origin, overwrite=if_exists != "refuse")
         with locked(job.folder):
@@ -218,18 +232,7 @@ def resume(path: Path, choice: EngineChoice, watch: Watch) -> Ended:
     origin = origin_of(folder)
     if folder.state().get("status") in ("finished", "diverged"):
         raise RunError(f"{path} is already {folder.state()['status']}; see it with 'raysplit report {path}'")
-    scenarios, module = load_scenarios(folder.source)
-    original = next((s for s in scenarios if s.name == origin.get("scenario")), None)
-    if original is None:
-        raise RunError(
-            f"{folder.source} no longer defines the scenario {origin.get('scenario')!r} of this run; restore the file"
-        )
-    scenario = apply_sets(original, list(origin.get("set", [])))
-    if scenario.hash != origin["hash"]:
-        raise RunError(
-            f"{folder.source} now gives scenario {scenario.hash}, but this run began as {origin['hash']}; restore the "
-            "file or run it anew"
-        )
+    scenario, module = stored_scenario(folder)
     check_shards(scenario, choice.shards)
     job = Job(scenario, module, folder.source, origin, folder)
     with locked(folder):
@@ -265,22 +268,7 @@ def _go_on(
     with open_tables(folder.metrics) as tables:
         about = engine.describe()
         watch.begin(job, population.info, about, state.round)
-        facts: dict[str, Any] = {"engine": about, "population": _facts(population.info), "of": scenario.training.rounds}
-        if scenario.attack is not None:
-            model = scenario.attack.threat_model
-            facts["threat_model"] = {
-                "sees": sorted(channel.value for channel in model.sees),
-                "changes": sorted(channel.value for channel in model.changes),
-                "knowledge": model.knowledge,
-                "own_data": model.own_data,
-                "party": model.party,
-            }
-        before = folder.state()
-        for name in ("forked_from", "forked_rounds"):
-            if name in before:
-                facts[name] = before[name]
-        if fork is not None:
-            facts |= {"forked_from": fork.folder.path.name, "forked_rounds": fork.rounds}
+        facts = _facts(job, about, population.info, fork)
         try:
             folder.mark("running", rounds=state.round, **facts)
             finish = simulate(
@@ -298,8 +286,6 @@ def _go_on(
 
 def _interrupted(job: Job, layout: Layout, progress: Progress, facts: dict[str, Any], error: BaseException) -> None:
     """Leave a resumable run behind: checkpoint the last complete round before passing the error on."""
-    from raysplit.storage.checkpoints import write_checkpoint
-
     newest = newest_checkpoint(job.folder.checkpoints)
     written = 0 if newest is None else int(newest.name.rsplit("-", 1)[1])
     why = "Ctrl-C" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}".splitlines()[0]
@@ -314,8 +300,6 @@ def _interrupted(job: Job, layout: Layout, progress: Progress, facts: dict[str, 
 def _fork(job: Job) -> Fork | None:
     """Take over the longest opening that a run before it has kept: its checkpoint and its tables up to there. None:
     train from the start."""
-    from raysplit.storage.checkpoints import write_checkpoint
-
     fork = next((fork for fork in job.forks if fork.checkpoint.exists()), None)
     if fork is None:
         return None
@@ -328,7 +312,27 @@ def _fork(job: Job) -> Fork | None:
     return fork
 
 
-def _facts(info: PopulationInfo) -> dict[str, Any]:
+def _facts(job: Job, engine: dict[str, Any], info: PopulationInfo, fork: Fork | None) -> dict[str, Any]:
+    """What run.json says in every status: where the run is played and on what, the threat model, and which run it took
+    its first rounds from."""
+    facts: dict[str, Any] = {"engine": engine, "population": _about(info), "of": job.scenario.training.rounds}
+    if job.scenario.attack is not None:
+        model = job.scenario.attack.threat_model
+        facts["threat_model"] = {
+            "sees": sorted(channel.value for channel in model.sees),
+            "changes": sorted(channel.value for channel in model.changes),
+            "knowledge": model.knowledge,
+            "own_data": model.own_data,
+            "party": model.party,
+        }
+    before = job.folder.state()
+    facts |= {name: before[name] for name in ("forked_from", "forked_rounds") if name in before}
+    if fork is not None:
+        facts |= {"forked_from": fork.folder.path.name, "forked_rounds": fork.rounds}
+    return facts
+
+
+def _about(info: PopulationInfo) -> dict[str, Any]:
     return {
         "name": info.name,
         "clients": info.clients,

@@ -9,7 +9,7 @@ from typing import Literal
 from raysplit.analysis.report.sweep import outcomes
 from raysplit.analysis.report.sweep_page import write_sweep
 from raysplit.app.running.engine_choice import EngineChoice
-from raysplit.app.running.runner import Ended, Failed, Job, run_all
+from raysplit.app.running.runner import Ended, Failed, Job, attempt_all
 from raysplit.app.sweep.live import SweepLive
 from raysplit.app.sweep.plan import ended_runs, plan, plan_table, summary
 from raysplit.app.sweep.side_by_side import Origin, run_side_by_side
@@ -66,4 +66,4 @@ def _played(
 ) -> Iterator[Ended | Failed]:
     if processes > 1:
         return run_side_by_side(origin, jobs, processes, live.following)
-    return run_all(jobs, choice, live.following, if_exists="keep")
+    return attempt_all(jobs, choice, live.following)

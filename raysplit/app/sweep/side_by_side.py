@@ -55,12 +55,12 @@ class _Worker:
 def run_side_by_side(
     origin: Origin, jobs: list[Job], processes: int, following: Callable[[Job], AbstractContextManager[Watch]]
 ) -> Iterator[Ended | Failed]:
-    """As ``run_all`` with ``if_exists="keep"`` on the local engine, up to ``processes`` jobs at a time; given back as
+    """As ``attempt_all`` on the local engine, up to ``processes`` jobs at a time; given back as
     they end."""
     waiting = list(jobs)
     unended = {job.folder.path for job in jobs}
     workers: list[_Worker] = []
-    with ready(jobs, LOCAL, "keep"):
+    with ready(jobs, LOCAL, "continue"):
         try:
             while unended:
                 can = [job for job in waiting if not _waits(job, unended)]
@@ -152,7 +152,7 @@ def _work(line: Connection, origin: Origin) -> None:
                 )
                 continue
             watch = Watch(lambda job, *said: line.send(("begin", *said)), lambda report: line.send(("round", report)))
-            line.send(("ended", attempt(jobs[path], LOCAL, None, watch, "keep")))
+            line.send(("ended", attempt(jobs[path], LOCAL, None, watch)))
     except (KeyboardInterrupt, EOFError, BrokenPipeError):
         return  # interrupted, and the run has been left resumable; or nobody is there any more
 

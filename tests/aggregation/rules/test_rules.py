@@ -74,7 +74,7 @@ def test_which_count_is_trimmed_and_when_that_is_too_few():
 def test_bad_parameters_get_one_sentence():
     with pytest.raises(ScenarioError, match=r"TrimmedMean\.f must be at least 0"):
         TrimmedMean(f=-1)
-    with pytest.raises(ScenarioError, match="at most 4"):
+    with pytest.raises(ScenarioError, match=r"at most 4"):
         aggregate(TrimmedMean(f=5), gaussian(10, 2), 0)
     with pytest.raises(ScenarioError):
         TrimmedMean(f="oracle")

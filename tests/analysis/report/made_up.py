@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from raysplit.storage import Run, open_run, open_tables
+from raysplit.analysis.runs.run import Run, open_run
+from raysplit.storage import open_tables
 from raysplit.storage.atomic import write_json
 
 TRIMMED_MEAN = {"type": "TrimmedMean", "trim": "assumed"}

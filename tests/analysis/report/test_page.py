@@ -14,8 +14,8 @@ from raysplit.analysis.report.drops import drop_by_cut, drop_by_malicious, panel
 from raysplit.analysis.report.page import page
 from raysplit.analysis.report.pairs import names
 from raysplit.analysis.report.plots import accuracy_over_rounds, first_attacked_round
+from raysplit.analysis.runs.run import open_run
 from raysplit.errors import RunError
-from raysplit.storage import open_run
 from tests.analysis.report.made_up import START, TRIMMED_MEAN, make_run, pair, scenario, table_two, tailored
 
 VOID = {"meta", "img", "source", "br", "link", "input", "hr"}

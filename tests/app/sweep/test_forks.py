@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from raysplit import Detection, SignFlip, SmashedScreen, SplitFedV2, open_run
+from raysplit.analysis.runs.run import Run
 from raysplit.app.running.engine_choice import EngineChoice
 from raysplit.app.running.runner import Ended, Watch, jobs_from, run, run_all
 from raysplit.app.sweep.live import SweepLive
 from raysplit.app.sweep.plan import ended_runs
 from raysplit.app.sweep.side_by_side import Origin, run_side_by_side
 from raysplit.simulation.shared_rounds import shared_rounds
-from raysplit.storage.run import Run
 from tests.app.sweep.tiny import TINY
 from tests.end_to_end.test_runs import assert_same
 from tests.toys import toy
@@ -93,7 +93,7 @@ def test_another_file_takes_over_what_an_ended_run_has_trained(played: tuple[Pat
     origin = Origin(tmp_path / "other.py", played[1], [], ["other-FL-more-sign"], ended_runs(played[1]))
     [job] = origin.jobs()
     assert job.forks[0].rounds == 3
-    [ended] = run_all([job], LOCAL, lambda _: nullcontext(Watch()), "keep")
+    [ended] = run_all([job], LOCAL, lambda _: nullcontext(Watch()), "continue")
     forked = open_run(ended.folder.path)
     assert forked.state.record["forked_rounds"] == 3
     [alone] = jobs_from(tmp_path / "other.py", tmp_path / "alone", [], ["other-FL-more-sign"])

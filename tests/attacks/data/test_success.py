@@ -132,9 +132,9 @@ def test_only_an_attack_with_a_goal_can_be_measured():
 def runs(tmp_path, scenarios):
     import sys
 
+    from raysplit.analysis.runs.run import open_run
     from raysplit.app.running.engine_choice import EngineChoice
     from raysplit.app.running.runner import Job, Watch, run
-    from raysplit.storage.run import open_run
     from raysplit.storage.run_folder import folder_for
 
     source = tmp_path / "made.py"

@@ -1,11 +1,11 @@
-"""A run folder, read: its tables, its scenario, the machine it ran on, and how it ended."""
+"""A run folder, read: its tables, its scenario, the machine it ran on, how it ended, and the model that it trained."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +16,11 @@ from raysplit.errors import RunError
 from raysplit.storage.schemas import FORMAT, LATER, SCHEMAS
 from raysplit.storage.tables import read_table
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # tables are read without waiting for torch
+    from raysplit.analysis.runs.trained import Trained, TrainedModel
+    from raysplit.population.population import PopulationSpec
+    from raysplit.scenario.scenario import Scenario
+    from raysplit.simulation.recorder import Evaluated
     from raysplit.storage.updates import RecordedRound
 
 
@@ -54,9 +58,14 @@ class Summary:
     diverged: bool
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Run:
-    """Everything that a run has left behind so far; ``.rounds.to_pandas()`` and the like give data frames."""
+    """Everything that a run has left behind so far. Tables are Arrow (``.rounds.to_pandas()`` and the like give data
+    frames), as they stood when the run was opened; ``scenario`` is the canonical form, ``environment`` the machine.
+
+    ``played``: the scenario itself, where ``raysplit.run`` was given one; None: it is read from the run's scenario file
+    when it is asked for.
+    """
 
     path: Path
     rounds: pa.Table
@@ -71,11 +80,52 @@ class Run:
     scenario: Mapping[str, Any]
     environment: Mapping[str, Any]
     state: State
+    played: Scenario | None = None
+
+    def __repr__(self) -> str:
+        training = self.scenario.get("training")
+        of = training.get("rounds") if isinstance(training, Mapping) else None
+        rounds = f"{self.state.rounds} rounds" if of is None else f"{self.state.rounds} of {of} rounds"
+        final = self.summary().final
+        accuracy = "not evaluated yet" if final is None else f"test accuracy {100 * final:.1f} %"
+        return f"Run({self.name}: {self.state.status}, {rounds}, {accuracy}, {self.path})"
 
     @property
     def name(self) -> str:
         """The scenario's name, or the folder's where the scenario has none."""
         return str(self.scenario.get("name") or self.path.name)
+
+    def model(self, client: int | None = None) -> TrainedModel:
+        """The trained network of the newest checkpoint, in evaluation mode: logits [B, classes] of samples
+        [B, C, H, W], bytes or floats, as the population holds them. ``client``: whose portion, where clients keep
+        portions of their own; one that never trained has the initial one.
+
+        Raises ``RunError`` where there is no checkpoint yet, or ``client`` is missing or says nothing. Of a run that
+        was only opened the scenario file in its folder is executed, as ``raysplit resume`` does.
+        """
+        from raysplit.analysis.runs.trained import trained_model
+
+        return trained_model(self._trained(), client)
+
+    def evaluate(self, population: PopulationSpec | None = None, clients: Sequence[int] | None = None) -> Evaluated:
+        """The model of the newest checkpoint on test sets, as the simulator evaluates: loss in nats, accuracy, spread
+        over clients and, where the attack has a goal, its success. Of the newest checkpoint's round this gives what
+        ``evaluations`` has, to the last bit, unless published code tests clients in the middle of a round.
+
+        ``population``: whose test sets; None: the run's own. ``clients``: ids; None: as many as the scenario's
+        ``Evaluation`` says, and in the run's own population the same ones. Raises ``UserError`` where the population
+        does not fit the model or a client is not in it.
+        """
+        from raysplit.analysis.runs.trained import evaluate_trained
+
+        return evaluate_trained(self._trained(), population, clients)
+
+    def _trained(self) -> Trained:
+        from raysplit.analysis.runs.trained import read_trained
+        from raysplit.storage.run_folder import RunFolder
+        from raysplit.storage.stored_scenario import stored_scenario
+
+        return read_trained(self.path, self.played or stored_scenario(RunFolder(self.path))[0])
 
     def updates(self, round: int, portion: Literal["client", "server"] = "client") -> RecordedRound:
         """What the fed server received in a round that ``Scenario.record_updates_every`` kept, mapped into memory.

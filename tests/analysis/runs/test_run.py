@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from raysplit.analysis.runs.run import open_run
 from raysplit.errors import RunError
-from raysplit.storage import open_run, open_tables
+from raysplit.storage import open_tables
 from raysplit.storage.atomic import write_json
 from tests.storage.rows import evaluation_row, round_row
 

@@ -1,0 +1,159 @@
+"""What people who extend RaySplit import: what a class of their own must answer, what it is shown, what it returns.
+
+- Every such class is a ``part`` (a frozen dataclass whose fields are checked); ``within`` and ``ScenarioError`` are for
+  checks of its own, ``stream`` for random numbers that are the same on every host.
+- An aggregation rule: ``AggregationRule`` is asked for an ``Aggregate`` with a ``RoundContext`` (``GeometryRule``: over
+  a ``Geometry``, wherever the columns lie); ``PreAggregation`` stands before a rule.
+- An attack: ``Attack``, with the ``ThreatModel`` of ``Channel`` s that it sees and changes.
+  On updates: ``UpdateAttack``, ``UpdateView`` → ``Poison``. On training data: ``DataAttack``, ``DataView`` →
+  ``Samples``; where its success is measured ``MeasuredAttack``, at the cut ``MeasuredAtCut``, with a ``TestView``. On
+  messages: ``MessageAttack``, ``Message`` and ``MessageView`` → ``Message``.
+- A detector at the main server: ``Screen``, ``SplitStepView`` → ``Verdict``; ``Rollback``, ``LocalRoundView`` →
+  ``Judgement``.
+- A protocol: ``TrainingProtocol`` and the types of its answers.
+- A model: ``ModelSpec``.
+- A population: ``PopulationSpec`` opens a ``Population`` of ``Samples``, described by its ``PopulationInfo``;
+  ``Partitioner`` deals a ``Pool``, ``FeatureSkew`` changes what clients see, ``Draw`` draws cohorts from a ``Crowd``,
+  ``Availability`` says who is there. ``Fleet`` gives clients machines, ``StragglerPolicy`` says who is too late.
+- Training: ``OptimizerSpec``, ``Schedule``.
+
+The pages of docs/how-to show each at work. What is not here or in ``raysplit`` may change without notice.
+"""
+
+from raysplit.aggregation.geometry import Geometry
+from raysplit.aggregation.rule import Aggregate, AggregationRule, GeometryRule, RoundContext
+from raysplit.aggregation.rules.composed import PreAggregation
+from raysplit.aggregation.update_attack import (
+    Poison,
+    UpdateAttack,
+    UpdateView,
+    check_start_round,
+    updates_threat,
+    visible_honest,
+)
+from raysplit.attacks.attack import Attack
+from raysplit.attacks.data.data_attack import (
+    DATA_THREAT,
+    DataAttack,
+    DataView,
+    MeasuredAtCut,
+    MeasuredAttack,
+    TestView,
+    pick,
+    relabelled,
+)
+from raysplit.attacks.messages.message_attack import MessageAttack, MessageView, client_threat, server_threat
+from raysplit.channels.channel import Channel, Party, ThreatModel
+from raysplit.channels.hooks import HookStart, MessageHook, Ruling, Snapshot
+from raysplit.channels.message import Message, Score
+from raysplit.defenses.detection.detection import (
+    Judgement,
+    LocalRoundView,
+    Rollback,
+    Screen,
+    SplitStepView,
+    Verdict,
+)
+from raysplit.errors import PopulationError, ScenarioError
+from raysplit.memory.memory import Memory, State
+from raysplit.models.network import ModelSpec
+from raysplit.parts.part import part, within
+from raysplit.population.partition.feature_skew import FeatureSkew
+from raysplit.population.partition.partitioner import Partitioner
+from raysplit.population.partition.pool import Pool
+from raysplit.population.population import Population, PopulationInfo, PopulationSpec, Samples
+from raysplit.population.selection.availability import Availability
+from raysplit.population.selection.draws import Crowd, Draw
+from raysplit.protocols.protocol import (
+    ClientState,
+    ClientSync,
+    Order,
+    ServerPortion,
+    ServerState,
+    ServerStep,
+    Synchrony,
+    TrainingProtocol,
+)
+from raysplit.protocols.requirements import Requirement
+from raysplit.rng import stream
+from raysplit.scenario.devices import Fleet
+from raysplit.scenario.stragglers import StragglerPolicy
+from raysplit.training.gradient_rules import GradientRule, MeanGradient
+from raysplit.training.optimizers import OptimizerSpec
+from raysplit.training.settings import Schedule
+
+__all__ = [
+    "DATA_THREAT",
+    "Aggregate",
+    "AggregationRule",
+    "Attack",
+    "Availability",
+    "Channel",
+    "ClientState",
+    "ClientSync",
+    "Crowd",
+    "DataAttack",
+    "DataView",
+    "Draw",
+    "FeatureSkew",
+    "Fleet",
+    "Geometry",
+    "GeometryRule",
+    "GradientRule",
+    "HookStart",
+    "Judgement",
+    "LocalRoundView",
+    "MeanGradient",
+    "MeasuredAtCut",
+    "MeasuredAttack",
+    "Memory",
+    "Message",
+    "MessageAttack",
+    "MessageHook",
+    "MessageView",
+    "ModelSpec",
+    "OptimizerSpec",
+    "Order",
+    "Partitioner",
+    "Party",
+    "Poison",
+    "Pool",
+    "Population",
+    "PopulationError",
+    "PopulationInfo",
+    "PopulationSpec",
+    "PreAggregation",
+    "Requirement",
+    "Rollback",
+    "RoundContext",
+    "Ruling",
+    "Samples",
+    "ScenarioError",
+    "Schedule",
+    "Score",
+    "Screen",
+    "ServerPortion",
+    "ServerState",
+    "ServerStep",
+    "Snapshot",
+    "SplitStepView",
+    "State",
+    "StragglerPolicy",
+    "Synchrony",
+    "TestView",
+    "ThreatModel",
+    "TrainingProtocol",
+    "UpdateAttack",
+    "UpdateView",
+    "Verdict",
+    "check_start_round",
+    "client_threat",
+    "part",
+    "pick",
+    "relabelled",
+    "server_threat",
+    "stream",
+    "updates_threat",
+    "visible_honest",
+    "within",
+]

@@ -1,0 +1,24 @@
+"""What a network sees of stored samples."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+Pixels = Literal["unit", "inverted", "centred", "bytes"]
+"""Of a byte b: b/255, 1 − b/255 (ink 1 on background 0), b/127.5 − 1, or b itself."""
+
+
+def to_pixels(x: torch.Tensor, kind: Pixels, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """uint8 [B, C, H, W] → floats of ``dtype`` on ``device``, scaled as ``kind`` says, channels_last.
+
+    Floating samples are numbers already and pass as they are (``check_population`` refuses a ``kind`` that asks for
+    more).
+    """
+    if x.is_floating_point():
+        return x.to(device, dtype).contiguous(memory_format=torch.channels_last)
+    pixels = (x.bitwise_not() if kind == "inverted" else x).to(device, dtype)
+    if kind != "bytes":
+        pixels = pixels.div_(127.5).sub_(1) if kind == "centred" else pixels.div_(255)
+    return pixels.contiguous(memory_format=torch.channels_last)

@@ -28,7 +28,17 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "tudataset": ("name", "seed"),
     "att_faces": ("pool", "seed"),
     "image_folder": ("by_client", "pool", "size", "grey", "seed"),
-    "table": ("label", "client", "features", "standardise", "pool", "seed"),
+    "table": (
+        "label",
+        "client",
+        "features",
+        "standardise",
+        "pool",
+        "delimiter",
+        "decimal",
+        "encoding",
+        "seed",
+    ),
 }
 """Each is a module of ``data_prep`` with a function ``prepare``."""
 

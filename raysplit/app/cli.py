@@ -305,7 +305,9 @@ def data_prepare(
 
 
 @data_app.command("info")
-def data_info(path: Annotated[Path, typer.Argument(help="A population file.")]) -> None:
+def data_info(
+    path: Annotated[Path, typer.Argument(help="A population file, or the name it was prepared under.")]
+) -> None:
     """What a population holds, every byte checked: clients, samples, classes (FEMNIST's beside the paper's figures)."""
     from raysplit.app.doctor import describe
 

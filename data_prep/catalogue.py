@@ -27,7 +27,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "ham10000": ("size", "seed"),
     "tudataset": ("name", "seed"),
     "att_faces": ("pool", "seed"),
-    "image_folder": ("by_client", "pool", "size", "grey", "seed"),
+    "image_folder": ("by_client", "label", "client", "pool", "size", "grey", "seed"),
     "table": (
         "label",
         "client",

@@ -10,6 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from data_prep.picture_folders import Found, Owner, find_pictures
+from data_prep.picture_table import find_rows, first_picture, read_clients, shards_of
 from data_prep.pictures import check_side, read_picture
 from data_prep.prepared import POOL, Summary, write
 from data_prep.split import split_client, split_stratified
@@ -38,6 +39,8 @@ def prepare(
     pool: bool = False,
     size: int | None = None,
     grey: bool = False,
+    label: str | None = None,
+    client: str | None = None,
     console: Console | None = None,
     seed: int = 0,
 ) -> Summary:
@@ -47,9 +50,21 @@ def prepare(
     ``train/`` and ``test/`` (or ``val/``), which are then the split. Otherwise a tenth is held out by a stream of
     ``seed``: of each class in a pool, of each client's pictures with ``by_client``. ``size``: resize all to that side;
     without it they must have one size. ``grey``: one channel instead of three. ``pool``: clients become one after the
-    split. Classes and clients are numbered in the order of their names, as numbers when all of them are. What is read
-    and what is refused stands in docs/data-sets.md; raises ``PopulationError`` naming the file.
+    split. Classes and clients are numbered in the order of their names, as numbers when all of them are.
+
+    ``source`` may also be a Parquet file of encoded pictures, or a folder of such shards (``data_prep.picture_table``):
+    ``label`` is then the column of classes (default ``label``), ``client`` the one that says whose picture it is. What
+    is read and what is refused stands in docs/data-sets.md; raises ``PopulationError`` naming the file.
     """
+    console = console or Console(stderr=True)
+    shards = shards_of(source) if source is not None and source.exists() else []
+    if source is not None and shards:
+        if by_client:
+            raise PopulationError(f"--by-client is about folders, but {str(source)!r} holds a table; name its --client")
+        return _prepare_table(out, source, shards, label, client, pool, size, grey, console, seed)
+    if label is not None or client is not None:
+        given = "--label" if label is not None else "--client"
+        raise PopulationError(f"{given} names a column of a table, but {str(source)!r} holds none; leave it out")
     if source is None or not source.is_dir():
         if source is None:
             raise PopulationError("image_folder prepares pictures of your own: name their folder with --from")
@@ -73,7 +88,40 @@ def prepare(
         classes=len(found.classes),
         description=f"pictures of {source.name!r} {sides}, {how}; {classes}{_in_words(found.left_out)}",
         pool=pool or not by_client,
-        console=console or Console(stderr=True),
+        console=console,
+    )
+
+
+def _prepare_table(
+    out: Path,
+    source: Path,
+    shards: list[Path],
+    label: str | None,
+    client: str | None,
+    pool: bool,
+    size: int | None,
+    grey: bool,
+    console: Console,
+    seed: int,
+) -> Summary:
+    if size is not None:
+        check_side(size)
+    table = find_rows(shards, label, client)
+    channels, height, width = first_picture(table, size, grey).shape
+    shape = (channels, height, width)
+    how = f"the split of its shards{table.left_out}" if "test" in table.parts else f"split nine to one with seed {seed}"
+    sides = f"resized to {size} × {size}" if size is not None else "in their own size"
+    whose = f"clients by column {client!r}" if client is not None else "no clients"
+    return write(
+        out,
+        read_clients(table, shape, size=size, grey=grey, seed=seed),
+        name=out.name.removesuffix(".arrow"),
+        shape=shape,
+        classes=len(table.classes),
+        description=f"pictures of table {source.name!r} {sides}, {whose}, {how}; classes {', '.join(table.classes)}, "
+        "numbered from 0",
+        pool=pool or client is None,
+        console=console,
     )
 
 

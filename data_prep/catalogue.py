@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from raysplit.errors import PopulationError, nearest
-from raysplit.population.arrow import ArrowFile
+from raysplit.population.arrow import ArrowFile, data_directory
 from raysplit.population.sets.att_faces import att_faces
 from raysplit.population.sets.cifar10 import cifar10
 from raysplit.population.sets.fashion_mnist import fashion_mnist
@@ -27,13 +27,25 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "ham10000": ("size", "seed"),
     "tudataset": ("name", "seed"),
     "att_faces": ("pool", "seed"),
-    "image_folder": ("by_client", "pool", "size", "grey", "seed"),
-    "table": ("label", "client", "features", "standardise", "pool", "seed"),
+    "image_folder": ("by_client", "label", "client", "pool", "size", "grey", "seed"),
+    "table": (
+        "label",
+        "client",
+        "features",
+        "standardise",
+        "pool",
+        "delimiter",
+        "decimal",
+        "encoding",
+        "seed",
+    ),
 }
 """Each is a module of ``data_prep`` with a function ``prepare``."""
 
 OWN_DATA = ("image_folder", "table")
 NEEDED = {"tudataset": ("name", "such as MUTAG"), "table": ("label", "the column of classes")}
+_PLAIN = ("femnist", "mnist", "fashion_mnist", "cifar10", "ham10000", "att_faces")
+"""Sets that have one file under their own name, or a usual one."""
 FLAGS = {"features": "feature"}
 
 
@@ -68,6 +80,27 @@ def prepare(
         given["mirror"] = mirror
     target = out if out is not None else _where(name, given).file()
     importlib.import_module(f"data_prep.{name}").prepare(target, source=source, console=console, **given)
+
+
+def find(named: Path) -> Path:
+    """The population file that ``named`` is, or that was prepared under that name (``femnist``, ``ham10000-64``).
+
+    Raises ``PopulationError`` for a name under which nothing was prepared, saying how, or what there is.
+    """
+    name = str(named)
+    if named.is_file() or named.suffix == ".arrow" or len(named.parts) != 1:
+        return named
+    prepared = sorted(file.stem for file in data_directory().glob("*.arrow") if not file.stem.endswith(".clients"))
+    if name in prepared:
+        return data_directory() / f"{name}.arrow"
+    if name == "digits":
+        raise PopulationError("digits() come with scikit-learn, so there is no file of them to look into")
+    if name in _PLAIN:
+        _where(name, {}).open()  # not there, and its sentence says which command prepares it
+        return _where(name, {}).file()
+    there = ", ".join(prepared) or "none"
+    hint = nearest(name, [*prepared, *_PLAIN]) if name not in OPTIONS else f"prepared are {there}"
+    raise PopulationError(f"there is no file {name!r}, and nothing was prepared under that name; {hint}")
 
 
 def _where(name: str, given: Mapping[str, Any]) -> ArrowFile:

@@ -81,10 +81,12 @@ def prepare(
 
 
 def describe(path: Path, console: Console) -> None:
-    """Print what a population file holds, after checking every byte of it."""
+    """Print what a population file, or the one prepared under that name, holds, after checking every byte of it."""
+    from data_prep.catalogue import find
     from data_prep.femnist import describe as femnist_summary
     from data_prep.prepared import describe as summary
 
+    path = find(path)
     of = femnist_summary if ArrowFile(str(path)).open().info.name == "femnist" else summary
     console.print(str(of(path)), markup=False, highlight=False, soft_wrap=True)
 

@@ -105,6 +105,49 @@ def test_every_set_is_in_the_help_and_a_function_of_its_name(
             assert f"--{option.replace('features', 'feature').replace('_', '-')}" in told
 
 
+def test_info_takes_the_name_under_which_a_set_was_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAYSPLIT_DATA", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    for case in ("mnist", "ham10000-16", "tudataset"):
+        spec, lay, _ = CASES[case]
+        told = re.search(r"run `raysplit (data prepare [^`]+)` first", spec().if_missing)
+        assert told is not None
+        source = lay(tmp_path / case)
+        assert command(monkeypatch, *shlex.split(told[1]), "--from", str(source)) == 0
+        prepared = capfd.readouterr().out
+        assert command(monkeypatch, "data", "info", spec().file().stem) == 0
+        assert capfd.readouterr().out == prepared
+    (tmp_path / "mnist.arrow").write_bytes(b"another")
+    assert command(monkeypatch, "data", "info", "mnist") == 0, "a name is one of the data directory"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("femnist", "there is no population file '.*femnist.arrow': run `raysplit data prepare femnist` first"),
+        ("ham10000", "ham10000-64.arrow': run `raysplit data prepare ham10000` first"),
+        ("femnits", "no file 'femnits', and nothing was prepared under that name; did you mean 'femnist'?"),
+        ("tudataset", "nothing was prepared under that name; prepared are tudataset-MUTAG"),
+        ("tudataset-MUTA", "did you mean 'tudataset-MUTAG'?"),
+        ("digits", "come with scikit-learn"),
+        ("mnist.arrow", "there is no population file 'mnist.arrow'"),
+        ("here/mnist", "there is no population file 'here/mnist'"),
+        (".", "there is no population file"),
+    ],
+)
+def test_info_about_what_was_not_prepared_is_one_sentence(
+    name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAYSPLIT_DATA", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tudataset-MUTAG.arrow").write_bytes(b"x")
+    assert command(monkeypatch, "data", "info", name) == 2
+    told = capfd.readouterr().err
+    assert re.search(words, told) and told.count("\n") == 1 and told.startswith("raysplit: ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

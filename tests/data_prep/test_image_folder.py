@@ -86,7 +86,9 @@ def test_size_and_grey_are_pillows(tmp_path: Path, quiet: Console) -> None:
     picture(tmp_path / "f" / "b" / "4.png", 4, (7, 7), mode="RGBA")
     prepare(tmp_path / "f.arrow", source=tmp_path / "f", size=8, grey=True, console=quiet)
     files = [tmp_path / "f" / name for name in ("a/1.png", "a/2.JPG", "b/3.png", "b/4.png")]
-    theirs = [np.asarray(Image.open(f).convert("L").resize((8, 8), Image.Resampling.BILINEAR)) for f in files]
+    white = Image.new("RGBA", (7, 7), (255, 255, 255, 255))
+    opaque = [Image.open(f) for f in files[:3]] + [Image.alpha_composite(white, Image.open(files[3]))]
+    theirs = [np.asarray(image.convert("L").resize((8, 8), Image.Resampling.BILINEAR)) for image in opaque]
     assert np.array_equal(opened(tmp_path / "f.arrow").train(0).x[:, 0].numpy(), np.stack(theirs))
 
 
@@ -112,8 +114,13 @@ def test_what_cannot_be_a_population_is_one_sentence(tmp_path: Path, quiet: Cons
     refuses("2.png' is no readable picture")
     Image.fromarray(np.zeros((5, 6), np.uint16)).save(folder / "a" / "2.png")
     refuses("more than eight bits a channel")
+    refuses("a/1.png' lies in no class's folder; .* leave --by-client out", by_client=True)
+    for number in (1, 2):
+        (folder / "a" / f"{number}.png").unlink()
     fill(folder / "c" / "x", {"y": 1})
-    (folder / "a" / "2.png").unlink()
+    refuses("c/x' is a folder within a class's folder, .* name --by-client")
+    (folder / "c" / "x" / "y").rename(folder / "c" / "y")
+    (folder / "c" / "x").rmdir()
     fill(folder / "a", {"y": 1}, 40)
     (folder / "b").mkdir()
     refuses("b' has no pictures; take the folder away", by_client=True)

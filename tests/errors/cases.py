@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -255,6 +256,61 @@ CASES["data-info-nothing"] = lambda here: ["data", "info", "nowhere.arrow"]
 CASES["data-option"] = lambda here: ["data", "prepare", "mnist", "--size", "64"]
 CASES["data-table-label"] = lambda here: ["data", "prepare", "table", "--from", "t.csv", "--out", "t.arrow"]
 CASES["data-own-out"] = lambda here: ["data", "prepare", "image_folder", "--from", "."]
+CASES["data-info-name"] = lambda here: ["data", "info", "femnits"]
+
+
+def photos(here: Path, name: str, mode: str = "RGB", **options: Any) -> list[str]:
+    """Preparing a folder with one good picture of class ``cat``, and one called ``name``."""
+    from PIL import Image
+
+    for file in (here / "photos" / "cat" / "1.png", here / "photos" / name):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB" if file.name == "1.png" else mode, (4, 4)).save(
+            file, **({} if file.name == "1.png" else options)
+        )
+    return ["data", "prepare", "image_folder", "--from", "photos", "--out", "photos.arrow"]
+
+
+def table(here: Path, text: str, encoding: str = "utf-8") -> list[str]:
+    """Preparing a table of that text."""
+    (here / "t.csv").write_bytes(text.encode(encoding))
+    return ["data", "prepare", "table", "--from", "t.csv", "--label", "y", "--out", "t.arrow"]
+
+
+CASES["data-pictures-deep"] = lambda here: photos(here, "ann/cat/2.png")
+CASES["data-pictures-loose"] = lambda here: photos(here, "stray.png")
+CASES["data-pictures-split"] = lambda here: photos(here, "train/cat/2.png")
+CASES["data-pictures-depth"] = lambda here: photos(here, "cat/2.png", "I;16")
+
+
+@case
+def data_pictures_kind(here: Path) -> list[str]:
+    arguments = photos(here, "cat/2.png")
+    (here / "photos" / "cat" / "1.heic").write_bytes(b"x")
+    return arguments
+
+
+@case
+def data_pictures_empty(here: Path) -> list[str]:
+    arguments = photos(here, "cat/2.png")
+    (here / "photos" / "dog").mkdir()
+    return arguments
+
+
+@case
+def data_pictures_frames(here: Path) -> list[str]:
+    from PIL import Image
+
+    return photos(here, "cat/2.gif", save_all=True, append_images=[Image.new("RGB", (4, 4), "red")])
+
+
+CASES["data-table-cell"] = lambda here: table(here, "x,y\n1,a\n12 cm,b\n")
+CASES["data-table-comma"] = lambda here: table(here, 'x,y\n"1,5",a\n')
+CASES["data-table-delimiter"] = lambda here: table(here, "x;y\n1;a\n")
+CASES["data-table-encoding"] = lambda here: table(here, "größe,y\n1,a\n", "cp1252")
+CASES["data-table-fractions"] = lambda here: table(here, "x,y\n1,1\n2,0.5\n")
+CASES["data-table-huge"] = lambda here: table(here, "x,y\n1,a\n1e300,b\n")
+CASES["data-table-nameless"] = lambda here: table(here, "x,,y\n1,5,a\n2,5,b\n")
 edited("population-option", "writers=20", "writers=0")
 edited(
     "partition-option",

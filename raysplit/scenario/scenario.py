@@ -4,6 +4,7 @@ form."""
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -19,7 +20,8 @@ from raysplit.channels.channel import Channel
 from raysplit.defenses.detection.detection import Detection
 from raysplit.errors import ScenarioError, nearest
 from raysplit.models.network import ModelSpec, check_cut
-from raysplit.parts.part import part, to_json
+from raysplit.parts.canonical import to_json
+from raysplit.parts.part import part
 from raysplit.population.population import PopulationSpec
 from raysplit.population.selection.cohort import Cohort
 from raysplit.population.selection.draws import Poisson, Uniform
@@ -126,13 +128,18 @@ class Scenario:
 
     def to_json(self) -> dict[str, Any]:
         """The canonical form: every field of every part, with its type."""
+        return dict(self._form)
+
+    @functools.cached_property
+    def _form(self) -> dict[str, Any]:
+        """Taken once, when it is first asked for: what the user's own code reads may change while it runs."""
         return {"format": FORMAT, **to_json(self)}
 
-    @property
+    @functools.cached_property
     def hash(self) -> str:
         """Ten hex digits of the canonical form's sha256, without the name: what the run computes, not what it is
         called."""
-        form = {key: value for key, value in self.to_json().items() if key != "name"}
+        form = {key: value for key, value in self._form.items() if key != "name"}
         canonical = json.dumps(form, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 

@@ -19,7 +19,7 @@ import raysplit
 from raysplit.aggregation.rules.mean import Mean
 from raysplit.attacks.data.poisoning import measured
 from raysplit.attacks.updates.neurotoxin import needs_last_move
-from raysplit.parts.part import to_json
+from raysplit.parts.canonical import to_json
 from raysplit.population.population import Population
 from raysplit.population.selection.cohort import Participation, ParticipationSampler
 from raysplit.protocols.protocol import synchrony_of

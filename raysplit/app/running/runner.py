@@ -14,6 +14,7 @@ from typing import Any, Literal
 from raysplit.app.running.engine_choice import Cluster, EngineChoice, check_choice, open_cluster, open_engine
 from raysplit.engine.engine import Engine
 from raysplit.errors import ClusterError, RunError, ScenarioError, UserError, first_line, nearest
+from raysplit.parts.own_modules import own_files
 from raysplit.population.population import PopulationInfo
 from raysplit.scenario.file import apply_sets, load_scenarios
 from raysplit.scenario.scenario import Scenario
@@ -196,7 +197,7 @@ def _run(job: Job, choice: EngineChoice, cluster: Cluster | None, watch: Watch, 
     with open_engine(job.scenario, choice, cluster, job.module) as engine:
         go_on = if_exists == "keep" and newest_checkpoint(job.folder.checkpoints) is not None
         if not go_on:
-            create(job.folder, job.scenario, job.source, job.origin, overwrite=if_exists != "refuse")
+            create(job.folder, job.scenario, own_files(job.module), job.origin, overwrite=if_exists != "refuse")
         with locked(job.folder):
             try:
                 fork = None if go_on else _fork(job)
@@ -216,7 +217,7 @@ def resume(path: Path, choice: EngineChoice, watch: Watch) -> Ended:
     origin = origin_of(folder)
     if folder.state().get("status") in ("finished", "diverged"):
         raise RunError(f"{path} is already {folder.state()['status']}; see it with 'raysplit report {path}'")
-    scenarios, module = load_scenarios(folder.source)
+    scenarios, module = load_scenarios(folder.source, folder.modules if folder.modules.is_dir() else None)
     original = next((s for s in scenarios if s.name == origin.get("scenario")), None)
     if original is None:
         raise RunError(

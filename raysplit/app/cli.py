@@ -254,7 +254,9 @@ def data_prepare(
     standardise: Annotated[bool, typer.Option("--standardise", help="Columns to mean 0 and sd 1 in training.")] = False,
     delimiter: Annotated[str | None, typer.Option("--delimiter", help="Between a CSV's cells; 'tab' is one.")] = None,
     decimal: Annotated[str | None, typer.Option("--decimal", help="In a CSV's numbers: '.' or ','.")] = None,
-    encoding: Annotated[str | None, typer.Option("--encoding", help="Of a CSV, such as cp1252; default: utf-8.")] = None,
+    encoding: Annotated[
+        str | None, typer.Option("--encoding", help="Of a CSV, such as cp1252; default: utf-8.")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of the split, where there is no official one.")] = None,
 ) -> None:
     """Download, verify and convert a data set into a population (docs/data-sets.md)."""
@@ -281,7 +283,7 @@ def data_prepare(
 
 @data_app.command("info")
 def data_info(
-    path: Annotated[Path, typer.Argument(help="A population file, or the name it was prepared under.")]
+    path: Annotated[Path, typer.Argument(help="A population file, or the name it was prepared under.")],
 ) -> None:
     """What a population holds, every byte checked: clients, samples, classes (FEMNIST's beside the paper's figures)."""
     from raysplit.app.doctor import describe

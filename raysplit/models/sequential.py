@@ -35,13 +35,6 @@ class Sequential(ModelSpec):
                 f"sequential() needs a function that makes stages, whose source names the scenario, but {name} is a "
                 f"{type(self.make).__name__}"
             )
-        captured = inspect.getclosurevars(self.make).nonlocals if inspect.isfunction(self.make) else {}
-        if captured:
-            raise ScenarioError(
-                f"sequential()'s function {name} uses {', '.join(map(repr, captured))} from around it, which the "
-                "scenario's hash would not "
-                f"see; make it an argument and give it to sequential() by name"
-            )
 
     @property
     def cuts(self) -> Mapping[str, str]:
@@ -75,9 +68,8 @@ def sequential(
 ) -> Sequential:
     """A network from a function that makes ``[("conv1", module), …]``, called with ``options``.
 
-    The scenario's hash has the function's source and the options, so the function must not use variables from around
-    it. ``cuts`` gives stages further names, such as a paper's. Raises ``ScenarioError`` for stages that are not named
-    modules.
+    The scenario's hash has the options, the function's source and that of all of your own that it uses. ``cuts`` gives
+    stages further names, such as a paper's. Raises ``ScenarioError`` for stages that are not named modules.
     """
     return Sequential(
         make, input_shape, classes, cut, tail, tuple((cuts or {}).items()), tuple(sorted(options.items()))

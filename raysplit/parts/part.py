@@ -1,21 +1,15 @@
 """Parts of a scenario: frozen dataclasses of plain values whose types are checked when they are built.
 
 A part is anything that may stand in a scenario: ``Training``, ``TrimmedMean``, a user's own rule. ``part`` is the
-decorator that makes one. ``to_json`` gives its canonical form ``{"type": "TrimmedMean", "trim": "actual"}``, from which
-the scenario's hash is taken and by which the report pairs runs.
+decorator that makes one; its canonical form, from which the scenario's hash is taken, is in ``canonical.py``.
 """
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import hashlib
-import inspect
-import linecache
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar, Union
 
 from typing_extensions import dataclass_transform
@@ -130,60 +124,3 @@ def describe(hint: Any) -> str:
         return words[hint]
     name = getattr(hint, "__name__", str(hint))
     return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
-
-
-def to_json(value: Any) -> Any:
-    """The canonical plain form of a part; a part from outside RaySplit carries a digest of its source too."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        form: dict[str, Any] = {"type": type(value).__name__}
-        if not type(value).__module__.startswith("raysplit."):
-            form["source_sha256"] = source_digest(type(value))
-        for field in dataclasses.fields(value):
-            form[field.name] = to_json(getattr(value, field.name))
-        return form
-    if isinstance(value, tuple | list):
-        return [to_json(item) for item in value]
-    if isinstance(value, Mapping):
-        return {str(key): to_json(item) for key, item in value.items()}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, Callable):  # type: ignore[arg-type]
-        return {
-            "type": "function",
-            "name": getattr(value, "__qualname__", repr(value)),
-            "source_sha256": source_digest(value),
-        }
-    raise ScenarioError(
-        f"a scenario can hold numbers, texts, tuples and parts, but {value!r} is of type {type(value).__name__}: "
-        "make it a frozen dataclass"
-    )
-
-
-def source_digest(thing: Any) -> str:
-    """sha256 of a user's class or function, so that a changed rule is a changed scenario."""
-    try:
-        source = inspect.getsource(thing)
-    except (OSError, TypeError):
-        found = _source_in_cell(thing) if isinstance(thing, type) else None
-        if found is None:
-            raise ScenarioError(
-                f"the source of {thing!r} cannot be read, so its scenario cannot be named; put it in the scenario file"
-            ) from None
-        source = found
-    return hashlib.sha256(source.encode()).hexdigest()
-
-
-def _source_in_cell(cls: type) -> str | None:
-    """The source of a class of a notebook's cell, whose module has no file: by its methods, whose lines ``linecache``
-    keeps."""
-    for member in vars(cls).values():
-        method = member.fget if isinstance(member, property) else member
-        code = getattr(inspect.unwrap(method), "__code__", None) if callable(method) else None
-        if code is None or not (lines := linecache.getlines(code.co_filename)):
-            continue
-        for node in ast.walk(ast.parse("".join(lines))):
-            if isinstance(node, ast.ClassDef) and node.name == cls.__name__:
-                first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-                if first <= code.co_firstlineno <= (node.end_lineno or first):
-                    return "".join(lines[first - 1 : node.end_lineno])
-    return None

@@ -1,6 +1,7 @@
 """Reading a scenario file (plain Python) and ``--set`` overrides; every mistake in them becomes one sentence.
 
-A file defines ``scenario = Scenario(...)`` or ``scenarios = [...]``. A user's own classes live in it too.
+A file defines ``scenario = Scenario(...)`` or ``scenarios = [...]``. A user's own classes live in it too, or in modules
+beside it.
 """
 
 from __future__ import annotations
@@ -9,8 +10,6 @@ import ast
 import builtins
 import dataclasses
 import difflib
-import hashlib
-import importlib.util
 import re
 import sys
 import traceback
@@ -20,18 +19,23 @@ from types import ModuleType
 from typing import Any
 
 from raysplit.errors import ScenarioError, UserError, nearest
+from raysplit.parts.own_modules import load
+from raysplit.parts.ownership import SCENARIO_MODULE
 from raysplit.scenario.changes import with_changes
 from raysplit.scenario.scenario import Scenario
 
 
-def load_scenarios(path: Path) -> tuple[list[Scenario], ModuleType]:
-    """The scenarios of a file and the module that they live in. Raises ``ScenarioError`` with file and line."""
+def load_scenarios(path: Path, modules: Path | None = None) -> tuple[list[Scenario], ModuleType]:
+    """The scenarios of a file and the module that they live in. Raises ``ScenarioError`` with file and line.
+
+    ``modules``: the folder of the modules that the file imports; None: they lie beside it.
+    """
     if not path.is_file():
         folder = path.parent if path.parent.is_dir() else Path()
         near = difflib.get_close_matches(path.name, [p.name for p in folder.glob("*.py")], n=1)
         hint = f"; did you mean {folder / near[0]}?" if near else ""
         raise ScenarioError(f"there is no scenario file {path}{hint}")
-    module = _execute(path)
+    module = _execute(path, modules)
     found = vars(module).get("scenarios")
     if found is None:
         found = vars(module).get("scenario")
@@ -69,46 +73,45 @@ def _literal(text: str) -> Any:
         return text
 
 
-def _execute(path: Path) -> ModuleType:
-    source = path.read_bytes()
-    name = f"raysplit_scenario_{hashlib.sha256(source).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+def _execute(path: Path, modules: Path | None) -> ModuleType:
+    if path.suffix != ".py":
         raise ScenarioError(f"{path} cannot be read as Python; a scenario file ends in .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and inspect look their module up here
     try:
-        # Not exec_module(): it would keep bytecode beside the file, and take stale bytecode for a file changed within a
-        # second.
-        exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
+        return load(path, modules)
     except UserError as error:
-        raise type(error)(f"{path}:{_line(error, path)}: {error}") from error
+        raise type(error)(f"{_place(error, path)}: {error}") from error
     except SyntaxError as error:
-        where = f"{path}:{error.lineno}" if error.lineno else str(path)
+        file = path if error.filename is None or Path(error.filename) == path else Path(error.filename).name
+        where = f"{file}:{error.lineno}" if error.lineno else str(file)
         raise ScenarioError(f"{where} is not valid Python: {error.msg}") from error
     except SystemExit as error:
         raise ScenarioError(
-            f"{path}:{_line(error, path)} ends the program; a scenario file only defines scenarios"
+            f"{_place(error, path)} ends the program; a scenario file only defines scenarios"
         ) from error
     except Exception as error:
-        raise ScenarioError(f"{path}:{_line(error, path)}: {_plainly(error)}") from error
-    return module
+        raise ScenarioError(f"{_place(error, path)}: {_plainly(error)}") from error
 
 
-def _line(error: BaseException, path: Path) -> int:
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
-    return (lines[-1] or 0) if lines else 0
+def _place(error: BaseException, path: Path) -> str:
+    """File and line of the user's own where an error arose: in the scenario file, or in a module that it imports."""
+    place = f"{path}:0"
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        name, file = frame.f_globals.get("__name__", ""), Path(frame.f_code.co_filename)
+        if name.startswith(SCENARIO_MODULE):
+            place = f"{file if file == path else file.name}:{line}"
+    return place
 
 
 def _plainly(error: Exception) -> str:
     """A Python exception raised by a scenario file, in the user's words."""
-    text = str(error)
+    text = re.sub(SCENARIO_MODULE + r"[0-9a-f]+\.", "", str(error))
     if isinstance(error, ImportError) and error.name and "cannot import name" in text:
         wanted = re.search(r"cannot import name '(\w+)'", text)
         module = sys.modules.get(error.name)
         if wanted and module is not None:
             public = [name for name in dir(module) if not name.startswith("_")]
-            return f"{error.name} has no {wanted.group(1)!r}; {nearest_of(wanted.group(1), public)}"
+            name = re.sub(SCENARIO_MODULE + r"[0-9a-f]+\.", "", error.name)
+            return f"{name} has no {wanted.group(1)!r}; {nearest_of(wanted.group(1), public)}"
     if isinstance(error, NameError) and (named := re.search(r"name '(\w+)' is not defined", text)):
         import raysplit
 

@@ -3,6 +3,7 @@ form."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -14,7 +15,8 @@ from raysplit.attacks.attack import Attack
 from raysplit.defenses.detection.detection import Detection
 from raysplit.errors import ScenarioError
 from raysplit.models.network import ModelSpec
-from raysplit.parts.part import part, to_json
+from raysplit.parts.canonical import to_json
+from raysplit.parts.part import part
 from raysplit.population.population import PopulationSpec
 from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.protocol import ClientState, ServerState, TrainingProtocol
@@ -106,13 +108,18 @@ class Scenario:
 
     def to_json(self) -> dict[str, Any]:
         """The canonical form: every field of every part, with its type."""
+        return dict(self._form)
+
+    @functools.cached_property
+    def _form(self) -> dict[str, Any]:
+        """Taken once, when it is first asked for: what the user's own code reads may change while it runs."""
         return {"format": FORMAT, **to_json(self)}
 
-    @property
+    @functools.cached_property
     def hash(self) -> str:
         """Ten hex digits of the canonical form's sha256, without the name: what the run computes, not what it is
         called."""
-        form = {key: value for key, value in self.to_json().items() if key != "name"}
+        form = {key: value for key, value in self._form.items() if key != "name"}
         canonical = json.dumps(form, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import raysplit
 from raysplit.aggregation.rules.mean import Mean
 from raysplit.attacks.data.poisoning import measured
-from raysplit.parts.part import to_json
+from raysplit.parts.canonical import to_json
 from raysplit.population.population import Population
 from raysplit.population.selection.cohort import Participation, ParticipationSampler
 from raysplit.scenario.scenario import Scenario

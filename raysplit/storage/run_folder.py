@@ -9,7 +9,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -43,6 +43,11 @@ class RunFolder:
     def source(self) -> Path:
         return self.path / "scenario.py"
 
+    @property
+    def modules(self) -> Path:
+        """Where the modules lie that ``scenario.py`` imports; missing where it imports none of the user's own."""
+        return self.path / "modules"
+
     def mark(self, status: str, **facts: Any) -> None:
         """Write run.json: ``running``, ``finished``, ``interrupted`` or ``diverged``, and what is known by then."""
         write_json(self.path / "run.json", {"status": status, "updated": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **facts})
@@ -57,25 +62,28 @@ def folder_for(scenario: Scenario, out: Path) -> RunFolder:
     return RunFolder(out / f"{scenario.name}-{scenario.hash}")
 
 
-def create(folder: RunFolder, scenario: Scenario, source: Path | None, origin: dict[str, Any], overwrite: bool) -> None:
-    """Make a fresh run folder with its scenario in it; ``source``: its scenario file, where it came from one.
+def create(
+    folder: RunFolder, scenario: Scenario, files: Mapping[str, bytes], origin: dict[str, Any], overwrite: bool
+) -> None:
+    """Make a fresh run folder with its scenario in it. Raises ``RunError`` where a run of the scenario exists already.
 
-    Raises ``RunError`` where a run of the scenario exists already.
+    ``files``: the scenario file and the modules that it imports, by their paths in the folder (``own_files``).
     """
     check_free(folder, scenario, overwrite)
     fresh = not folder.path.exists()
     if not fresh:
         with locked(folder):
-            for name in ("metrics", "checkpoints", "updates", "artifacts"):
+            for name in ("metrics", "checkpoints", "updates", "artifacts", "modules"):
                 shutil.rmtree(folder.path / name, ignore_errors=True)
             for name in ("run.json", "report.html"):
                 (folder.path / name).unlink(missing_ok=True)
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
-        if source is None:
+        if not files:  # started from Python
             folder.source.unlink(missing_ok=True)
-        else:
-            write_bytes(folder.source, source.read_bytes())
+        for name, data in files.items():
+            (folder.path / name).parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(folder.path / name, data)
         write_json(folder.path / "scenario.json", scenario.to_json())
         write_json(folder.path / "origin.json", {"hash": scenario.hash, **origin})
         write_json(folder.path / "environment.json", environment())

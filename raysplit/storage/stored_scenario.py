@@ -22,7 +22,7 @@ def stored_scenario(folder: RunFolder) -> tuple[Scenario, ModuleType]:
             f"{folder.path} was started by raysplit.run and holds no scenario file; call raysplit.run with the same "
             "scenario again, which goes on where it stands"
         )
-    scenarios, module = load_scenarios(folder.source)
+    scenarios, module = load_scenarios(folder.source, folder.modules if folder.modules.is_dir() else None)
     original = next((scenario for scenario in scenarios if scenario.name == origin["scenario"]), None)
     if original is None:
         raise RunError(

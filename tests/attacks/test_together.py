@@ -9,7 +9,7 @@ from raysplit.attacks.updates.mimic import Mimic
 from raysplit.attacks.updates.sign_flip import SignFlip
 from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
-from raysplit.parts.part import to_json
+from raysplit.parts.canonical import to_json
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.splitfed_v3 import SplitFedV3
 from tests.toys import toy

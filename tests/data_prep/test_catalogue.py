@@ -16,7 +16,7 @@ import raysplit
 from data_prep.catalogue import OPTIONS
 from raysplit.app.cli import main
 from raysplit.errors import PopulationError
-from raysplit.parts.part import to_json
+from raysplit.parts.canonical import to_json
 from raysplit.population.arrow import ArrowFile
 from tests.data_prep import test_att_faces, test_cifar10, test_ham10000, test_idx_sets, test_image_folder
 from tests.data_prep import test_tudataset as tu

@@ -126,6 +126,30 @@ def cohort_memory(here: Path) -> list[str]:
     return scenario(here, text.replace("SplitFedV2()", "FedAvg(), defense=Median()"))
 
 
+def own_model(here: Path, before: str, inside: str) -> list[str]:
+    """``TINY`` with a network of its own."""
+    make = f"def make():\n    {inside}\n    return [('a', nn.Flatten()), ('b', nn.Linear(784, 62))]\n"
+    text = TINY.replace('femnist_cnn(cut="V2")', 'sequential(make, (1, 28, 28), 62, cut="a")')
+    return scenario(here, f"from torch import nn\n{before}\n{make}{text}")
+
+
+@case
+def code_not_followed(here: Path) -> list[str]:
+    return own_model(here, "LOG = open(__file__)", "LOG")
+
+
+@case
+def code_imports_late(here: Path) -> list[str]:
+    (here / "nets.py").write_text("WIDTH = 3\n")
+    return own_model(here, "", "from nets import WIDTH")
+
+
+@case
+def module_mistaken(here: Path) -> list[str]:
+    (here / "nets.py").write_text("def maker():\n    return 1 / 0\n\n\nmaker()\n")
+    return scenario(here, "import nets\n" + TINY)
+
+
 # A scenario's parts
 
 edited("part-option", "lr=0.05", "lr=0.05, local_epoch=2")

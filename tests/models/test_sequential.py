@@ -9,7 +9,7 @@ from torch import nn
 from raysplit.errors import ScenarioError
 from raysplit.models.network import build, check_cut, stage_names
 from raysplit.models.sequential import sequential
-from raysplit.parts.part import source_digest
+from raysplit.parts.code_digest import code_digest
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from tests.toys import play, toy
 
@@ -41,7 +41,7 @@ def test_a_function_of_stages_is_a_model_and_trains():
 def test_the_canonical_form_has_the_source_the_arguments_and_the_cuts():
     model = sequential(small, (1, 8, 8), 5, cut="V1", cuts={"V1": "conv"}, width=3)
     form = scenario(model).to_json()["model"]
-    assert form["make"] == {"type": "function", "name": "small", "source_sha256": source_digest(small)}
+    assert form["make"] == {"type": "function", "name": "small", "source_sha256": code_digest(small)}
     assert form["options"] == [["width", 3]] and form["named_cuts"] == [["V1", "conv"]]
 
 
@@ -52,15 +52,20 @@ def test_whatever_changes_the_network_changes_the_hash():
     assert scenario(sequential(small, (1, 8, 8), 5, "conv")).hash in hashes
 
 
-def test_a_mapping_of_stages_will_do():
-    assert stage_names(sequential(other, (1, 8, 8), 5)) == ["conv", "fc"]
-
-
 def enclosed(width):
     def inner():
-        return [("fc", nn.Sequential(nn.Flatten(), nn.Linear(64, width)))]
+        return [("conv", nn.Conv2d(1, 2, 3)), ("fc", nn.Sequential(nn.Flatten(), nn.Linear(72, width)))]
 
     return inner
+
+
+def test_what_a_function_uses_from_around_it_changes_the_hash():
+    hashes = [scenario(sequential(enclosed(width), (1, 8, 8), 5, "conv")).hash for width in (5, 6, 5)]
+    assert hashes[0] == hashes[2] != hashes[1]
+
+
+def test_a_mapping_of_stages_will_do():
+    assert stage_names(sequential(other, (1, 8, 8), 5)) == ["conv", "fc"]
 
 
 def dotted():
@@ -82,7 +87,6 @@ def empty():
 @pytest.mark.parametrize(
     "make,sentence",
     [
-        (enclosed(5), "uses 'width' from around it, which the scenario's hash would not see; make it an argument"),
         (functools.partial(small, 3), "needs a function that makes stages, whose source names the scenario"),
         (dotted, "dotted() names a stage 'a.b'; a stage's name is a text without '.'"),
         (twice, "twice() gives two stages named 'a'"),

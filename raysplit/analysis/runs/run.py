@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # tables are read without waiting for torch
     from raysplit.analysis.runs.trained import Trained, TrainedModel
     from raysplit.population.population import PopulationSpec
     from raysplit.scenario.scenario import Scenario
-    from raysplit.simulation.recorder import Evaluated
+    from raysplit.simulation.evaluation import Evaluated
     from raysplit.storage.updates import RecordedRound
 
 

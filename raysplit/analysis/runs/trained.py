@@ -18,9 +18,9 @@ from raysplit.models.pixels import Pixels, to_pixels
 from raysplit.population.population import PopulationSpec
 from raysplit.protocols.joint import joint
 from raysplit.scenario.layout import Layout
+from raysplit.scenario.population_check import check_population
 from raysplit.scenario.scenario import Scenario
-from raysplit.simulation.recorder import Evaluated
-from raysplit.simulation.simulation import check_population, evaluation_clients
+from raysplit.simulation.evaluation import Evaluated, evaluation_clients
 from raysplit.storage.checkpoints import newest_checkpoint, read_checkpoint
 from raysplit.storage.run_folder import RunFolder
 from raysplit.threads import one_thread

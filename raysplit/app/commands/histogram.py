@@ -11,7 +11,7 @@ from rich.console import Console
 from raysplit.analysis.report.canvas import png
 from raysplit.analysis.report.histogram import class_histogram
 from raysplit.errors import RunError, ScenarioError, nearest
-from raysplit.parts.part import to_json
+from raysplit.parts.canonical import to_json
 from raysplit.population.partition.histogram import SkewSummary, class_counts
 from raysplit.population.population import PopulationSpec
 from raysplit.scenario.file import apply_sets, load_scenarios

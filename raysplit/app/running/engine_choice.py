@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from raysplit.engine.engine import Engine
 from raysplit.engine.placement import Resources, Wanted, lay_out
 from raysplit.errors import ClusterError, ScenarioError
+from raysplit.parts.own_modules import own_modules
 from raysplit.scenario.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def open_engine(
 
     wanted = Wanted(choice.hosts, choice.servers, choice.placement, choice.gpus_per_host, choice.shards)
     if module is not None:
-        by_value(module)
+        for own in own_modules(module):
+            by_value(own)
     with RayEngine(scenario, lay_out(scenario, cluster.resources, wanted), cluster.actor_pool) as engine:
         yield engine

@@ -16,6 +16,7 @@ from raysplit.app.running.engine_choice import Cluster, EngineChoice, check_choi
 from raysplit.engine.engine import Engine
 from raysplit.errors import ClusterError, RunError, ScenarioError, UserError, first_line, nearest
 from raysplit.memory.global_state import GlobalState
+from raysplit.parts.own_modules import own_files
 from raysplit.population.population import PopulationInfo
 from raysplit.scenario.file import apply_sets, load_scenarios
 from raysplit.scenario.layout import Layout
@@ -212,7 +213,8 @@ def play(job: Job, choice: EngineChoice, cluster: Cluster | None, watch: Watch, 
     with open_engine(job.scenario, choice, cluster, job.module) as engine:
         go_on = if_exists == "continue" and newest_checkpoint(job.folder.checkpoints) is not None
         if not go_on:
-            create(job.folder, job.scenario, job.source, job.origin, overwrite=if_exists != "refuse")
+            files = {} if job.module is None else own_files(job.module)
+            create(job.folder, job.scenario, files, job.origin, overwrite=if_exists != "refuse")
         with locked(job.folder):
             try:
                 fork = None if go_on else _fork(job)

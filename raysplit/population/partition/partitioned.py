@@ -16,7 +16,8 @@ import torch
 
 from raysplit import rng
 from raysplit.errors import PopulationError, ScenarioError
-from raysplit.parts.part import part, to_json, within
+from raysplit.parts.canonical import to_json
+from raysplit.parts.part import part, within
 from raysplit.population.partition.feature_skew import FeatureSkew
 from raysplit.population.partition.filling import fill
 from raysplit.population.partition.partitioner import Partitioner, even, hand_out, unbiased

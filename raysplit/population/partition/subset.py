@@ -10,7 +10,8 @@ import numpy as np
 
 from raysplit import rng
 from raysplit.errors import PopulationError
-from raysplit.parts.part import part, to_json, within
+from raysplit.parts.canonical import to_json
+from raysplit.parts.part import part, within
 from raysplit.population.partition.pool import Part, Pool
 from raysplit.population.population import PopulationInfo, PopulationSpec, Samples
 

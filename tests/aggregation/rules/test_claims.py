@@ -28,7 +28,7 @@ from raysplit.attacks.updates.lie import LittleIsEnough
 from raysplit.attacks.updates.min_max import MinMax
 from raysplit.attacks.updates.model_replacement import ModelReplacement
 from raysplit.attacks.updates.sign_flip import SignFlip
-from raysplit.parts.part import to_json
+from raysplit.parts.canonical import to_json
 from tests.attacks.updates.cohorts import context, gaussian, view_of
 
 ARC = Composed((AdaptiveRobustClipping(),), Mean())

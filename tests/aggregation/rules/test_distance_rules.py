@@ -22,7 +22,7 @@ from raysplit.aggregation.rules.trimmed_mean import TrimmedMean
 from raysplit.attacks.updates.agr_tailored import AgrTailored
 from raysplit.attacks.updates.min_max import MinMax
 from raysplit.errors import ScenarioError
-from raysplit.parts.part import to_json
+from raysplit.parts.canonical import to_json
 from tests.attacks.updates.cohorts import aggregate, attacked, context, gaussian, view_of
 
 SELECTING = [Krum(), Krum(neighbours="n-f-1"), MultiKrum(), MultiKrum(select=3), Bulyan(), Bulyan(neighbours="n-f-1")]

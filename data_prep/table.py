@@ -181,7 +181,7 @@ def _moments(file: Path, rows: Rows, clients: Sequence[ClientData]) -> tuple[np.
         mean, sd = np.where(constant, x[0], x.mean(axis=0)), np.where(constant, 0.0, x.std(axis=0))
         standardised = (rows.x - mean.ravel()) / np.where(sd > 0, sd, 1.0).ravel()
         wrong = ~(np.isfinite(sd.ravel()) & np.isfinite(standardised.astype(np.float32)).all(axis=0))
-    for column in np.flatnonzero(wrong):
+    for column in map(int, np.flatnonzero(wrong)):
         row = int(np.argmax(np.abs(rows.x[:, column])))
         raise PopulationError(
             f"{_cell(file, rows, column)} has numbers too large to standardise ({_value(rows, row, column)}); mend that, "
@@ -199,14 +199,14 @@ def _check_float32(file: Path, rows: Rows) -> None:
     with np.errstate(over="ignore"):
         rounded = rows.x.astype(np.float32)
     large = ~np.isfinite(rounded)
-    for column in np.flatnonzero(large.any(axis=0)):
+    for column in map(int, np.flatnonzero(large.any(axis=0))):
         row = int(np.argmax(large[:, column]))
         raise PopulationError(
             f"{_cell(file, rows, column)} has numbers too large for float32 ({_value(rows, row, column)}); mend that, "
             "scale the column, or standardise"
         )
     lost = rows.x != rounded
-    for column in np.flatnonzero((rows.x == np.rint(rows.x)).all(axis=0) & lost.any(axis=0)):
+    for column in map(int, np.flatnonzero((rows.x == np.rint(rows.x)).all(axis=0) & lost.any(axis=0))):
         row = int(np.argmax(lost[:, column]))
         raise PopulationError(
             f"{_cell(file, rows, column)} has whole numbers beyond {WHOLE:,} ({_value(rows, row, column)}), which float32 "

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from raysplit.errors import ScenarioError
-from raysplit.parts.contract import answers_of
+from raysplit.parts.contract import answer, answers_of
 from raysplit.parts.part import describe, matches
 from raysplit.protocols.as_published import AS_WRITTEN
 from raysplit.protocols.protocol import TrainingProtocol
@@ -37,6 +37,7 @@ def _hints() -> dict[str, Any]:
     return {
         name: typing.get_type_hints(declared.default)["return"]
         for name, declared in answers_of(TrainingProtocol).items()
+        if isinstance(declared, answer)
     }
 
 

@@ -20,7 +20,7 @@ import torch
 from raysplit.aggregation.columns import Columns, combined
 from raysplit.aggregation.geometry import Geometry
 from raysplit.aggregation.poisoning import Poisoned
-from raysplit.aggregation.rule import Aggregate, aggregate_over
+from raysplit.aggregation.rule import Aggregate
 from raysplit.aggregation.task import AggregationTask
 from raysplit.channels.channel import Channel
 from raysplit.memory.memory import State
@@ -106,7 +106,7 @@ def apply_rule(task: AggregationTask, geometry: Geometry) -> AppliedRule:
     """
     norms = geometry.norms.numpy()
     began = time.perf_counter()
-    applied = aggregate_over(task.rule, geometry, task.weights, task.rule_context())
+    applied = task.rule.over(geometry, task.weights, task.rule_context())
     record: dict[str, Any] = {"seconds": time.perf_counter() - began, **_selection(applied, task.malicious)}
     if not bool(task.malicious.all()):
         benign = (~task.malicious).double()

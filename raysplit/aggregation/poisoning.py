@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,18 +81,13 @@ def _view(task: AggregationTask, attack: UpdateAttack, updates: torch.Tensor, be
         own=updates[benign:],
         n=n,
         rule=task.rule,
-        trim=task.rule.trim_count(n, context.assumed, context.actual) if isinstance(task.rule, _Trims) else None,
+        trim=task.rule.trim_count(n, context.assumed, context.actual),
         round=task.round,
         rng=rng.stream(task.attack_seed, "attack", task.round),
         context=_adversary_context(context, np.flatnonzero(task.malicious.numpy()), knowledge),
         channel=task.channel,
         across=task.across,
     )
-
-
-@runtime_checkable
-class _Trims(Protocol):
-    def trim_count(self, n: int, assumed: int, actual: int) -> int: ...
 
 
 def _adversary_context(context: RoundContext, own: np.ndarray, knowledge: str) -> RoundContext:

@@ -24,13 +24,9 @@ from raysplit.aggregation.columns import Whole
 from raysplit.aggregation.fed_server import AggregationResult, aggregate, average_portions
 from raysplit.aggregation.poisoning import poison
 from raysplit.aggregation.rule import AggregationRule, RoundContext, rule_stream
-from raysplit.aggregation.rules.mean import Mean
-from raysplit.aggregation.rules.start_at_round import rule_in_force
 from raysplit.aggregation.server_optimizer import ServerOptimizer
 from raysplit.aggregation.task import AggregationTask
 from raysplit.aggregation.update_attack import UpdateAttack
-from raysplit.attacks.scheduled import attacks_in_force
-from raysplit.attacks.updates.on_server_replicas import OnServerReplicas
 from raysplit.channels.channel import Channel
 from raysplit.memory.global_state import GlobalState
 from raysplit.memory.memory import LAST_MOVE, Memory, State, aggregate_optimizer_path, rule_path
@@ -194,32 +190,26 @@ def arriving(plan: RoundPlan) -> list[int]:
 
 def rule_on(scenario: Scenario, channel: Channel, round: int) -> AggregationRule:
     """The rule in force in a round for client portions, or for server replicas."""
-    return rule_in_force(scenario.server_defense if channel is Channel.SERVER_UPDATES else scenario.defense, round)
+    rule = scenario.server_defense if channel is Channel.SERVER_UPDATES else scenario.defense
+    return rule.in_force(round)
 
 
 def update_attack_in(
     scenario: Scenario, round: int, sampled: SampledCohort, channel: Channel = Channel.UPDATES
 ) -> UpdateAttack | None:
     """The attack on ``channel``'s updates in force in a round, if there are malicious clients to carry it out."""
-    if not sampled.malicious.any():
+    if scenario.attack is None or not sampled.malicious.any():
         return None
-    for attack in attacks_in_force(scenario.attack, round):
-        if isinstance(attack, UpdateAttack) and channel in attack.threat_model.changes:
-            return attack.attack if isinstance(attack, OnServerReplicas) else attack
-    return None
+    attacks = (attack for attack in scenario.attack.in_force(round) if isinstance(attack, UpdateAttack))
+    return next((found for attack in attacks if (found := attack.on(channel)) is not None), None)
 
 
 def gathers_rows(scenario: Scenario, round: int, sampled: SampledCohort, channel: Channel = Channel.UPDATES) -> bool:
     """Whether a round's portions are needed one by one: for a rule other than the mean, for an attack, or for the
     record."""
-    if not takes_partial_sums(rule_on(scenario, channel, round)) or records_updates(scenario, round):
+    if not rule_on(scenario, channel, round).takes_partial_sums or records_updates(scenario, round):
         return True
     return update_attack_in(scenario, round, sampled, channel) is not None
-
-
-def takes_partial_sums(rule: AggregationRule) -> bool:
-    """Whether a rule is the weighted mean, which may be taken over partial sums of portions."""
-    return isinstance(rule, Mean)
 
 
 def records_updates(scenario: Scenario, round: int) -> bool:

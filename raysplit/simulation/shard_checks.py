@@ -4,15 +4,10 @@ memory without them."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from raysplit.aggregation.across import STRIPES
-from raysplit.aggregation.rule import AggregationRule, GeometryRule
-from raysplit.aggregation.rules.composed import LinearPreAggregation
-from raysplit.aggregation.rules.mean import Mean
-from raysplit.aggregation.rules.start_at_round import StartAtRound
-from raysplit.aggregation.update_attack import UpdateAttack, attack_shards
-from raysplit.attacks.scheduled import singles
+from raysplit.aggregation.rule import AggregationRule
+from raysplit.aggregation.update_attack import UpdateAttack
 from raysplit.channels.channel import Channel
 from raysplit.errors import ClusterError, ScenarioError
 from raysplit.memory.global_state import GlobalState
@@ -55,12 +50,16 @@ def check_memory(scenario: Scenario, start: GlobalState, shards: int) -> None:
 
 def _gathers(rule: AggregationRule, scenario: Scenario, channel: Channel) -> bool:
     """Whether some round's updates on ``channel`` may be needed one by one."""
-    attacked = any(
-        isinstance(single, UpdateAttack) and channel in single.threat_model.changes
-        for single in singles(scenario.attack)
-    )
     recorded = channel is Channel.UPDATES and scenario.record_updates_every is not None
-    return channel in scenario.protocol.channels and (not isinstance(rule, Mean) or attacked or recorded)
+    needed = not rule.takes_partial_sums or recorded or bool(_attacks_on(scenario, channel))
+    return channel in scenario.protocol.channels and needed
+
+
+def _attacks_on(scenario: Scenario, channel: Channel) -> list[UpdateAttack]:
+    """The attacks on updates that change ``channel`` in some round."""
+    singles = () if scenario.attack is None else scenario.attack.singles()
+    attacks = (single for single in singles if isinstance(single, UpdateAttack))
+    return [found for attack in attacks if (found := attack.on(channel)) is not None]
 
 
 def _free_bytes() -> int | None:
@@ -80,49 +79,30 @@ def _obstacle(scenario: Scenario) -> str | None:
         )
     if scenario.record_updates_every is not None:
         return "recorded updates are written by one process; leave Scenario.record_updates_every or --shards out"
-    whole = _whole_rule(scenario.defense)
-    if whole is not None:
-        return f"{whole}; leave --shards out or choose another rule, such as TrimmedMean or MultiKrum"
-    for attack in singles(scenario.attack):
-        why = _whole_attack(attack, scenario.defense)
+    why = scenario.defense.needs_whole_updates()
+    if why is not None:
+        return f"{why}; leave --shards out or choose another rule, such as TrimmedMean or MultiKrum"
+    for attack in _attacks_on(scenario, Channel.UPDATES):
+        why = _attack_obstacle(attack, scenario.defense)
         if why is not None:
             return why
     return None
 
 
-def _whole_attack(attack: Any, rule: AggregationRule) -> str | None:
-    """Why an attack on client updates cannot do without whole updates in one place, if it cannot."""
-    if not isinstance(attack, UpdateAttack) or Channel.UPDATES not in attack.threat_model.changes:
-        return None
+def _attack_obstacle(attack: UpdateAttack, rule: AggregationRule) -> str | None:
+    """Why column shards cannot serve an attack on client updates or one within it; None where they can."""
+    within = (why for part in attack.parts() if (why := _attack_obstacle(part, rule)) is not None)
     name = type(attack).__name__
-    if not attack_shards(attack):
+    if (why := next(within, None)) is not None:
+        return why
+    if not attack.shardable:
         return (
             f"{name} does not say that it is shardable; leave --shards out or choose another attack, such as "
             "AgrTailored"
         )
-    if getattr(attack, "simulates_rule", False) and not rule.columnwise:
+    if attack.simulates_rule and not rule.columnwise:
         return (
             f"{name} simulates {type(rule).__name__}, which goes by whole updates; "
             "leave --shards out or choose a column-wise rule, such as TrimmedMean"
         )
-    inner = getattr(attack, "attack", None)
-    return None if inner is None else _whole_attack(inner, rule)
-
-
-def _whole_rule(rule: AggregationRule) -> str | None:
-    """Why a rule cannot do without whole updates in one place, if it cannot."""
-    name = type(rule).__name__
-    if isinstance(rule, StartAtRound):
-        return _whole_rule(rule.rule)
-    if not isinstance(rule, GeometryRule):
-        return f"{name} has no over() (docs/how-to/defense.md), so it needs whole updates in one place"
-    if getattr(rule, "remembers_clients", False):
-        return f"{name} remembers an update of every client, in one place"
-    for step in getattr(rule, "pre", ()):
-        if not isinstance(step, LinearPreAggregation):
-            return (
-                f"{type(step).__name__} has no mixing() (docs/how-to/defense.md), so it needs whole updates in one "
-                "place"
-            )
-    inner = getattr(rule, "rule", None)
-    return None if inner is None else _whole_rule(inner)
+    return None

@@ -12,7 +12,7 @@ import torch
 from raysplit.aggregation.fed_server import apply_rule
 from raysplit.aggregation.geometry import Geometry
 from raysplit.aggregation.poisoning import poison
-from raysplit.aggregation.rule import AggregationRule, roots_of
+from raysplit.aggregation.rule import AggregationRule
 from raysplit.aggregation.task import AggregationTask
 from raysplit.aggregation.update_attack import UpdateAttack
 from raysplit.analysis.matrix.honest_updates import HELD_OUT, HonestUpdates
@@ -85,8 +85,8 @@ def attack_matrix(
     notes = (*honest.notes, *notes)
     if attacks and not bool(honest.round.malicious.any()):
         attacks, notes = {}, (*notes, "Nobody is malicious here, so no attack was carried out.")
-    if honest.round.reference is None and any(roots_of(rule) for rule in rules.values()):
-        who = ", ".join(name for name, rule in rules.items() if roots_of(rule))
+    if honest.round.reference is None and any(rule.roots for rule in rules.values()):
+        who = ", ".join(name for name, rule in rules.items() if rule.roots)
         notes = (*notes, f"{who}: the reference is the mean of {HELD_OUT} benign rows, which this column goes without.")
     tried: dict[str, UpdateAttack | None] = {NO_ATTACK: None, **attacks}
     pairs = []
@@ -124,7 +124,7 @@ def _measured(
     geometry_of: Callable[[torch.Tensor], Geometry],
 ) -> dict[str, Any]:
     """The fields of a ``Pair`` that was tried."""
-    round = (honest.with_reference() if roots_of(rule) else honest).round
+    round = (honest.with_reference() if rule.roots else honest).round
     task, updates = _task(round, attack, rule), round.updates.clone()
     poisoned = poison(task, updates)
     applied = apply_rule(task, geometry_of(updates))

@@ -9,7 +9,7 @@ import importlib
 from typing import Any, Literal
 
 import raysplit
-from raysplit.aggregation.rules.composed import Composed
+from raysplit.aggregation.rules.composed import Composed, PreAggregation
 from raysplit.aggregation.rules.median import Median
 from raysplit.errors import ScenarioError, first_line, nearest
 
@@ -60,7 +60,7 @@ def parts_named(text: str, package: PackageName, option: str) -> dict[str, Any]:
 
 
 def _labelled(label: str, value: Any) -> tuple[str, Any]:
-    return (f"{label} + Median", Composed((value,), Median())) if hasattr(value, "mix") else (label, value)
+    return (f"{label} + Median", Composed((value,), Median())) if isinstance(value, PreAggregation) else (label, value)
 
 
 def _value(node: ast.expr, known: dict[str, type], option: str) -> Any:

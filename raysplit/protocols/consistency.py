@@ -35,7 +35,7 @@ def check_values(protocol: TrainingProtocol) -> None:
 def _hints() -> dict[str, Any]:
     """The type of every answer, by its name."""
     return {
-        name: typing.get_type_hints(declared.default)["return"]
+        name: typing.get_type_hints(vars(declared)["default"])["return"]
         for name, declared in answers_of(TrainingProtocol).items()
         if isinstance(declared, answer)
     }

@@ -51,7 +51,7 @@ def assert_as_counted(scenario):
         assert {c.value: b.labels for c, b in predicted.items() if b.labels} == played.label_bytes_on(round)
         moved = sum(b.tensors + b.labels for c, b in predicted.items() if c is not Channel.SERVER_UPDATES)
         ends = sum(up + down for up, down in client_bytes(scenario, plan))
-        peer_to_peer = getattr(scenario.protocol, "handover", "") == "peer_to_peer"
+        peer_to_peer = scenario.protocol.handover == "peer_to_peer"
         assert ends == moved + (predicted[Channel.HANDOVER].tensors if peer_to_peer else 0)
 
 

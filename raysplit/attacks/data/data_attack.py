@@ -58,7 +58,7 @@ class TestView:
     __test__ = False  # for pytest, which takes its name for a test's
 
 
-@contract("an attack on training data", also=("attempts", "triggered"))
+@contract("an attack on training data", also=("attempts",))
 class DataAttack(Attack):
     """The contract of attacks on training data: a frozen part derives from it and gives ``poison_samples``, which is
     pure: it changes none of its arguments and keeps nothing.

@@ -118,7 +118,8 @@ def describe(hint: Any) -> str:
     if origin is Literal:
         return " or ".join(repr(option) for option in typing.get_args(hint))
     if origin is tuple:
-        return "a tuple"
+        inner = typing.get_args(hint)
+        return f"a tuple, each of it {describe(inner[0])}" if inner[1:] == (Ellipsis,) else "a tuple"
     words = {float: "a number", int: "a whole number", bool: "True or False", str: "a text"}
     if hint in words:
         return words[hint]

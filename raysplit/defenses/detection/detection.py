@@ -141,7 +141,7 @@ class Detection:
     sees it. ``answer``: what the client gets back then, since a client that waits must get something: ``"gradients"``,
     those of the portion that did not step, so that it cannot tell and an honest client goes on learning; or
     ``"zeros"``. Client portions are not the main server's: what a rejected client sends to the fed server, or hands
-    over, is for rules on updates. Raises ScenarioError where there is no detector, or a rollback among the screens.
+    over, is for rules on updates. Raises ScenarioError where there is no detector.
     """
 
     screens: tuple[Screen, ...] = ()
@@ -153,12 +153,6 @@ class Detection:
             raise ScenarioError(
                 "Detection needs screens=(...), a rollback or both; leave Scenario.detection out for none"
             )
-        for screen in self.screens:
-            if isinstance(screen, Rollback):
-                name = type(screen).__name__
-                raise ScenarioError(
-                    f"{name} judges whole local rounds and not split steps; give it as Detection(rollback={name}())"
-                )
 
     @property
     def requires(self) -> tuple[Requirement, ...]:

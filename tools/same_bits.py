@@ -1,15 +1,17 @@
-"""Plays a list of scenarios on two trees and compares every bit that may not change: what a restructuring must leave as it was.
+"""Plays a list of scenarios on two trees and compares every bit that may not change: what a restructuring must leave as
+it was.
 
-    python tools/same_bits.py REF                    all scenarios: this tree against the commit REF
-    python tools/same_bits.py REF --only local       those on the local engine; so ``ray``, a mode, a name, or a glob such as 'rule-*'
-    python tools/same_bits.py REF --only quick       some fifty, one of each kind
-    python tools/same_bits.py REF --list             what would be played
+    python tools/same_bits.py REF                    all scenarios: this tree against the commit REF python
+    tools/same_bits.py REF --only local       those on the local engine; so ``ray``, a mode, a name, or a glob such as
+    'rule-*' python tools/same_bits.py REF --only quick       some fifty, one of each kind python tools/same_bits.py REF
+    --list             what would be played
 
-Both trees are copied to temporary folders first and played from there by this Python, so that edits meanwhile move nothing. Compared are the
-models' digests, all tables' columns but those that are marked as not deterministic, recorded updates, and the tensors of the last checkpoint.
-What REF gave is kept under the system's temporary folder, and the next call plays this tree alone, unless ``--fresh`` says otherwise.
-The scenarios are in ``same_bits_protocols.py``, ``same_bits_attacks.py`` and ``same_bits_rules.py``; names that changed between the trees in
-``same_bits_compare.py``. Exit code 1: something differs or failed.
+Both trees are copied to temporary folders first and played from there by this Python, so that edits meanwhile move
+nothing. Compared are the models' digests, all tables' columns but those that are marked as not deterministic, recorded
+updates, and the tensors of the last checkpoint. What REF gave is kept under the system's temporary folder, and the next
+call plays this tree alone, unless ``--fresh`` says otherwise. The scenarios are in ``same_bits_protocols.py``,
+``same_bits_attacks.py`` and ``same_bits_rules.py``; names that changed between the trees in ``same_bits_compare.py``.
+Exit code 1: something differs or failed.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ MOST_SHOWN = 4
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-    """One of the two trees: its code in ``tree``, and where results go, ``kept/ID/`` for a run and ``kept/ID.failed`` for a failure."""
+    """One of the two trees: its code in ``tree``, and where results go, ``kept/ID/`` for a run and ``kept/ID.failed``
+    for a failure."""
 
     name: str
     tree: Path
@@ -166,7 +169,8 @@ def player(folder: Path, *arguments: str) -> list[str]:
 
 
 def environment(side: Side, folder: Path) -> dict[str, str]:
-    """The tree and the tool before everything that is installed, for the player and all processes that Ray starts for it."""
+    """The tree and the tool before everything that is installed, for the player and all processes that Ray starts for
+    it."""
     path = os.pathsep.join([str(side.tree), str(folder / "tools")])
     return {**os.environ, "PYTHONPATH": path, "SAME_BITS_TREE": str(side.tree)}
 

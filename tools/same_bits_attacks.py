@@ -1,4 +1,5 @@
-"""Scenarios of ``same_bits.py``: attacks on updates, on data, on messages, by the main server, and several of them together."""
+"""Scenarios of ``same_bits.py``: attacks on updates, on data, on messages, by the main server, and several of them
+together."""
 
 from __future__ import annotations
 

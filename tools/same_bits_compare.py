@@ -1,6 +1,7 @@
 """How two runs of one scenario, by two trees, are compared: everything that may not depend on the clock or the machine.
 
-Names that the later tree gave to something are listed here, and nowhere else: old name → new name. Both runs are read under the new names.
+Names that the later tree gave to something are listed here, and nowhere else: old name → new name. Both runs are read
+under the new names.
 """
 
 from __future__ import annotations
@@ -164,7 +165,8 @@ def _updates(run: Path) -> dict[str, Table]:
 
 
 def _checkpoint(run: Path) -> dict[str, str]:
-    """``file:tensor`` → type, shape and bytes of every tensor of the last checkpoint: the model and all that is kept for later rounds."""
+    """``file:tensor`` → type, shape and bytes of every tensor of the last checkpoint: the model and all that is kept
+    for later rounds."""
     last = max((run / "checkpoints").glob("round-*"), default=None)
     tensors = {}
     for path in sorted(last.glob("*.safetensors")) if last else ():

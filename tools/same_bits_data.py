@@ -1,4 +1,5 @@
-"""The made-up data of ``same_bits.py``: populations of a user's own, which both trees open. Short, as its classes' source goes into every hash."""
+"""The made-up data of ``same_bits.py``: populations of a user's own, which both trees open. Short, as its classes'
+source goes into every hash."""
 
 from __future__ import annotations
 
@@ -17,11 +18,12 @@ import torch
 # An editable install would lend a tree the modules that it lacks from another one.
 sys.meta_path[:] = [finder for finder in sys.meta_path if "__editable__" not in str(getattr(finder, "__module__", ""))]
 
-import raysplit  # noqa: E402
+import raysplit
 
 
 def check_tree() -> None:
-    """Raise ``RuntimeError`` where ``raysplit`` is not that of the tree that is being played, in whatever process this is imported."""
+    """Raise ``RuntimeError`` where ``raysplit`` is not that of the tree that is being played, in whatever process this
+    is imported."""
     wanted = os.environ.get("SAME_BITS_TREE")
     if wanted and not Path(raysplit.__file__).resolve().is_relative_to(Path(wanted).resolve()):
         raise RuntimeError(
@@ -51,7 +53,8 @@ def contract(name: str) -> type:
 
 @dataclass(frozen=True)
 class Blots(contract("PopulationSpec")):  # type: ignore[misc]
-    """``clients`` clients with 3 to 8 images of [1, 12, 12] in five classes: a bright band, whose place is the class, under noise."""
+    """``clients`` clients with 3 to 8 images of [1, 12, 12] in five classes: a bright band, whose place is the class,
+    under noise."""
 
     clients: int = 12
 
@@ -88,7 +91,8 @@ class OpenBlots:
 
 @dataclass(frozen=True)
 class Chains(contract("PopulationSpec")):  # type: ignore[misc]
-    """``clients`` clients with a few packed graphs of at most ``nodes`` labelled nodes: chains (class 0) and rings (class 1)."""
+    """``clients`` clients with a few packed graphs of at most ``nodes`` labelled nodes: chains (class 0) and rings
+    (class 1)."""
 
     clients: int = 4
     nodes: int = 8
@@ -98,7 +102,8 @@ class Chains(contract("PopulationSpec")):  # type: ignore[misc]
 
 
 class OpenChains:
-    """The population that ``Chains`` describes: uint8 [n, 1, N, ⌈N/8⌉ + 1], adjacency bits and a label for each node."""
+    """The population that ``Chains`` describes: uint8 [n, 1, N, ⌈N/8⌉ + 1], adjacency bits and a label for each
+    node."""
 
     def __init__(self, spec: Chains) -> None:
         self.nodes = spec.nodes

@@ -1,4 +1,5 @@
-"""Which scenarios of ``same_bits.py`` are played on what: modes, choice by name, and how they are dealt to processes."""
+"""Which scenarios of ``same_bits.py`` are played on what: modes, choice by name, and how they are dealt to
+processes."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ MODULES = ("same_bits_protocols", "same_bits_attacks", "same_bits_rules")
 
 @dataclass(frozen=True)
 class Mode:
-    """How the scenarios called as ``cases`` (but not as ``but``) are played; ``engine``: the fields of an ``EngineChoice``.
+    """How the scenarios called as ``cases`` (but not as ``but``) are played; ``engine``: the fields of an
+    ``EngineChoice``.
 
     ``taken_back``: so many last rounds are played, taken back and played again by ``resume``.
     """
@@ -37,7 +39,8 @@ def _ray(hosts: int, servers: int | None = None, placement: str = "colocated", s
 
 
 WIDEST = _ray(2, 2)
-"""The cluster that all modes on Ray share: as many CPUs as the largest of them asks for, starting one takes longer than most scenarios."""
+"""The cluster that all modes on Ray share: as many CPUs as the largest of them asks for, starting one takes longer than
+most scenarios."""
 _UNPOOLED = ("centralized", "fedavg", "vertical*", "extended", "multi-task*", "v1-thapa")
 
 MODES: dict[str, Mode] = {
@@ -221,8 +224,8 @@ class Task:
 
 
 def selected(names: Mapping[str, Sequence[str]], only: Sequence[str]) -> list[Task]:
-    """What is played: ``names`` by file, of which ``only`` chooses by globs on ``mode/name``, on ``mode`` or on ``name``, or says ``local``,
-    ``ray`` or ``quick``. Scenarios that fork from one another come all or none.
+    """What is played: ``names`` by file, of which ``only`` chooses by globs on ``mode/name``, on ``mode`` or on
+    ``name``, or says ``local``, ``ray`` or ``quick``. Scenarios that fork from one another come all or none.
     """
     tasks = []
     for mode_name, mode in MODES.items():
@@ -250,7 +253,8 @@ def group_of(name: str) -> str:
 
 
 def dealt(tasks: Sequence[Task], ways: int) -> list[list[Task]]:
-    """``tasks`` on the local engine in ``ways`` parts for processes side by side, and those on Ray, which share one process, last."""
+    """``tasks`` on the local engine in ``ways`` parts for processes side by side, and those on Ray, which share one
+    process, last."""
     local = [task for task in tasks if not MODES[task.mode].on_ray]
     parts: list[list[Task]] = []
     for way in range(ways):

@@ -1,9 +1,11 @@
-"""The player of ``same_bits.py``: a process that plays scenarios on the tree that PYTHONPATH names, through what users call.
+"""The player of ``same_bits.py``: a process that plays scenarios on the tree that PYTHONPATH names, through what users
+call.
 
-    python same_bits_play.py names           a JSON object on standard output: the scenarios of each file
-    python same_bits_play.py play WORK.json  plays; WORK.json: {"out": FOLDER, "tasks": [{"mode", "module", "names"}, ...]}
+    python same_bits_play.py names           a JSON object on standard output: the scenarios of each file python
+    same_bits_play.py play WORK.json  plays; WORK.json: {"out": FOLDER, "tasks": [{"mode", "module", "names"}, ...]}
 
-A line of FOLDER/results.jsonl for each scenario: its id, its run's folder, why it failed, if it did, and the seconds that it took.
+A line of FOLDER/results.jsonl for each scenario: its id, its run's folder, why it failed, if it did, and the seconds
+that it took.
 """
 
 from __future__ import annotations
@@ -59,7 +61,8 @@ class Front(NamedTuple):
         return [Item(mode, job.scenario.name, job) for job in self.runner.jobs_from(file, out, [])]
 
     def run(self, batch: list[Item]) -> Iterator[Item]:
-        """Play a batch, one after another and forking where they can, on one cluster if it is on Ray; raises where one fails."""
+        """Play a batch, one after another and forking where they can, on one cluster if it is on Ray; raises where one
+        fails."""
         watch, jobs = self.runner.Watch(), [item.job for item in batch]
         if not MODES[batch[0].mode].on_ray:
             choice = self.choice.EngineChoice(**MODES[batch[0].mode].engine)
@@ -96,8 +99,8 @@ def names_by_module() -> dict[str, list[str]]:
 def play(tasks: list[Task], out: Path) -> Iterator[dict[str, Any]]:
     """Play scenarios and say what became of each.
 
-    Every scenario, or group of those that fork from one another, has a file of its own: comparing all with all would take longer than
-    playing them. On Ray all share one cluster; on the local engine one that is refused stops no other.
+    Every scenario, or group of those that fork from one another, has a file of its own: comparing all with all would
+    take longer than playing them. On Ray all share one cluster; on the local engine one that is refused stops no other.
     """
     failures: dict[str, str] = {}
     batches: list[list[Item]] = []
@@ -125,7 +128,8 @@ def play(tasks: list[Task], out: Path) -> Iterator[dict[str, Any]]:
 
 
 def _written(file: Path, module: str, names: list[str]) -> Path:
-    """A scenario file as a user would write it; one for parts of a user's own, ``own-…``, holds their classes, the others import the table."""
+    """A scenario file as a user would write it; one for parts of a user's own, ``own-…``, holds their classes, the
+    others import the table."""
     text = f"from {module} import CASES\n"
     if any(name.startswith("own-") for name in names):
         text = Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8")
@@ -135,7 +139,8 @@ def _written(file: Path, module: str, names: list[str]) -> Path:
 
 
 def _in_turn(batch: list[Item]) -> Iterator[tuple[Item, str | None, float]]:
-    """Play a batch; after a scenario that fails it goes on behind it, until too many have failed in a row. Resuming comes last."""
+    """Play a batch; after a scenario that fails it goes on behind it, until too many have failed in a row. Resuming
+    comes last."""
     left, failed, again = list(batch), 0, []
     while left and failed < GIVE_UP:
         started = time.perf_counter()
@@ -158,7 +163,8 @@ def _in_turn(batch: list[Item]) -> Iterator[tuple[Item, str | None, float]]:
 
 
 def _again(folder: Path, mode: Mode) -> str | None:
-    """Take a run's last rounds back, as if it had been interrupted before them, and resume it; why that went wrong, if it did."""
+    """Take a run's last rounds back, as if it had been interrupted before them, and resume it; why that went wrong, if
+    it did."""
     straight = json.loads((folder / "run.json").read_text())
     checkpoints = sorted((folder / "checkpoints").glob("round-*"))
     if len(checkpoints) <= mode.taken_back:

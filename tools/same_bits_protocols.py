@@ -68,7 +68,8 @@ def _protocol(make: Make) -> Make:
 
 
 def _part_of(make: Make) -> Make:
-    """Some clients of nine in each round, so that states, portions and seats outlast a round in which their owner is away."""
+    """Some clients of nine in each round, so that states, portions and seats outlast a round in which their owner is
+    away."""
     return lambda: toy(make(), 9, cohort=rs.Cohort(5), training__rounds=4, model=net(batch_norm=True))
 
 
@@ -243,7 +244,8 @@ def _graphs(protocol: Any) -> Any:
 
 @rs.part
 class RoundByRound(contract("TrainingProtocol")):  # type: ignore[misc]
-    """A protocol of a user's own, in the words of both contracts: the server portion steps once a round on everybody's gradients."""
+    """A protocol of a user's own, in the words of both contracts: the server portion steps once a round on everybody's
+    gradients."""
 
     client_sync: ClassVar[str] = "averaging"
     meeting: ClassVar[str] = "averaging"

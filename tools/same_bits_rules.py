@@ -1,4 +1,5 @@
-"""Scenarios of ``same_bits.py``: aggregation rules, rules on server replicas, detection, recorded updates, forks, runs that are resumed."""
+"""Scenarios of ``same_bits.py``: aggregation rules, rules on server replicas, detection, recorded updates, forks, runs
+that are resumed."""
 
 from __future__ import annotations
 

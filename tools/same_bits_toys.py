@@ -1,7 +1,8 @@
-"""What the scenarios of ``same_bits.py`` are made of: small data, a small network, and names that trees before and after a renaming both know.
+"""What the scenarios of ``same_bits.py`` are made of: small data, a small network, and names that trees before and
+after a renaming both know.
 
-Scenarios are written once and built in either tree, so nothing is imported from inside ``raysplit``: ``pick`` and ``first_valid`` bridge names
-that changed.
+Scenarios are written once and built in either tree, so nothing is imported from inside ``raysplit``: ``pick`` and
+``first_valid`` bridge names that changed.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def trimmed_mean(f: int | str) -> Any:
 
 
 def small_net(batch_norm: bool, dropout: float) -> list[tuple[str, nn.Module]]:
-    """Four stages, some 300 parameters; a norm on each side of the cut ``conv1``, a dropout layer on each side of the cut ``conv2``."""
+    """Four stages, some 300 parameters; a norm on each side of the cut ``conv1``, a dropout layer on each side of the
+    cut ``conv2``."""
     norms = [[nn.BatchNorm2d(channels)] if batch_norm else [] for channels in (3, 4)]
     drops = [[nn.Dropout(dropout)] if dropout else [] for _ in range(2)]
     return [
@@ -63,7 +65,8 @@ def net(cut: str | None = "conv2", tail: str | None = "fc2", batch_norm: bool = 
 
 
 def toy(protocol: Any, clients: int = 6, **changes: Any) -> Any:
-    """Two rounds in which everybody takes part; ``changes`` are fields of the scenario, or of its parts as ``training__lr``."""
+    """Two rounds in which everybody takes part; ``changes`` are fields of the scenario, or of its parts as
+    ``training__lr``."""
     fields: dict[str, Any] = {
         "name": "toy",
         "population": Blots(clients),
@@ -100,7 +103,8 @@ def _with(make: Make, scenario: Callable[[Any], Any]) -> Any:
 
 
 def build(cases: Mapping[str, Make], names: Iterable[str]) -> list[Any]:
-    """The scenarios called ``names``, each with a seed of its own so that none forks from another, but for ``fork-GROUP-…``, which do.
+    """The scenarios called ``names``, each with a seed of its own so that none forks from another, but for
+    ``fork-GROUP-…``, which do.
 
     One that cannot be built is left out and noted in ``FAILURES``.
     """

@@ -2,8 +2,8 @@
 
 A shard holds all n rows and a run of the d columns, and every shard carries out the same attack on its own columns.
 Where the attack needs a number over all columns (a norm, a Gram matrix, a largest value), it takes it through
-``Across``: in a shard that is an all-reduce, which waits until every shard has given its part. An attack that decides by
-such numbers alone decides the same in every shard.
+``Across``: in a shard that is an all-reduce, which waits until every shard has given its part. An attack that decides
+by such numbers alone decides the same in every shard.
 
 Sums over columns, here and in ``columns.py``, are taken over ``STRIPES`` stripes, cut by d alone, and added in their
 order; a shard holds whole stripes. So sums, like everything that is done column by column, have the same bits in one

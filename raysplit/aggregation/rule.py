@@ -165,9 +165,9 @@ class AggregationRule(AggregationPart, ABC):
 
         ``weights``: [n], any unit (default: all equal). ``reference``: [d], the clean update of root clients.
         ``memory``: what the rule's last ``Aggregate`` left; clients are called 0, 1, … in the order of rows.
-        ``portion``: [d], the global parameters. ``seed`` and ``round`` fix all random choices. ``aggregate`` is the full
-        form, which also tells what was selected, recorded and remembered. Raises ScenarioError for what is no matrix of
-        updates, and where the rule needs what is not given.
+        ``portion``: [d], the global parameters. ``seed`` and ``round`` fix all random choices. ``aggregate`` is the
+        full form, which also tells what was selected, recorded and remembered. Raises ScenarioError for what is no
+        matrix of updates, and where the rule needs what is not given.
         """
         name = type(self).__name__
         check_updates(name, updates)
@@ -219,7 +219,8 @@ def plain_context(part: AggregationPart, n: int, round: int, seed: int) -> Round
         if isinstance(inner.f, str):
             name = type(inner).__name__
             raise ScenarioError(
-                f"{name}(f={inner.f!r}) cannot know how many of {n} plain updates are malicious: give f a number, as in "
+                f"{name}(f={inner.f!r}) cannot know how many of {n} plain updates are malicious: give f a number, as "
+                "in "
                 f"{name}(f={max(0, (n - 1) // 5)})"
             )
     return RoundContext(round, np.arange(n), 0, 0, rule_stream(seed, round, Channel.UPDATES))
@@ -251,8 +252,3 @@ def aggregate_over(
 ) -> Aggregate:
     """``rule.over``."""
     return rule.over(geometry, weights, context)
-
-
-def roots_of(rule: AggregationRule) -> tuple[int, ...]:
-    """``rule.roots``."""
-    return rule.roots

@@ -133,7 +133,8 @@ class UpdateAttack(Attack):
             raise ScenarioError(f"{name} goes by the rule in place: give rule=, such as rule=Median()")
         if n is not None and n < len(benign) + len(trained):
             raise ScenarioError(
-                f"{name}: n counts all updates that the server receives, so it is at least {len(benign) + len(trained)}, "
+                f"{name}: n counts all updates that the server receives, so it is at least "
+                f"{len(benign) + len(trained)}, "
                 f"but it is {n}"
             )
         for argument, vector in (("reference", reference), ("last_move", last_move)):

@@ -30,9 +30,9 @@ from raysplit.training.client_side import HostShare, play_split_steps, train_uns
 from raysplit.training.gradient_rules import GradientRule, MeanGradient
 from raysplit.training.links import DirectLink, ServerLink
 from raysplit.training.parties import ClientSlot, ServerSlot
+from raysplit.training.server import MainServer, ServerResult
 from raysplit.training.servers.collected import CollectedReplicas
 from raysplit.training.servers.main_server import open_server
-from raysplit.training.servers.server import MainServer, ServerResult
 from raysplit.training.sites.site import play_site
 from raysplit.training.slot_pool import RowSink
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from raysplit.errors import ScenarioError
 
 Cls = TypeVar("Cls", bound=type)
-CLOSE = 0.85
+CLOSE = 0.88
 """How alike (difflib's ratio) a name must be to an answer to count as a misspelling of it."""
 
 if TYPE_CHECKING:

@@ -82,7 +82,8 @@ def _of_synchrony(protocol: TrainingProtocol) -> Iterator[Requirement]:
             and setting.protocol.server_step == "split_step"
             and not setting.protocol.u_shaped
         ),
-        "{protocol}.synchrony={answers.synchrony!r} needs one shared server portion that has the labels and steps after "
+        "{protocol}.synchrony={answers.synchrony!r} needs one shared server portion that has the labels and steps "
+        "after "
         "every split step, but {protocol} has server={answers.server!r}, server_step={answers.server_step!r} and "
         "u_shaped={answers.u_shaped}; leave synchrony out",
     )

@@ -88,9 +88,9 @@ class Outcome:
     or as the one final ``vector`` (hand-over, shared server).
 
     ``memory``: what clients and main server will find in the next round. ``traffic``: channel → messages, bytes, label
-    bytes. ``tests``: position → scores of a client tested while the round trains (docs/as-published.md).
-    ``sharded``: the ``AggregationResult`` of column shards, which have the portions. ``hook_records``: what message hooks
-    did, by kind. ``observations``: what they noted; never part of the state.
+    bytes. ``tests``: position → scores of a client tested while the round trains (docs/as-published.md). ``sharded``:
+    the ``AggregationResult`` of column shards, which have the portions. ``hook_records``: what message hooks did, by
+    kind. ``observations``: what they noted; never part of the state.
     """
 
     client_sums: dict[int, torch.Tensor] = field(default_factory=dict)

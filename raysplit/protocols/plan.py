@@ -18,7 +18,8 @@ class RoundPlan:
     """``clients``, ``samples``, ``steps``: int64 [n], in cohort order; ``weights``: float64 [n], n_k / n. ``cohort``:
     the drawn ids; the same as ``clients`` unless one party trains on all their data as client 0.
 
-    ``detects``: whether the main server's detectors, if there are any, watch this round.
+    ``block_size``: how many clients of a host train together (``training/client_block.py``). ``detects``: whether the
+    main server's detectors, if there are any, watch this round.
 
     ``groups``: cohort positions of each client group, the unit of work and of partial sums. ``rows``: gather every
     client portion instead of partial sums; ``server_rows``: every server replica. ``lost``: so many clients, the last
@@ -47,6 +48,7 @@ class RoundPlan:
     malicious: Mapping[int, int] = field(default_factory=dict)
     server_rows: bool = False
     detects: bool = False
+    block_size: int = 1
 
     @property
     def reporting(self) -> int:

@@ -1,9 +1,9 @@
 """What a component requires of the scenario that it stands in: conditions, each with the sentence for where it fails.
 
-Every component (a rule, an attack, a detector, a protocol …) declares them in ``requires``. ``scenario/requirements.py``
-checks all of a scenario's components when it is built; nobody else does. A sentence may name ``{component}``,
-``{protocol}`` and ``{model}``, which are class names, and by ``{answers.…}`` and ``{setting.…}`` what the protocol
-answers and what ``Setting`` knows.
+Every component (a rule, an attack, a detector, a protocol …) declares them in ``requires``.
+``scenario/requirements.py`` checks all of a scenario's components when it is built; nobody else does. A sentence may
+name ``{component}``, ``{protocol}`` and ``{model}``, which are class names, and by ``{answers.…}`` and ``{setting.…}``
+what the protocol answers and what ``Setting`` knows.
 """
 
 from __future__ import annotations

@@ -86,7 +86,8 @@ def completion_order(split_steps: list[SplitStep]) -> np.ndarray:
 
 
 def parallel_split_steps(positions: list[int], steps: np.ndarray, ahead: int) -> list[SplitStep]:
-    """Split steps of independent clients at their own replicas, ``ahead`` clients at a time so that a host need not wait."""
+    """Split steps of independent clients at their own replicas, ``ahead`` clients at a time so that a host need not
+    wait."""
     split_steps: list[SplitStep] = []
     for begin in range(0, len(positions), ahead):
         window = positions[begin : begin + ahead]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from raysplit.aggregation.rule import roots_of
 from raysplit.errors import PopulationError, ScenarioError
 from raysplit.population.population import PopulationInfo
 from raysplit.scenario.scenario import Scenario
@@ -13,7 +12,7 @@ def check_population(scenario: Scenario, info: PopulationInfo) -> None:
     model = scenario.model
     scenario.cohort.check(info.clients, info.name)
     for rule in (scenario.defense, scenario.server_defense):
-        for root in roots_of(rule):
+        for root in rule.roots:
             if root >= info.clients:
                 raise ScenarioError(
                     f"{type(rule).__name__} names the root client {root}, but the population {info.name!r} has only "

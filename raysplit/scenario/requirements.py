@@ -80,7 +80,8 @@ def _of_training(scenario: Scenario) -> Required:
         scenario,
         Requirement(
             lambda setting: not setting.model.reads_bytes or scenario.pixels == "bytes",
-            f"{{model}} reads packed graphs byte by byte, but Scenario.pixels is {scenario.pixels!r}; use pixels='bytes'",
+            f"{{model}} reads packed graphs byte by byte, but Scenario.pixels is {scenario.pixels!r}; use "
+            "pixels='bytes'",
         ),
     )
     yield from ((scenario.training, requirement) for requirement in scenario.training.requires)

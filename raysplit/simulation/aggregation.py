@@ -7,8 +7,8 @@
 4. aggregate: W + AGR(Δ), by the rule in force;
 5. server optimiser: the aggregate, or one optimiser step towards it (``next_portion``).
 
-Where the rule in force is the weighted mean, nobody poisons and nothing is recorded (``gathers_rows`` is false), steps 2
-to 4 are Σ_k p_k W_k, taken literally from the partial sums of client groups. Where updates lie in column shards, the
+Where the rule in force is the weighted mean, nobody poisons and nothing is recorded (``gathers_rows`` is false), steps
+2 to 4 are Σ_k p_k W_k, taken literally from the partial sums of client groups. Where updates lie in column shards, the
 engine has carried out steps 2 to 4 with the same task, and handed the result back with the outcome.
 """
 

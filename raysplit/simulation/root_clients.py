@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from raysplit.aggregation.fed_server import sum_groups
-from raysplit.aggregation.rule import roots_of
 from raysplit.channels.channel import Channel
 from raysplit.engine.engine import Engine
 from raysplit.memory.global_state import GlobalState
@@ -36,7 +35,7 @@ def train_root_clients(
     portions: dict[Channel, torch.Tensor] = {}
     for channel in (Channel.UPDATES, Channel.SERVER_UPDATES):
         gathered = plan.server_rows if channel is Channel.SERVER_UPDATES else plan.rows and not plan.frozen
-        roots = roots_of(rule_on(scenario, channel, plan.round)) if gathered and len(plan.clients) else ()
+        roots = rule_on(scenario, channel, plan.round).roots if gathered and len(plan.clients) else ()
         if not roots:
             continue
         if roots not in trained:

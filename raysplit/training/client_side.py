@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from raysplit.channels.channel import Channel
@@ -21,6 +22,7 @@ from raysplit.protocols.outcome import ClientRecord, Outcome
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.split_steps import SplitStep, handover_order
+from raysplit.training.client_block import ClientBlock, blocks_of
 from raysplit.training.client_step import ClientStep, client_step_of, whole_step
 from raysplit.training.failures import ClientFailure, failure_of
 from raysplit.training.gradient_rules import GradientRule
@@ -160,13 +162,19 @@ class HostShare:
 
 
 def train_unsplit(share: HostShare, batch: Batch) -> None:
-    """Every client of the share trains the whole model, one after another."""
+    """Every client of the share trains the whole model, block by block."""
+    for block in blocks_of(share.positions, share.plan.block_size):
+        train_block(share, block, batch)
+
+
+def train_block(share: HostShare, block: ClientBlock, batch: Batch) -> None:
+    """The plain loop over a block's clients and their steps."""
     plan = share.plan
-    for position in share.positions:
+    for position, mask in zip(block.positions, block.mask(plan.steps), strict=True):
         try:
             slot = share.slot_pool.acquire(position)
             record = share.record(position)
-            for step in range(int(plan.steps[position])):
+            for step in np.flatnonzero(mask).tolist():
                 x, y = batch(position, step)
                 slot.begin(plan.seed, plan.round, int(plan.clients[position]), step)
                 loss, correct = whole_step(slot, x, y, share.rule)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from raysplit.channels.hooks import PartyEnd
 from raysplit.channels.message import Message
-from raysplit.training.servers.server import MainServer, serve
+from raysplit.training.server import MainServer, serve
 
 
 class ServerLink(Protocol):

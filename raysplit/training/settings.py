@@ -111,7 +111,8 @@ class Training:
                     (self.client_state or setting.protocol.client_state) != "travels"
                     or setting.protocol.client_sync == "handover"
                 ),
-                "Training(client_state='travels') needs a protocol with hand-over, but {protocol} has none; use 'fresh' "
+                "Training(client_state='travels') needs a protocol with hand-over, but {protocol} has none; use "
+                "'fresh' "
                 "or 'per_client'",
             ),
             Requirement(
@@ -127,7 +128,8 @@ class Training:
                     (self.server_state or setting.protocol.server_state) != "each_batch"
                     or setting.protocol.server_step == "split_step"
                 ),
-                "server_state='each_batch' makes the server's optimiser anew after every split step, but {protocol} has "
+                "server_state='each_batch' makes the server's optimiser anew after every split step, but {protocol} "
+                "has "
                 "server_step={answers.server_step!r}; use 'fresh' or 'persistent'",
             ),
             *(_OF_FED_OPT if self.aggregate is not None else ()),

@@ -108,8 +108,16 @@ def test_what_is_no_table_of_pictures_is_refused(tmp_path: Path) -> None:
     refuses(tmp_path, tmp_path / "b.parquet", "--by-client is about folders", by_client=True)
     pq.write_table(pa.table({"x": [1.0], "label": [0]}), tmp_path / "c.parquet")
     refuses(tmp_path, tmp_path / "c.parquet", "needs one column of pictures, .* but has none")
-    pq.write_table(pa.table({"image": [{"bytes": None, "path": "a.png"}], "label": [0]}, schema=pa.schema(
-        {"image": pa.struct({"bytes": pa.binary(), "path": pa.string()}), "label": pa.int64()})), tmp_path / "d.parquet")  # fmt: skip
+    pq.write_table(
+        pa.table(
+            {"image": [{"bytes": None, "path": "a.png"}], "label": [0]},
+            schema=pa.schema(
+                # fmt: skip
+                {"image": pa.struct({"bytes": pa.binary(), "path": pa.string()}), "label": pa.int64()}
+            ),
+        ),
+        tmp_path / "d.parquet",
+    )
     refuses(tmp_path, tmp_path / "d.parquet", "no picture in column 'image' of row 1")
     pq.write_table(pa.table({"image": [encoded(1), b"none"], "label": [0, 1]}), tmp_path / "e.parquet")
     refuses(tmp_path, tmp_path / "e.parquet", "the picture of row 2 is no readable picture")

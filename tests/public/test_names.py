@@ -1,4 +1,5 @@
-"""The public names: one table, a stub that says the same to type checkers and editors, nothing heavy before its time."""
+"""The public names: one table, a stub that says the same to type checkers and editors, nothing heavy before its
+time."""
 
 from __future__ import annotations
 

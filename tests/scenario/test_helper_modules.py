@@ -41,7 +41,8 @@ FILES = {
     "lab/settings.py": "WIDTH = 2\n",
     "lab/deep/blocks.py": "from torch import nn\n\nfrom ..settings import WIDTH\n\n\n"
     "def stages(width, classes):\n"
-    "    return [('conv', nn.Conv2d(1, width, 5)), ('fc', nn.Sequential(nn.Flatten(), nn.Linear(576 * width, classes)))]\n",
+    "    return [('conv', nn.Conv2d(1, width, 5)), ('fc', nn.Sequential(nn.Flatten(), nn.Linear(576 * width, "
+    "classes)))]\n",
     "json.py": "raise ImportError('this hides the standard library')\n",
 }
 REPOSITORY = Path(__file__).parents[2]

@@ -31,9 +31,9 @@ class FLAME(GeometryRule):
     parallel late in training; descriptions of the method differ. ``noise`` is λ. The sample weights play no part. Rows
     that are zero or not finite are left out.
 
-    Records ``bound`` (S), ``select`` (|A|) and ``broken``: 1 where half of the clients or more were malicious. With fewer than
-    ⌊n/2⌋ + 1 measurable updates the update is zero, and ``broken`` is 1. Written from descriptions of the algorithm;
-    the paper was not at hand.
+    Records ``bound`` (S), ``select`` (|A|) and ``broken``: 1 where half of the clients or more were malicious. With
+    fewer than ⌊n/2⌋ + 1 measurable updates the update is zero, and ``broken`` is 1. Written from descriptions of the
+    algorithm; the paper was not at hand.
 
     >>> import torch
     >>> from raysplit import FLAME

@@ -34,8 +34,8 @@ class FoolsGold(GeometryRule):
     α_i u_i, here a mean. Written from the algorithm as its implementations agree on it; the paper was not at hand. It
     asks for no number of malicious clients. The sample weights play no part.
 
-    Records ``weight``, the mean α; and ``broken``: 1 where exactly one client was malicious, whom it cannot tell from an honest
-    one. Raises ScenarioError after ``Bucketing``, where a row is no client's.
+    Records ``weight``, the mean α; and ``broken``: 1 where exactly one client was malicious, whom it cannot tell from
+    an honest one. Raises ScenarioError after ``Bucketing``, where a row is no client's.
 
     >>> import torch
     >>> from raysplit import FoolsGold

@@ -19,7 +19,8 @@ class Median(GeometryRule):
 
     For an even n ``even`` decides: ``"lower"``, c_(n/2), as ``torch.median`` and the NDSS'21 code; ``"midpoint"``,
     (c_(n/2) + c_(n/2+1))/2, as numpy and ByzFL. The lower one is the easier to push down than up. The sample weights
-    play no part. NaN counts as larger than any number. Records ``broken``: 1 where half of the clients or more were malicious.
+    play no part. NaN counts as larger than any number. Records ``broken``: 1 where half of the clients or more were
+    malicious.
 
     >>> import torch
     >>> from raysplit import Median

@@ -22,8 +22,8 @@ class TrimmedMean(GeometryRule):
     (an oracle, as in the NDSS'21 code and in Khan et al.); ``"assumed"``, the number that the operator expects; or a
     fixed number. The sample weights play no part. NaN counts as larger than any number.
 
-    Records ``trim`` (f) and ``broken``, which is 1 where more clients were malicious than f: then they can move the result
-    without bound. Raises ScenarioError where 2f ≥ n, as nothing would be left.
+    Records ``trim`` (f) and ``broken``, which is 1 where more clients were malicious than f: then they can move the
+    result without bound. Raises ScenarioError where 2f ≥ n, as nothing would be left.
 
     >>> import torch
     >>> from raysplit import TrimmedMean

@@ -71,7 +71,8 @@ def trained_model(trained: Trained, client: int | None) -> TrainedModel:
     kind = type(scenario.protocol).__name__
     if trained.personal and client is None:
         raise RunError(
-            f"the clients of {kind} keep portions of their own, so {trained.path} has no one model; ask for a client's: "
+            f"the clients of {kind} keep portions of their own, so {trained.path} has no one model; ask for a "
+            "client's: "
             "model(client=0)"
         )
     if not trained.personal and client is not None:

@@ -51,7 +51,8 @@ class Fork:
 @dataclass(frozen=True)
 class Job:
     """One scenario to run: where it came from, where it goes, and the runs before it whose first rounds it shares, the
-    longest first. ``module``, ``source``: the scenario file, loaded and on disk; None: the scenario was built in Python.
+    longest first. ``module``, ``source``: the scenario file, loaded and on disk; None: the scenario was built in
+    Python.
     """
 
     scenario: Scenario

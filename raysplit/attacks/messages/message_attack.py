@@ -38,12 +38,13 @@ class MessageView:
     """What the adversary has at hand when a message is about to leave it.
 
     ``client``: whose step it is; ``rank``: its rank among the malicious, None where the main server is malicious.
-    ``classes``: of the model. ``labels``: the true labels of this batch, [B]: a client always has them, the main server where they
-    travel, else None. ``seen``: of the channels that the threat model sees, the last message of this client in this
-    round before the present one, as its honest sender made it (the adversary's own) or as it arrived; its ``labels``
-    are the true ones, where ``labels`` are. ``memory``: what the attack itself put there at earlier messages of this
-    client in this round. It begins empty every round, so nothing depends on which host plays whom; other clients'
-    messages are not in it, colluders' neither. ``rng``: a stream of this (attack, round, client, step, channel).
+    ``classes``: of the model. ``labels``: the true labels of this batch, [B]: a client always has them, the main server
+    where they travel, else None. ``seen``: of the channels that the threat model sees, the last message of this client
+    in this round before the present one, as its honest sender made it (the adversary's own) or as it arrived; its
+    ``labels`` are the true ones, where ``labels`` are. ``memory``: what the attack itself put there at earlier messages
+    of this client in this round. It begins empty every round, so nothing depends on which host plays whom; other
+    clients' messages are not in it, colluders' neither. ``rng``: a stream of this (attack, round, client, step,
+    channel).
     """
 
     client: int

@@ -16,9 +16,9 @@ from raysplit.parts.part import part
 class OptimalInnerProductManipulation(UpdateAttack):
     """Every malicious client sends v = -ε·μ with the ε that a line search finds to move the rule farthest from μ.
 
-    argmax_ε ‖AGR({v}^m ∪ B) - μ‖₂, with ``evaluations`` calls of the rule in place (simulated_aggregation.py), from ε = 0 by steps
-    of ``step`` and ``ratio`` (line_search.py); the defaults are ByzFL's. It means something for updates, not for whole
-    weights. Records ``gamma`` (ε) and ``objective``.
+    argmax_ε ‖AGR({v}^m ∪ B) - μ‖₂, with ``evaluations`` calls of the rule in place (simulated_aggregation.py), from ε =
+    0 by steps of ``step`` and ``ratio`` (line_search.py); the defaults are ByzFL's. It means something for updates, not
+    for whole weights. Records ``gamma`` (ε) and ``objective``.
 
     >>> import torch
     >>> from raysplit import Mean, OptimalInnerProductManipulation

@@ -17,9 +17,9 @@ class OptimalLittleIsEnough(UpdateAttack):
     """Every malicious client sends v = μ + ``sign``·z·σ with the z that a line search finds to move the rule farthest
     from μ.
 
-    argmax_z ‖AGR({v}^m ∪ B) - μ‖₂, with ``evaluations`` calls of the rule in place (simulated_aggregation.py), from z = 0 by steps
-    of ``step`` and ``ratio`` (line_search.py); the defaults are ByzFL's, but for its ``sign``, which is +1. Records
-    ``gamma`` (z) and ``objective``.
+    argmax_z ‖AGR({v}^m ∪ B) - μ‖₂, with ``evaluations`` calls of the rule in place (simulated_aggregation.py), from z =
+    0 by steps of ``step`` and ``ratio`` (line_search.py); the defaults are ByzFL's, but for its ``sign``, which is +1.
+    Records ``gamma`` (z) and ``objective``.
 
     >>> import torch
     >>> from raysplit import Krum, OptimalLittleIsEnough

@@ -63,8 +63,8 @@ class SimulatedAggregation:
 
     Full knowledge: this very cohort, with what the rule is told of it, its memory and reference too (an upper bound).
     Partial knowledge: its own honest updates beside m' = max(1, ⌊m²/n⌋) clones, and their mean as the reference. All
-    rows weigh the same, and a rule that draws at random draws the same in every simulation, but not what it will draw at
-    the server.
+    rows weigh the same, and a rule that draws at random draws the same in every simulation, but not what it will draw
+    at the server.
     """
 
     rule: AggregationRule

@@ -38,8 +38,8 @@ from raysplit.scenario.scenario import Scenario
 from raysplit.training.client_step import client_step_of
 from raysplit.training.failures import ClientFailure
 from raysplit.training.gradient_rules import GradientRule
+from raysplit.training.server import serve, split_step_of
 from raysplit.training.servers.main_server import open_server
-from raysplit.training.servers.server import serve, split_step_of
 from raysplit.training.slot_pool import RowSink
 
 CALL_TIMEOUT_S = 60

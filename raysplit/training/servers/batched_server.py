@@ -17,7 +17,7 @@ from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.split_steps import SplitStep, batch_length
 from raysplit.training.parties import ServerSlot
-from raysplit.training.servers.server import ServerResult, split_step_of
+from raysplit.training.server import ServerResult, split_step_of
 
 
 class GradientSum:

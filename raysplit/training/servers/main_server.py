@@ -9,10 +9,10 @@ from raysplit.memory.memory import State
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.training.parties import ServerSlot
+from raysplit.training.server import MainServer
 from raysplit.training.servers.batched_server import BatchedServer
 from raysplit.training.servers.collected import CollectedReplicas
 from raysplit.training.servers.replica_server import ReplicaServer
-from raysplit.training.servers.server import MainServer
 from raysplit.training.servers.shared_server import SharedServer
 from raysplit.training.servers.waiting_servers import MeanGradientServer, ServerFirst
 

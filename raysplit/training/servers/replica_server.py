@@ -1,4 +1,5 @@
-"""A replica of the server portion for every client, as on Thapa et al.'s main server: clients do not touch each other."""
+"""A replica of the server portion for every client, as on Thapa et al.'s main server: clients do not touch each
+other."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ from raysplit.channels.message import Message
 from raysplit.memory.memory import SERVER_REPLICAS, State
 from raysplit.protocols.plan import RoundPlan
 from raysplit.training.parties import ServerSlot
+from raysplit.training.server import ServerResult
 from raysplit.training.servers.collected import CollectedReplicas
-from raysplit.training.servers.server import ServerResult
 from raysplit.training.slot_pool import Gathering, SlotPool
 
 

@@ -1,4 +1,5 @@
-"""One server portion that all clients share and that steps after every split step, unless a judge at its end forbids."""
+"""One server portion that all clients share and that steps after every split step, unless a judge at its end
+forbids."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from raysplit.channels.message import Message
 from raysplit.memory.memory import SERVER_OPTIMIZER, State
 from raysplit.protocols.plan import RoundPlan
 from raysplit.training.parties import ServerSlot
-from raysplit.training.servers.server import ServerResult
+from raysplit.training.server import ServerResult
 
 
 class SharedServer:

@@ -18,8 +18,8 @@ from raysplit.memory.memory import SERVER_OPTIMIZER, State
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.training.parties import ServerSlot
+from raysplit.training.server import ServerResult, split_step_of
 from raysplit.training.servers.batched_server import GradientSum, last_of_each_step, union_weights
-from raysplit.training.servers.server import ServerResult, split_step_of
 
 NOBODY = -1
 """Whose dropout masks the server takes where it trains on everybody's smashed data at once."""

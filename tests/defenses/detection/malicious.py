@@ -1,5 +1,5 @@
-"""Adversaries for tests of detection: clients with wrong labels or a backdoor in their data, and a hook that alters what
-malicious clients send."""
+"""Adversaries for tests of detection: clients with wrong labels or a backdoor in their data, and a hook that alters
+what malicious clients send."""
 
 from __future__ import annotations
 

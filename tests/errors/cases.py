@@ -262,7 +262,7 @@ edited("shards-rule", "SplitFedV2()", "SplitFedV2(), defense=FoolsGold()", "--sh
 edited(
     "shards-rehearsal",
     "SplitFedV2()",
-    "SplitFedV2(), defense=Krum(), attack=OptimalLittleIsEnough()",
+    "SplitFedV2(), defense=Krum(f=0), attack=OptimalLittleIsEnough()",
     "--shards",
     "4",
 )

@@ -19,6 +19,10 @@ RENAMED_TABLES: dict[str, str] = {}
 RENAMED_COLUMNS = {
     ("aggregation", "declared"): "assumed",
     ("aggregation", "realised"): "actual",
+    ("detection", "visits"): "split_steps",
+    ("detection", "malicious_visits"): "malicious_split_steps",
+    ("detection", "turns"): "local_rounds",
+    ("detection", "malicious_turns"): "malicious_local_rounds",
 }
 """(new name of the table, old name of the column) → new name of the column."""
 RENAMED_WORDS = {

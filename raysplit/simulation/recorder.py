@@ -142,12 +142,12 @@ def _detection_row(plan: RoundPlan, participation: Participation, outcome: Outco
     found = [(bool(malicious[position]), detected) for position, detected in outcome.detected.items()]
     return {
         "round": plan.round,
-        "visits": sum(detected.split_steps for _, detected in found),
-        "malicious_visits": sum(detected.split_steps for malicious, detected in found if malicious),
+        "split_steps": sum(detected.split_steps for _, detected in found),
+        "malicious_split_steps": sum(detected.split_steps for malicious, detected in found if malicious),
         "rejected_malicious": sum(detected.rejected for malicious, detected in found if malicious),
         "rejected_honest": sum(detected.rejected for malicious, detected in found if not malicious),
-        "turns": sum(detected.local_rounds for _, detected in found),
-        "malicious_turns": sum(detected.local_rounds for malicious, detected in found if malicious),
+        "local_rounds": sum(detected.local_rounds for _, detected in found),
+        "malicious_local_rounds": sum(detected.local_rounds for malicious, detected in found if malicious),
         "rollbacks_malicious": sum(detected.undone > 0 for malicious, detected in found if malicious),
         "rollbacks_honest": sum(detected.undone > 0 for malicious, detected in found if not malicious),
         "undone_besides": sum(max(detected.undone - 1, 0) for _, detected in found),

@@ -8,8 +8,18 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-FORMAT = 1
-"""Version of the tables' layout, in every schema's metadata; readers refuse newer ones."""
+FORMAT = 2
+"""Version of the tables' layout, in every schema's metadata; readers refuse newer ones and know older ones' names."""
+RENAMED_SINCE_1: dict[str, dict[str, str]] = {
+    "aggregation": {"declared": "assumed", "realised": "actual"},
+    "detection": {
+        "visits": "split_steps",
+        "malicious_visits": "malicious_split_steps",
+        "turns": "local_rounds",
+        "malicious_turns": "malicious_local_rounds",
+    },
+}
+"""Table → columns that format 1 named otherwise: old name → name."""
 
 
 def deterministic_columns(schema: pa.Schema) -> list[str]:
@@ -175,17 +185,19 @@ TIMES = _table(
 
 DETECTION = _table(
     "detection",
-    _column("visits", pa.int32(), "visit", "visits of clients to the main server that detectors could judge"),
-    _column("malicious_visits", pa.int32(), "visit", "those of clients that the adversary holds, lying or not"),
-    _column("rejected_malicious", pa.int32(), "visit", "rejected visits of such clients: true positives"),
-    _column("rejected_honest", pa.int32(), "visit", "rejected visits of all other clients: false positives"),
-    _column("turns", pa.int32(), "turn", "whole turns of clients that a rollback judged; 0 without one"),
-    _column("malicious_turns", pa.int32(), "turn", "those of clients that the adversary holds, lying or not"),
     _column(
-        "rollbacks_malicious", pa.int32(), "turn", "turns of such clients found poisoned and taken back: true positives"
+        "split_steps", pa.int32(), "split step", "split steps of clients that detectors at the main server could judge"
     ),
-    _column("rollbacks_honest", pa.int32(), "turn", "turns of all other clients taken back: false positives"),
-    _column("undone_besides", pa.int32(), "turn", "earlier turns, first let stand, that were taken back with them"),
+    _column("malicious_split_steps", pa.int32(), "split step", "those of clients that the adversary holds"),
+    _column("rejected_malicious", pa.int32(), "split step", "rejected ones of such clients: true positives"),
+    _column("rejected_honest", pa.int32(), "split step", "rejected ones of all other clients: false positives"),
+    _column("local_rounds", pa.int32(), "local round", "local rounds of clients that a rollback judged; 0 without one"),
+    _column("malicious_local_rounds", pa.int32(), "local round", "those of clients that the adversary holds"),
+    _column("rollbacks_malicious", pa.int32(), "local round", "of such clients, taken back: true positives"),
+    _column("rollbacks_honest", pa.int32(), "local round", "of all other clients, taken back: false positives"),
+    _column(
+        "undone_besides", pa.int32(), "local round", "earlier ones, first let stand, that were taken back with them"
+    ),
 )
 
 SCHEMAS: dict[str, pa.Schema] = {

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from raysplit.errors import RunError
 from raysplit.storage.atomic import sync_folder, write_bytes
-from raysplit.storage.schemas import FORMAT, SCHEMAS
+from raysplit.storage.schemas import FORMAT, RENAMED_SINCE_1, SCHEMAS
 from raysplit.storage.stream import Scan, batch_message, scan, schema_message
 
 
@@ -186,7 +186,16 @@ def read_table(path: str | os.PathLike[str]) -> pa.Table:
     except OSError as error:
         raise RunError(f"{path} cannot be read ({error.strerror})") from None
     found = _whole(path, data)
-    return pa.Table.from_batches(found.batches, schema=found.schema)
+    return _under_todays_names(pa.Table.from_batches(found.batches, schema=found.schema))
+
+
+def _under_todays_names(table: pa.Table) -> pa.Table:
+    """A table of an older format with the names that its columns have now."""
+    metadata = table.schema.metadata or {}
+    if int(metadata[b"raysplit.format"]) >= FORMAT:
+        return table
+    renamed = RENAMED_SINCE_1.get(metadata[b"raysplit.table"].decode(), {})
+    return table.rename_columns([renamed.get(name, name) for name in table.column_names])
 
 
 def _array(table: str, field: pa.Field, values: Sequence[Any] | np.ndarray) -> pa.Array:

@@ -112,7 +112,6 @@ def test_what_is_no_table_of_pictures_is_refused(tmp_path: Path) -> None:
         pa.table(
             {"image": [{"bytes": None, "path": "a.png"}], "label": [0]},
             schema=pa.schema(
-                # fmt: skip
                 {"image": pa.struct({"bytes": pa.binary(), "path": pa.string()}), "label": pa.int64()}
             ),
         ),

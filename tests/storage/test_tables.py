@@ -14,7 +14,8 @@ import pytest
 
 from raysplit.errors import RunError
 from raysplit.storage import open_tables, read_table, rewind
-from raysplit.storage.schemas import SCHEMAS, deterministic_columns
+from raysplit.storage.schemas import RENAMED_SINCE_1, SCHEMAS, deterministic_columns
+from raysplit.storage.stream import batch_message, schema_message
 from tests.storage.rows import channel_row, client_rows, evaluation_row, round_row
 
 
@@ -308,9 +309,9 @@ def test_a_missing_a_foreign_and_a_newer_table_get_one_sentence(tmp_path: Path) 
     path.write_bytes(pa.schema([pa.field("a", pa.int32())]).serialize().to_pybytes())
     with pytest.raises(RunError, match="is an Arrow stream, but not a table of a RaySplit run"):
         read_table(path)
-    newer = SCHEMAS["rounds"].with_metadata({"raysplit.table": "rounds", "raysplit.format": "2"})
+    newer = SCHEMAS["rounds"].with_metadata({"raysplit.table": "rounds", "raysplit.format": "3"})
     path.write_bytes(newer.serialize().to_pybytes())
-    with pytest.raises(RunError, match="is of format 2, newer than this RaySplit reads"):
+    with pytest.raises(RunError, match="is of format 3, newer than this RaySplit reads"):
         read_table(path)
 
 
@@ -346,3 +347,15 @@ def test_a_killed_writer_leaves_a_readable_table_that_goes_on(tmp_path: Path) ->
     write(tmp_path, 11, first=11)
     assert read_table(rounds).column("round").to_pylist() == list(range(1, 12))
     assert read_table(tmp_path / "clients.arrow").num_rows == 50 * 10 + 4
+
+
+def test_a_table_of_format_1_is_read_under_todays_names(tmp_path):
+    today = SCHEMAS["detection"]
+    old_names = {new: old for old, new in RENAMED_SINCE_1["detection"].items()}
+    fields = [field.with_name(old_names.get(field.name, field.name)) for field in today]
+    old = pa.schema(fields, metadata={"raysplit.table": "detection", "raysplit.format": "1"})
+    row = pa.record_batch([pa.array([number], field.type) for number, field in enumerate(old)], schema=old)
+    path = tmp_path / "detection.arrow"
+    path.write_bytes(schema_message(old) + batch_message(row))
+    assert "visits" in old.names and read_table(path).column_names == today.names
+    assert read_table(path).column("split_steps").to_pylist() == [1]

@@ -41,9 +41,9 @@ def test_the_label_screen_against_flipped_labels(mnist):
     assert accuracy(defended) > accuracy(undefended) + 0.02
     assert accuracy(clean) > accuracy(plain) - 0.02
     caught = found(defended)
-    assert caught["rejected_malicious"] > 0.3 * caught["malicious_visits"]
-    assert caught["rejected_honest"] < 0.02 * (caught["visits"] - caught["malicious_visits"])
-    assert found(clean)["rejected_honest"] + found(clean)["rejected_malicious"] < 0.02 * found(clean)["visits"]
+    assert caught["rejected_malicious"] > 0.3 * caught["malicious_split_steps"]
+    assert caught["rejected_honest"] < 0.02 * (caught["split_steps"] - caught["malicious_split_steps"])
+    assert found(clean)["rejected_honest"] + found(clean)["rejected_malicious"] < 0.02 * found(clean)["split_steps"]
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_screens_against_altered_messages(mnist, screen, channel, protocol):
     assert accuracy(undefended) < 0.2 and accuracy(defended) > 0.45
     assert accuracy(clean) > accuracy(plain) - 0.05
     caught = found(defended)
-    assert caught["rejected_malicious"] == caught["malicious_visits"]
-    assert found(clean)["rejected_honest"] + found(clean)["rejected_malicious"] < 0.06 * found(clean)["visits"]
+    assert caught["rejected_malicious"] == caught["malicious_split_steps"]
+    assert found(clean)["rejected_honest"] + found(clean)["rejected_malicious"] < 0.06 * found(clean)["split_steps"]
 
 
 def test_safe_split_against_a_backdoor(mnist):
@@ -80,9 +80,9 @@ def test_safe_split_against_a_backdoor(mnist):
     assert works(triggered, defended) < works(triggered, undefended) - 0.1
     assert accuracy(clean) > accuracy(plain) - 0.05
     caught = found(defended)
-    assert caught["rollbacks_malicious"] > 0.5 * caught["malicious_turns"]
-    assert caught["rollbacks_honest"] < 0.2 * (caught["turns"] - caught["malicious_turns"])
-    assert found(clean)["rollbacks_honest"] + found(clean)["rollbacks_malicious"] < 0.25 * found(clean)["turns"]
+    assert caught["rollbacks_malicious"] > 0.5 * caught["malicious_local_rounds"]
+    assert caught["rollbacks_honest"] < 0.2 * (caught["local_rounds"] - caught["malicious_local_rounds"])
+    assert found(clean)["rollbacks_honest"] + found(clean)["rollbacks_malicious"] < 0.25 * found(clean)["local_rounds"]
 
 
 def works(triggered, played):

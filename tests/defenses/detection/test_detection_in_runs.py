@@ -68,8 +68,8 @@ def test_where_nothing_is_rejected_it_is_the_run_without_detection(protocol, det
     )
     rows = watched.tables["detection"].to_pylist()
     assert [row["round"] for row in rows] == [1, 2] and reference.tables["detection"].num_rows == 0
-    assert all(row["visits"] == watched.messages_on(row["round"])["smashed"] for row in rows)
-    assert all(row["turns"] == (6 if detection.rollback else 0) for row in rows)
+    assert all(row["split_steps"] == watched.messages_on(row["round"])["smashed"] for row in rows)
+    assert all(row["local_rounds"] == (6 if detection.rollback else 0) for row in rows)
     assert not any(row["rejected_malicious"] + row["rejected_honest"] + row["rollbacks_honest"] for row in rows)
 
 
@@ -95,7 +95,7 @@ def test_a_rejected_visit_teaches_the_server_nothing(u_shaped):
         parameters = still.layout.client.parameters
         assert still.state.client[:parameters].equal(start[:parameters]), "zeros move nothing without weight decay"
     assert played.state.memory.get("server/detection", {})["screen/0/seen"] == sum(
-        row["visits"] for row in played.tables["detection"].to_pylist()
+        row["split_steps"] for row in played.tables["detection"].to_pylist()
     )
 
 
@@ -178,6 +178,9 @@ def test_truth_is_in_the_table_alone():
     some = play(plain.replace(cohort=Cohort(8, 0.5, "cohort")))
     assert honest.digest == some.digest
     for before, after in zip(honest.tables["detection"].to_pylist(), some.tables["detection"].to_pylist(), strict=True):
-        assert after["malicious_turns"] == 4 and before["malicious_turns"] == before["rejected_malicious"] == 0
+        assert (
+            after["malicious_local_rounds"] == 4
+            and before["malicious_local_rounds"] == before["rejected_malicious"] == 0
+        )
         for kind in ("rejected", "rollbacks"):
             assert before[f"{kind}_honest"] == after[f"{kind}_honest"] + after[f"{kind}_malicious"]

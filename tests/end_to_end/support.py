@@ -149,9 +149,11 @@ def page(cells: Mapping[tuple[str, str], Cell]) -> str:
 
 HEAD = """# What runs with what
 
-Written by `tests/end_to_end/test_support.py`, which runs every cell for two rounds on real data (FEMNIST writers, MNIST, HAM10000, MUTAG) and fails
-where this page is not what it found. **P**: pooled, on Ray, the server portion in an actor of its own; **C**: colocated with its clients, in one
-process. Where both stand, both gave the same bits. Protocols without a cut, and topologies that one host plays, have no pooled form.
+Written by `tests/end_to_end/test_support.py`, which runs every cell for two rounds on real data (FEMNIST writers,
+MNIST, HAM10000, MUTAG) and fails where this page is not what it found. **P**: pooled, on Ray, the server portion in an
+actor of its own; **C**: colocated with its clients, in one process. Where both stand, both gave the same bits.
+Protocols without a cut, and topologies that one host plays, have no pooled form.
 """
-FOOT = """To write this page anew: `RAYSPLIT_TEST_DATA=FOLDER RAYSPLIT_WRITE_SUPPORT=1 python -m pytest tests/end_to_end/test_support.py`.
+FOOT = """To write this page anew: `RAYSPLIT_TEST_DATA=FOLDER RAYSPLIT_WRITE_SUPPORT=1 python -m pytest
+tests/end_to_end/test_support.py`.
 """

@@ -34,7 +34,7 @@ import numpy as np
 import torch
 
 from raysplit.aggregation.geometry import Geometry
-from raysplit.aggregation.rule import AggregationRule, RoundContext, aggregate_over
+from raysplit.aggregation.rule import AggregationRule, RoundContext
 from raysplit.aggregation.rules.bulyan import Bulyan
 from raysplit.aggregation.rules.centred_clipping import CentredClipping
 from raysplit.aggregation.rules.composed import Composed
@@ -130,7 +130,7 @@ def cases_of(n: int, m: int, d: int, updates: torch.Tensor) -> dict[str, Callabl
     def on_one_geometry(*chosen: AggregationRule) -> None:
         geometry = Geometry.of(updates)
         for rule in chosen:
-            aggregate_over(rule, geometry, weights, context)
+            rule.over(geometry, weights, context)
 
     whole = selecting_rules()
     cases: dict[str, Callable[[], object]] = {}

@@ -245,10 +245,3 @@ def rule_stream(seed: int, round: int, channel: Channel) -> np.random.Generator:
     """The random stream of a round for the rule on ``channel``, client updates or server replicas: neither moves the
     other."""
     return rng.stream(seed, "server_defense" if channel is Channel.SERVER_UPDATES else "defense", round)
-
-
-def aggregate_over(
-    rule: AggregationRule, geometry: Geometry, weights: torch.Tensor, context: RoundContext
-) -> Aggregate:
-    """``rule.over``."""
-    return rule.over(geometry, weights, context)

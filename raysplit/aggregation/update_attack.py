@@ -204,11 +204,6 @@ def _clients(
     return updates, updates[:m]
 
 
-def attack_shards(attack: UpdateAttack) -> bool:
-    """``attack.shardable``."""
-    return attack.shardable
-
-
 def updates_threat(knowledge: Literal["full", "partial"]) -> ThreatModel:
     """An adversary that sees and changes the updates, and nothing else."""
     return ThreatModel(frozenset({Channel.UPDATES}), frozenset({Channel.UPDATES}), knowledge)

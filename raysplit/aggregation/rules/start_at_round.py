@@ -50,8 +50,3 @@ class StartAtRound(AggregationRule):
 
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
         return self.in_force(context.round).aggregate(updates, weights, context)
-
-
-def rule_in_force(rule: AggregationRule, round: int) -> AggregationRule:
-    """``rule.in_force(round)``."""
-    return rule.in_force(round)

@@ -55,7 +55,7 @@ def test_the_table_names_refusals_and_does_not_stop(tmp_path):
     ended = matrix(
         *("--synthetic", "8,3,20", "--out", tmp_path, "--attacks", "MinMax", "--rules", "Bulyan, TrimmedMean(f=2)")
     )
-    assert "Bulyan under none: Bulyan needs a cohort of at least 15" in ended.stdout
+    assert "Bulyan under none: Bulyan needs at least 15 updates" in ended.stdout
     assert "MinMax:" in ended.stdout and "more clients lie than it can bear" in ended.stdout
 
 

@@ -8,14 +8,18 @@
   On updates: ``UpdateAttack``, ``UpdateView`` → ``Poison``. On training data: ``DataAttack``, ``DataView`` →
   ``Samples``; where its success is measured ``MeasuredAttack``, at the cut ``MeasuredAtCut``, with a ``TestView``. On
   messages: ``MessageAttack``, ``Message`` and ``MessageView`` → ``Message``.
+- A hook on messages, at the end of one ``Party``: ``MessageHook``, opened with a ``HookStart``; it may change a
+  ``Message``, observe it (→ ``State``), judge a split step (→ ``Ruling``) or go back to a ``Snapshot``, and remembers
+  ``Memory``.
 - A detector at the main server: ``Screen``, ``SplitStepView`` → ``Verdict``; ``Rollback``, ``LocalRoundView`` →
   ``Judgement``.
-- A protocol: ``TrainingProtocol`` and the types of its answers.
+- A protocol: ``TrainingProtocol``, the types of its answers, and ``Requirement``, what a component may ask of it.
 - A model: ``ModelSpec``.
 - A population: ``PopulationSpec`` opens a ``Population`` of ``Samples``, described by its ``PopulationInfo``;
   ``Partitioner`` deals a ``Pool``, ``FeatureSkew`` changes what clients see, ``Draw`` draws cohorts from a ``Crowd``,
   ``Availability`` says who is there. ``Fleet`` gives clients machines, ``StragglerPolicy`` says who is too late.
-- Training: ``OptimizerSpec``, ``Schedule``.
+- Training: ``GradientRule``, with the ``ClientSlot`` that trains and its ``BackwardPass`` → ``Gradients``
+  (``MeanGradient`` is the plain one); ``OptimizerSpec``, ``Schedule``.
 
 The pages of docs/how-to show each at work. What is not here or in ``raysplit`` may change without notice.
 """
@@ -78,8 +82,9 @@ from raysplit.protocols.requirements import Requirement
 from raysplit.rng import stream
 from raysplit.scenario.devices import Fleet
 from raysplit.scenario.stragglers import StragglerPolicy
-from raysplit.training.gradient_rules import GradientRule, MeanGradient
-from raysplit.training.optimizers import OptimizerSpec
+from raysplit.training.gradient_rules import BackwardPass, GradientRule, MeanGradient
+from raysplit.training.optimizers import Gradients, OptimizerSpec
+from raysplit.training.parties import ClientSlot
 from raysplit.training.settings import Schedule
 
 __all__ = [
@@ -88,7 +93,9 @@ __all__ = [
     "AggregationRule",
     "Attack",
     "Availability",
+    "BackwardPass",
     "Channel",
+    "ClientSlot",
     "ClientState",
     "ClientSync",
     "Crowd",
@@ -100,6 +107,7 @@ __all__ = [
     "Geometry",
     "GeometryRule",
     "GradientRule",
+    "Gradients",
     "HookStart",
     "Judgement",
     "LocalRoundView",

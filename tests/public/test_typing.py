@@ -22,11 +22,12 @@ import torch
 import raysplit
 from raysplit import Cohort, FedAvg, Median, PixelBackdoor, Scenario, Training, TrimmedMean, femnist_cnn, grid, part
 from raysplit import synthetic_writers
-from raysplit.contracts import Aggregate, Poison, RoundContext, ThreatModel, UpdateView, updates_threat
+from raysplit.contracts import Aggregate, AggregationRule, Poison, RoundContext, ThreatModel, UpdateAttack, UpdateView
+from raysplit.contracts import updates_threat
 
 
 @part
-class Half:
+class Half(AggregationRule):
     factor: float = 0.5
 
     @property
@@ -38,7 +39,7 @@ class Half:
 
 
 @part
-class Zeros:
+class Zeros(UpdateAttack):
     start_round: int = 1
 
     @property
@@ -56,7 +57,7 @@ scenario = Scenario(
     protocol=FedAvg(),
     cohort=Cohort(size=2, malicious=0.5),
     training=Training(rounds=1, lr=0.1),
-    defense=TrimmedMean(trim=1),
+    defense=TrimmedMean(f=1),
     attack=Zeros(),
 )
 scenarios = grid(scenario, defense=[Half(factor=0.25), Median()])

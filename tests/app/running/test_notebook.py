@@ -16,11 +16,11 @@ del module.__file__
 SETUP = """
 import raysplit
 from raysplit import Cohort, Evaluation, FedAvg, Scenario, Training, part, synthetic_writers
-from raysplit.contracts import Aggregate
+from raysplit.contracts import Aggregate, AggregationRule
 """
 RULE = """
 @part
-class Scaled:
+class Scaled(AggregationRule):
     factor: float = 0.5
 
     @property

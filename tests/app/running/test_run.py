@@ -107,11 +107,11 @@ def test_repr_says_how_the_run_ended_in_a_line(tmp_path):
 SCRIPT = """
 import raysplit
 from raysplit import Cohort, Evaluation, FedAvg, Scenario, Training, part, sequential, synthetic_writers
-from raysplit.contracts import Aggregate
+from raysplit.contracts import Aggregate, AggregationRule
 from torch import nn
 
 @part
-class Half:
+class Half(AggregationRule):
     columnwise = True
     def aggregate(self, updates, weights, context):
         return Aggregate(0.5 * (weights @ updates))

@@ -87,6 +87,11 @@ def _of_synchrony(protocol: TrainingProtocol) -> Iterator[Requirement]:
         "every split step, but {protocol} has server={answers.server!r}, server_step={answers.server_step!r} and "
         "u_shaped={answers.u_shaped}; leave synchrony out",
     )
+    yield Requirement(
+        lambda setting: type(setting.protocol).plan is not TrainingProtocol.plan,
+        "{protocol}.synchrony={answers.synchrony!r} needs a plan() of {protocol}'s own, which says who takes which of its "
+        "steps in a round; see BufferedSplitFed",
+    )
     allowed = ("averaging",) if protocol.synchrony == "buffered" else ("averaging", "handover")
     yield client_sync_is(
         *allowed,

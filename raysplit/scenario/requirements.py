@@ -24,7 +24,6 @@ from raysplit.errors import ScenarioError
 from raysplit.models.network import check_cut
 from raysplit.parts.contract import check_answers
 from raysplit.population.selection.dropouts import Dropouts
-from raysplit.protocols.buffered import BufferedSplitFed
 from raysplit.protocols.consistency import check_values, requirements_of
 from raysplit.protocols.joint import joint
 from raysplit.protocols.requirements import Requirement, Setting, client_sync_is, has_channel
@@ -43,19 +42,12 @@ def check_requirements(scenario: Scenario) -> None:
     protocol, setting = scenario.protocol, scenario.setting
     check_values(protocol)
     _check_all(setting, ((protocol, requirement) for requirement in requirements_of(protocol)))
-    _check_all(setting, [(protocol, _BUFFERED)])
     check_cut(joint(scenario.model, protocol), split=protocol.server != "none", u_shaped=protocol.u_shaped)
     _check_all(setting, _of_training(scenario))
     _check_all(setting, _of_rules(scenario))
     _check_attacks(scenario)
     _check_all(setting, _of_detection(scenario))
     _check_clients(scenario)
-
-
-_BUFFERED = Requirement(
-    lambda setting: setting.protocol.synchrony != "buffered" or isinstance(setting.protocol, BufferedSplitFed),
-    "synchrony='buffered' is what BufferedSplitFed does, but {protocol} is another class; use that one",
-)
 
 
 def components(part: Any) -> Iterator[object]:

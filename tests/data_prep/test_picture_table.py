@@ -111,9 +111,7 @@ def test_what_is_no_table_of_pictures_is_refused(tmp_path: Path) -> None:
     pq.write_table(
         pa.table(
             {"image": [{"bytes": None, "path": "a.png"}], "label": [0]},
-            schema=pa.schema(
-                {"image": pa.struct({"bytes": pa.binary(), "path": pa.string()}), "label": pa.int64()}
-            ),
+            schema=pa.schema({"image": pa.struct({"bytes": pa.binary(), "path": pa.string()}), "label": pa.int64()}),
         ),
         tmp_path / "d.parquet",
     )

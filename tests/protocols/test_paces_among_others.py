@@ -270,7 +270,7 @@ def own(base=Own, /, **answers):
             {"synchrony": "buffered", "client_sync": "handover"},
             "meet by averaging, but Mine has client_sync='handover'",
         ),
-        ({"synchrony": "buffered"}, "is what BufferedSplitFed does, but Mine is another class"),
+        ({"synchrony": "buffered"}, r"needs a plan\(\) of Mine's own"),
         ({"published": THAPA2022, "server_step": "step"}, "has server_step='step' and synchrony='synchronous'"),
         ({"published": THAPA2022, "synchrony": "loss_drop"}, "has server_step='split_step' and synchrony='loss_drop'"),
         (

@@ -86,7 +86,7 @@ def same(one: Samples, other: Samples) -> bool:
 
 def test_honest_clients_train_on_their_own_samples():
     host, plan, start = hosted(LabelFlip())
-    host._share(plan, range(len(plan.groups)), start, 1)
+    host._share(plan, range(len(plan.groups)), start, 1, host.ends(plan, start)[0])
     malicious = [position for position, client in enumerate(plan.clients) if int(client) in plan.malicious]
     assert len(malicious) == 3
     for position, client in enumerate(plan.clients):
@@ -98,7 +98,7 @@ def test_honest_clients_train_on_their_own_samples():
 
 def test_centralised_training_has_the_malicious_share_of_the_joint_data():
     host, plan, start = hosted(LabelFlip(), Centralized())
-    host._share(plan, range(len(plan.groups)), start, 1)
+    host._share(plan, range(len(plan.groups)), start, 1, host.ends(plan, start)[0])
     joint = host._samples(plan, 0)
     begin = 0
     for client in plan.cohort:
@@ -120,7 +120,7 @@ def test_honest_clients_of_an_attacked_run_learn_what_they_learn_in_a_clean_one(
 
 def test_an_attack_asks_the_portion_that_its_client_holds():
     host, plan, start = hosted(FarthestLabelFlip())
-    host._share(plan, range(len(plan.groups)), start, 1)
+    host._share(plan, range(len(plan.groups)), start, 1, host.ends(plan, start)[0])
     position = next(p for p, client in enumerate(plan.clients) if int(client) in plan.malicious)
     own = host.population.train(int(plan.clients[position]))
     head = host._portions().head.eval()

@@ -67,8 +67,7 @@ def prepare(
         classes=len(CLASSES),
         description=f"HAM10000 (CC BY-NC 4.0: not for redistribution), {count:,} pictures{different} of {lesions:,} lesions "
         f"resized to {size} × {size} whatever their shape; a tenth of the lesions of each class held out with seed "
-        f"{seed}, "
-        f"there being no official split; classes {', '.join(CLASSES)}",
+        f"{seed}, there being no official split; classes {', '.join(CLASSES)}",
         pool=True,
         console=console,
     )
@@ -115,8 +114,7 @@ def _metadata(folder: Path) -> list[tuple[str, str, str]]:
         if not lesion or not image or dx not in CLASSES or image in seen or "/" in image:
             raise PopulationError(
                 f"{str(file)!r} is not the metadata of HAM10000: line {number} needs {', '.join(wanted)}, with an "
-                "image of its "
-                f"own and a dx of {', '.join(CLASSES)}"
+                f"image of its own and a dx of {', '.join(CLASSES)}"
             )
         seen[image] = (lesion, image, dx)
     if not seen:
@@ -139,8 +137,7 @@ def _opener(folder: Path, images: Iterable[str]) -> Callable[[str], bytes | Path
     if lacking:
         raise PopulationError(
             f"{str(folder)!r} lacks {len(lacking):,} pictures of the metadata, the first being {lacking[0]}.jpg; they "
-            "lie in "
-            f"{' and '.join(PARTS)} or in folders of these names"
+            f"lie in {' and '.join(PARTS)} or in folders of these names"
         )
 
     def read(image: str) -> bytes | Path:

@@ -59,8 +59,7 @@ def read_set(idx: IdxSet, folder: Path) -> tuple[ClientData, bool]:
         if len(x) != len(y) or not len(x) or x.shape[1:] != train_x.shape[1:] or y.max() > 9:
             raise PopulationError(
                 f"{str(file)!r} and its labels do not belong together: {len(x)} images {list(x.shape[1:])} and "
-                f"{len(y)} "
-                f"labels up to {int(y.max(initial=0))}; take all four files from one source"
+                f"{len(y)} labels up to {int(y.max(initial=0))}; take all four files from one source"
             )
     return ClientData(idx.name, train_x[:, None], train_y, test_x[:, None], test_y), official
 

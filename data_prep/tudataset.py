@@ -109,8 +109,7 @@ def _samples(
     if len(sizes) * largest * width > LARGEST_SAMPLES:
         raise PopulationError(
             f"{where} would take {len(sizes) * largest * width:,} bytes, because a graph has {largest:,} nodes and "
-            "every sample "
-            f"is as large as that of the largest; at most {LARGEST_SAMPLES:,} are possible"
+            f"every sample is as large as that of the largest; at most {LARGEST_SAMPLES:,} are possible"
         )
     # A node's place in its graph: how many nodes of that graph came before it.
     order = np.argsort(graph_of, kind="stable")

@@ -1,10 +1,10 @@
 """Plays a list of scenarios on two trees and compares every bit that may not change: what a restructuring must leave as
 it was.
 
-    python tools/same_bits.py REF                    all scenarios: this tree against the commit REF python
-    tools/same_bits.py REF --only local       those on the local engine; so ``ray``, a mode, a name, or a glob such as
-    'rule-*' python tools/same_bits.py REF --only quick       some fifty, one of each kind python tools/same_bits.py REF
-    --list             what would be played
+    python tools/same_bits.py REF               all scenarios: this tree against the commit REF
+    python tools/same_bits.py REF --only local  those on the local engine; so ``ray``, a mode, a name, or a glob: 'rule-*'
+    python tools/same_bits.py REF --only quick  some fifty, one of each kind
+    python tools/same_bits.py REF --list        what would be played
 
 Both trees are copied to temporary folders first and played from there by this Python, so that edits meanwhile move
 nothing. Compared are the models' digests, all tables' columns but those that are marked as not deterministic, recorded
@@ -43,6 +43,8 @@ TOOLS = Path(__file__).resolve().parent
 HERE = TOOLS.parent
 KEPT = ("metrics", "updates", "run.json", "checkpoints")
 """What of a run folder is compared."""
+CACHED_FOR = 2 * 24 * 3600
+"""Seconds for which results of a reference are kept after they were last asked for."""
 ROOM = 1 << 30
 """Bytes that must be free in memory-backed storage for runs to be written there, which saves waiting for disks."""
 MOST_SHOWN = 4
@@ -143,6 +145,10 @@ def cache(ref: str) -> Path:
     key = hashlib.sha256("\n".join([commit_of(ref), lists.hexdigest(), *machine]).encode()).hexdigest()[:16]
     folder = Path(tempfile.gettempdir()) / f"raysplit-same-bits-{getpass.getuser()}" / key
     folder.mkdir(parents=True, exist_ok=True)
+    os.utime(folder)
+    for old in folder.parent.iterdir():
+        if time.time() - old.stat().st_mtime > CACHED_FOR:
+            shutil.rmtree(old, ignore_errors=True)
     return folder
 
 

@@ -14,8 +14,7 @@ def check_updates(name: str, updates: object, what: str = "updates") -> torch.Te
     if not isinstance(updates, torch.Tensor):
         raise ScenarioError(
             f"{name} takes {what} as one tensor [n, d], but they are a {type(updates).__name__}; torch.stack(...) "
-            "makes "
-            "one of a list of vectors"
+            "makes one of a list of vectors"
         )
     if updates.ndim != 2 or 0 in updates.shape:
         raise ScenarioError(

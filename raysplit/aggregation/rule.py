@@ -220,8 +220,7 @@ def plain_context(part: AggregationPart, n: int, round: int, seed: int) -> Round
             name = type(inner).__name__
             raise ScenarioError(
                 f"{name}(f={inner.f!r}) cannot know how many of {n} plain updates are malicious: give f a number, as "
-                "in "
-                f"{name}(f={max(0, (n - 1) // 5)})"
+                f"in {name}(f={max(0, (n - 1) // 5)})"
             )
     return RoundContext(round, np.arange(n), 0, 0, rule_stream(seed, round, Channel.UPDATES))
 

@@ -134,8 +134,7 @@ class UpdateAttack(Attack):
         if n is not None and n < len(benign) + len(trained):
             raise ScenarioError(
                 f"{name}: n counts all updates that the server receives, so it is at least "
-                f"{len(benign) + len(trained)}, "
-                f"but it is {n}"
+                f"{len(benign) + len(trained)}, but it is {n}"
             )
         for argument, vector in (("reference", reference), ("last_move", last_move)):
             check_vector(name, argument, vector, updates.shape[1])
@@ -188,9 +187,8 @@ def _clients(
         check_updates(name, own, "its own updates")
         if own.shape[1] != updates.shape[1] or m not in (None, len(own)):
             raise ScenarioError(
-                f"{name}: own must be the honest updates of the adversary's "
-                f"{'' if m is None else f'{m} '}clients, with {updates.shape[1]} columns, but its shape is "
-                f"{list(own.shape)}"
+                f"{name}: own must be the honest updates of the adversary's {'' if m is None else f'{m} '}clients, "
+                f"with {updates.shape[1]} columns, but its shape is {list(own.shape)}"
             )
         return updates, own.to(updates.dtype)
     if m is None:

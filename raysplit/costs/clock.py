@@ -82,8 +82,7 @@ class Clock:
         if len(positions) == len(times):
             raise ScenarioError(
                 f"{type(policy).__name__} leaves nobody in round {plan.round}: the fastest client of the cohort needs "
-                f"{needed.min():.4g} s "
-                "of virtual time; give clients longer"
+                f"{needed.min():.4g} s of virtual time; give clients longer"
             )
         if len(positions) == 0:
             return None

@@ -83,9 +83,8 @@ def _of_synchrony(protocol: TrainingProtocol) -> Iterator[Requirement]:
             and not setting.protocol.u_shaped
         ),
         "{protocol}.synchrony={answers.synchrony!r} needs one shared server portion that has the labels and steps "
-        "after "
-        "every split step, but {protocol} has server={answers.server!r}, server_step={answers.server_step!r} and "
-        "u_shaped={answers.u_shaped}; leave synchrony out",
+        "after every split step, but {protocol} has server={answers.server!r}, server_step={answers.server_step!r} "
+        "and u_shaped={answers.u_shaped}; leave synchrony out",
     )
     yield Requirement(
         lambda setting: type(setting.protocol).plan is not TrainingProtocol.plan,

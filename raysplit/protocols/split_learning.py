@@ -39,8 +39,7 @@ class SplitLearning(TrainingProtocol):
         if self.as_published is not None and self.schedule != "client":
             raise ScenarioError(
                 f"SplitLearning(as_published={self.as_published!r}) trains one client after another, but schedule is "
-                f"{self.schedule!r}; "
-                "use schedule='client'"
+                f"{self.schedule!r}; use schedule='client'"
             )
 
     @property

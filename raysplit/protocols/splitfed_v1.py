@@ -49,8 +49,7 @@ class SplitFedV1(TrainingProtocol):
         if self.as_published is not None and self.reading != "copies":
             raise ScenarioError(
                 f"SplitFedV1(as_published={self.as_published!r}) keeps a copy of the server portion a client, but "
-                f"reading is {self.reading!r}; "
-                "use reading='copies'"
+                f"reading is {self.reading!r}; use reading='copies'"
             )
 
     @property

@@ -16,20 +16,17 @@ def check_population(scenario: Scenario, info: PopulationInfo) -> None:
             if root >= info.clients:
                 raise ScenarioError(
                     f"{type(rule).__name__} names the root client {root}, but the population {info.name!r} has only "
-                    f"{info.clients} clients, "
-                    "counted from 0"
+                    f"{info.clients} clients, counted from 0"
                 )
     if info.shape != model.input_shape:
         raise PopulationError(
             f"{type(model).__name__} takes samples of shape {model.input_shape}, but population {info.name!r} has "
-            f"{info.shape}; "
-            "choose a model for that shape"
+            f"{info.shape}; choose a model for that shape"
         )
     if info.dtype == "float32" and scenario.pixels in ("inverted", "centred"):
         raise ScenarioError(
             f"Scenario.pixels={scenario.pixels!r} is about bytes, but population {info.name!r} holds float32 numbers, "
-            "which the "
-            "network sees as they are; leave pixels out"
+            "which the network sees as they are; leave pixels out"
         )
     if info.classes > model.classes:
         raise PopulationError(

@@ -44,8 +44,7 @@ def check_memory(scenario: Scenario, start: GlobalState, shards: int) -> None:
         raise ClusterError(
             f"{scenario.name} gathers {scenario.cohort.size:,} updates of {floats:,} numbers in one process, "
             f"{needed / 2**30:.1f} GiB, but only {free / 2**30:.1f} GiB of this machine's memory are free; choose a "
-            "smaller cohort, or --shards on a "
-            "cluster that has the memory"
+            "smaller cohort, or --shards on a cluster that has the memory"
         )
 
 

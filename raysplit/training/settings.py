@@ -112,8 +112,7 @@ class Training:
                     or setting.protocol.client_sync == "handover"
                 ),
                 "Training(client_state='travels') needs a protocol with hand-over, but {protocol} has none; use "
-                "'fresh' "
-                "or 'per_client'",
+                "'fresh' or 'per_client'",
             ),
             Requirement(
                 lambda setting: (
@@ -129,8 +128,7 @@ class Training:
                     or setting.protocol.server_step == "split_step"
                 ),
                 "server_state='each_batch' makes the server's optimiser anew after every split step, but {protocol} "
-                "has "
-                "server_step={answers.server_step!r}; use 'fresh' or 'persistent'",
+                "has server_step={answers.server_step!r}; use 'fresh' or 'persistent'",
             ),
             *(_OF_FED_OPT if self.aggregate is not None else ()),
         )

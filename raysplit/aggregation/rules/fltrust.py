@@ -42,8 +42,7 @@ class FLTrust(GeometryRule):
         if context.reference is None:
             raise ScenarioError(
                 f"FLTrust has no update of its root clients {self.roots}: it must be the scenario's defense, or the "
-                "rule of a part that "
-                "passes its roots on"
+                "rule of a part that passes its roots on"
             )
         reference = context.reference
         length = float(reference.double().norm())

@@ -82,8 +82,7 @@ def notes(table: CutTable) -> list[str]:
     whose = "the default devices, round figures, since the scenario names none" if table.imagined else "its devices"
     lines = [
         f"Bytes: a client's, mean of the {table.clients} of round 1, both ways, with labels. Virtual: round 1 on "
-        f"{whose}. "
-        f"Steps: measured, a batch of {table.batch} on one thread of this machine.",
+        f"{whose}. Steps: measured, a batch of {table.batch} on one thread of this machine.",
     ]
     return lines + [f"Not after {name}: it {why}." for name, why in table.left_out]
 

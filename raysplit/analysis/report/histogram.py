@@ -38,8 +38,7 @@ def class_histogram(counts: np.ndarray, title: str, theme: Theme = LIGHT) -> Fig
     summary = SkewSummary.of(counts)
     above.set_title(
         f"{textwrap.fill(title, 100)}\n{clients:,} clients, {summary.samples:,} training samples, "
-        f"{summary.classes:.1f} classes a client, "
-        f"mean distance to the whole {summary.distance:.2f}",
+        f"{summary.classes:.1f} classes a client, mean distance to the whole {summary.distance:.2f}",
         loc="left",
         fontsize=9.5,
         color=theme.ink,

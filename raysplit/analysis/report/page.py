@@ -118,11 +118,9 @@ def _results(found: Sequence[Trial]) -> str:
     parts = ["<h2>Accuracy with and without the attack</h2>\n"]
     parts.append(
         "<p>Test accuracy in %: <em>Acc</em> without the attack, <em>Acc<sub>attack</sub></em> with it, and their "
-        "difference "
-        "<em>Acc<sub>drop</sub></em> in percentage points. A pair is two runs of one scenario that differ by the "
-        "attack alone. "
-        "<strong>Read final and best together</strong>: a run that diverges late keeps a good best accuracy, "
-        "and the drop can differ by 10 to 20 points.</p>\n"
+        "difference <em>Acc<sub>drop</sub></em> in percentage points. A pair is two runs of one scenario that differ "
+        "by the attack alone. <strong>Read final and best together</strong>: a run that diverges late keeps a good "
+        "best accuracy, and the drop can differ by 10 to 20 points.</p>\n"
     )
     for measure in MEASURES:
         parts.append(f"<h3>{html.escape(_heading[measure])}</h3>\n{to_html(accuracy_table(found, measure))}")

@@ -31,9 +31,8 @@ MEASURES: tuple[tuple[Measure, str], ...] = (
 )
 EXPLAINED = (
     "Test accuracy in % and, beside it, the drop: the accuracy under the same rule without the attack minus the "
-    "accuracy with it, in "
-    "percentage points. Read final and best together: where an attack only does harm, the best evaluation is one from "
-    "before it began."
+    "accuracy with it, in percentage points. Read final and best together: where an attack only does harm, the best "
+    "evaluation is one from before it began."
 )
 _NOTES = {"†": "† unfinished, failed or missing", "‡": "‡ diverged: loss or weights stopped being finite"}
 Draw = Callable[[Theme], "Figure"]
@@ -132,8 +131,7 @@ def _summary(found: Sequence[Outcome]) -> str:
     ended = sum(run.state.finished for run in runs)
     return (
         f"{ended} of {len(found)} scenarios have ended. Their {count(done)} rounds took {count(done - shared)} rounds "
-        "of training: "
-        f"{count(shared)} were taken over from scenarios with the same beginning."
+        f"of training: {count(shared)} were taken over from scenarios with the same beginning."
     )
 
 

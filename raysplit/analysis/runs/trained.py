@@ -72,8 +72,7 @@ def trained_model(trained: Trained, client: int | None) -> TrainedModel:
     if trained.personal and client is None:
         raise RunError(
             f"the clients of {kind} keep portions of their own, so {trained.path} has no one model; ask for a "
-            "client's: "
-            "model(client=0)"
+            "client's: model(client=0)"
         )
     if not trained.personal and client is not None:
         raise RunError(f"all clients of {kind} have the same model; leave client={client} out")

@@ -48,6 +48,7 @@ def run(
         raise ScenarioError(
             f"raysplit.run takes one Scenario, but was given {type(scenario).__name__}; call it for each scenario"
         )
+    scenario = replace(scenario)  # its hash is taken anew: own code may have changed since it was last taken
     choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address, shards)
     watch = Watch() if on_round is None else Watch(round=on_round)
     ended = run_job(job_of(scenario, Path(out)), choice, watch, "replace" if overwrite else "continue")

@@ -96,6 +96,5 @@ def summary(steps: list[Step]) -> str:
     shared = sum(step.shared for step in steps)
     return (
         f"{len(steps)} scenarios, {ended} of them ended; {rounds:,} rounds in all, of which {shared:,} are shared "
-        "with another scenario; "
-        f"{left:,} to train"
+        f"with another scenario; {left:,} to train"
     )

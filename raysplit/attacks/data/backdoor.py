@@ -82,8 +82,7 @@ class DistributedBackdoor(DataAttack):
         if self.trigger.height < 2 or self.trigger.width < 2:
             raise ScenarioError(
                 "DistributedBackdoor.trigger is cut in quarters, so it needs 2 × 2 pixels or more, but it is a patch "
-                "of "
-                f"{self.trigger.height} × {self.trigger.width}"
+                f"of {self.trigger.height} × {self.trigger.width}"
             )
 
     def fits(self, model: ModelSpec) -> None:

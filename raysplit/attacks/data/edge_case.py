@@ -71,8 +71,7 @@ class EdgeCaseBackdoor(DataAttack):
         if x.shape[1:] != like.shape[1:] or x.dtype != like.dtype:
             raise PopulationError(
                 f"EdgeCaseBackdoor.pool: samples of {name!r} are {x.dtype} {list(x.shape[1:])}, but those of the "
-                "scenario's population are "
-                f"{like.dtype} {list(like.shape[1:])}; take a pool of the same kind"
+                f"scenario's population are {like.dtype} {list(like.shape[1:])}; take a pool of the same kind"
             )
         return x
 

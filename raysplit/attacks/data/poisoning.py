@@ -82,15 +82,13 @@ def _check(name: str, own: Samples, made: Samples, classes: int) -> None:
     ):
         raise ScenarioError(
             f"{name}.poison_samples() must return as many samples of the same kind, x {own.x.dtype} "
-            f"{list(own.x.shape)} and y "
-            f"{own.y.dtype}, but it returned x {made.x.dtype} {list(made.x.shape)} and y {made.y.dtype} "
-            f"{list(made.y.shape)}"
+            f"{list(own.x.shape)} and y {own.y.dtype}, but it returned x {made.x.dtype} {list(made.x.shape)} and y "
+            f"{made.y.dtype} {list(made.y.shape)}"
         )
     if len(made.y) and not (int(made.y.min()) >= 0 and int(made.y.max()) < classes):
         raise ScenarioError(
             f"{name}.poison_samples() gave labels from {int(made.y.min())} to {int(made.y.max())}, but the population "
-            "has "
-            f"{classes} classes, counted from 0"
+            f"has {classes} classes, counted from 0"
         )
 
 

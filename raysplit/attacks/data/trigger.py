@@ -43,8 +43,7 @@ class Patch:
         if self.height + self.bottom > height or self.width + self.right > width:
             raise ScenarioError(
                 f"Patch of {self.height} × {self.width} pixels, {self.bottom} from the bottom and {self.right} from "
-                "the right, does not fit "
-                f"samples of {height} × {width} pixels"
+                f"the right, does not fit samples of {height} × {width} pixels"
             )
 
     def mask(self, height: int, width: int) -> torch.Tensor:

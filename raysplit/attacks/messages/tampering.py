@@ -143,8 +143,7 @@ def _fitted(name: str, message: Message, altered: Message, classes: int) -> Mess
     if new.shape != old.shape or new.dtype != old.dtype:
         raise ScenarioError(
             f"{name}.alter() must return a tensor like the one it got, {tuple(old.shape)} of {old.dtype}, but it "
-            "returned "
-            f"{tuple(new.shape)} of {new.dtype}"
+            f"returned {tuple(new.shape)} of {new.dtype}"
         )
     if new is not old:  # kernels choose their order of summation by strides, and the wire keeps them
         placed = torch.empty_like(old)

@@ -155,14 +155,12 @@ class AgrTailored(UpdateAttack):
         if not isinstance(rule, SelectingRule):
             raise ScenarioError(
                 f"AgrTailored(gamma={self.gamma!r}) is tailored to Mean, TrimmedMean, Median, Krum, MultiKrum and "
-                "Bulyan, but the rule is "
-                f"{type(rule).__name__}: give gamma a number, or use OptimalLittleIsEnough"
+                f"Bulyan, but the rule is {type(rule).__name__}: give gamma a number, or use OptimalLittleIsEnough"
             )
         if self.gamma == "stealth":
             raise ScenarioError(
                 f"AgrTailored(gamma='stealth') needs a rule that averages order statistics, but {type(rule).__name__} "
-                "selects rows: use "
-                "gamma='closed'"
+                "selects rows: use gamma='closed'"
             )
         if self.knowledge == "full":
             m = view.m

@@ -100,7 +100,6 @@ class SimulatedAggregation:
         except ScenarioError as error:
             raise ScenarioError(
                 f"{type(self.rule).__name__} cannot be simulated on the {n} updates that the adversary reckons with "
-                "in round "
-                f"{self.context.round}: {error}"
+                f"in round {self.context.round}: {error}"
             ) from None
         return math.sqrt(self.across.square(update - self.mean))

@@ -39,8 +39,7 @@ class ClassesPerClient:
         if clients * self.classes < len(present):
             raise PopulationError(
                 f"{clients} clients of {self.classes} classes hold at most {clients * self.classes} of the "
-                f"{len(present)} classes "
-                "of the pool, and every sample must have a client; ask for at least "
+                f"{len(present)} classes of the pool, and every sample must have a client; ask for at least "
                 f"{-(-len(present) // self.classes)} clients"
             )
         holders = self._holders(present, clients, rng.stream(seed, "partition decks"))

@@ -57,7 +57,6 @@ class SkewSummary:
     def __str__(self) -> str:
         return (
             f"{self.samples:,} training samples at {self.clients:,} clients: {self.size_mean:.1f} ± "
-            f"{self.size_sd:.1f} a client "
-            f"({self.size_min:,} to {self.size_max:,}), {self.classes:.1f} classes a client, "
-            f"mean total variation distance to the whole {self.distance:.3f}"
+            f"{self.size_sd:.1f} a client ({self.size_min:,} to {self.size_max:,}), {self.classes:.1f} classes a "
+            f"client, mean total variation distance to the whole {self.distance:.3f}"
         )

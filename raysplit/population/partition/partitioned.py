@@ -232,6 +232,5 @@ def _check_dealt(owner: np.ndarray, samples: int, spec: Partitioned) -> None:
     if not whole or (samples and (owner.min() < 0 or owner.max() >= spec.clients)):
         raise PopulationError(
             f"{type(spec.by).__name__}.deal() must give a client in 0..{spec.clients - 1} for each of {samples} "
-            "samples, "
-            f"but it gave {owner.dtype}{list(owner.shape)}"
+            f"samples, but it gave {owner.dtype}{list(owner.shape)}"
         )

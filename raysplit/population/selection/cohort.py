@@ -91,8 +91,7 @@ class Cohort:
             if abs(mean - self.size) >= 1:
                 raise ScenarioError(
                     f"Poisson(rate={self.draw.rate:g}) draws {mean:g} of the {population} clients of {name!r} on "
-                    "average, but "
-                    f"Cohort.size is {self.size}; give size={max(1, round(mean))} or leave rate out"
+                    f"average, but Cohort.size is {self.size}; give size={max(1, round(mean))} or leave rate out"
                 )
         if self.available is not None:
             self.available.presence(population)

@@ -1,4 +1,4 @@
-# Everything happens in .venv; nothing listens on a port and nothing but pip uses the network.
+# Everything happens in .venv, and nothing but pip uses the network; a run on Ray listens while it goes on.
 PYTHON ?= python3
 SCENARIO := scenarios/quickstart.py
 # Test files side by side; each worker that tests Ray starts a cluster of its own.

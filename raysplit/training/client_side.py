@@ -217,7 +217,8 @@ def play_split_steps(
             del under_way[position]
             share.end_split_step(split_step, done.value, len(labels))
         else:
-            link.send(share.end.sends(answer, labels))
+            if answer is not None:
+                link.send(share.end.sends(answer, labels))
 
     try:
         for split_step in split_steps:
@@ -231,7 +232,9 @@ def play_split_steps(
             slot.begin(share.plan.seed, drawn_in, client, split_step.step)
             address = StepAddress(share.plan.round, client, split_step.step, position)
             step = begin(slot, x, y, address, share.rule if share.learns(position) else None)
-            message = share.end.sends(next(step), y)
+            first = next(step)
+            assert first is not None, "a split step begins with a message of the client's"
+            message = share.end.sends(first, y)
             under_way[position] = _UnderWay(step, split_step, y)
             link.send(message)
         while under_way:

@@ -19,15 +19,16 @@ from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.training.gradient_rules import BackwardPass, GradientRule
 from raysplit.training.parties import ClientSlot, score_of
 
-ClientStep = Generator[Message, Message, Score | None]
-"""Sends messages, receives one for each, and ends with the batch's score, None where nobody told it."""
+ClientStep = Generator[Message | None, Message, Score | None]
+"""Sends messages and receives what the main server sends; yields None where it waits for one more message without
+sending. It ends with the batch's score, None where nobody told it."""
 
 
 class SplitStepOf(Protocol):
     """What a client does with a batch; its step is begun at ``address`` on a slot that holds its portion."""
 
     requests: int
-    """How many messages the client sends to the main server in one step; each is answered by one."""
+    """How many messages the client sends to the main server in one step."""
 
     def __call__(
         self, slot: ClientSlot, x: torch.Tensor, y: torch.Tensor, address: StepAddress, rule: GradientRule | None

@@ -164,7 +164,7 @@ class TrainingProtocol:
     @answer
     def channels(self) -> tuple[Channel, ...]:
         """The channels over which the parties talk, in the order in which a round uses them; follow from the other
-        answers."""
+        answers. A protocol with a channel of its own adds it."""
         averaging, split = self.client_sync == "averaging", self.server != "none"
         extended, u_shaped = self.topology.kind == "extended", split and self.u_shaped
         present = {
@@ -179,7 +179,7 @@ class TrainingProtocol:
             Channel.HANDOVER: self.client_sync == "handover",
             Channel.SERVER_UPDATES: self.server == "replicas" and self.client_sync != "one_party",
         }
-        return tuple(channel for channel in Channel if present[channel])
+        return tuple(channel for channel in Channel if present.get(channel, False))
 
     @answer
     def replicas_outlive_rounds(self) -> bool:

@@ -46,7 +46,7 @@ def prepare(
 ) -> Summary:
     """Write the pictures of folder ``source`` to ``out``, print what came out and return it.
 
-    The layout is ``CLASS/*.png`` (a pool), or ``CLIENT/CLASS/*.png`` with ``by_client``; both may stand in folders
+    The layout is ``CLASS/*.png`` (a pool), or ``CLIENT/CLASS/*.png`` with ``by_client``; both may be in folders
     ``train/`` and ``test/`` (or ``val/``), which are then the split. Otherwise a tenth is held out by a stream of
     ``seed``: of each class in a pool, of each client's pictures with ``by_client``. ``size``: resize all to that side;
     without it they must have one size. ``grey``: one channel instead of three. ``pool``: clients become one after the
@@ -54,7 +54,7 @@ def prepare(
 
     ``source`` may also be a Parquet file of encoded pictures, or a folder of such shards (``data_prep.picture_table``):
     ``label`` is then the column of classes (default ``label``), ``client`` the one that says whose picture it is. What
-    is read and what is refused stands in docs/data-sets.md; raises ``PopulationError`` naming the file.
+    is read and what is refused is in docs/data-sets.md; raises ``PopulationError`` naming the file.
     """
     console = console or Console(stderr=True)
     shards = shards_of(source) if source is not None and source.exists() else []

@@ -171,7 +171,7 @@ def _pixels(where: str, rows: Any) -> np.ndarray:
     scaled = values.astype(np.float64) * 255.0
     scaled[~np.isfinite(scaled)] = -1.0
     whole = np.rint(scaled)
-    # k/255 in float64 comes back to k within 1e-13; the room is for files that were written with fewer digits.
+    # k/255 in float64 comes back to k within 1e-13; the tolerance is for files that were written with fewer digits.
     wrong = ~((whole >= 0) & (whole <= 255) & (np.abs(scaled - whole) < 1e-3))
     if wrong.any():
         image, pixel = (int(index) for index in np.argwhere(wrong)[0])

@@ -41,8 +41,8 @@ class Writer(NamedTuple):
 def read_writers(by_class: Path, by_write: Path, progress: Callable[[str, int, int], None]) -> Iterator[Writer]:
     """Every writer in order of name, each with all characters in order of their paths.
 
-    ``progress(what, done, total)`` is told of every image. Raises ``PopulationError`` for an archive that is damaged or
-    of another layout, and for an image that has no match.
+    ``progress(what, done, total)`` is called for every image. Raises ``PopulationError`` for an archive that is damaged
+    or of another layout, and for an image that has no match.
     """
     classes = _class_of_each_image(by_class, progress)
     with _archive(by_write) as archive:

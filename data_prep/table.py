@@ -65,7 +65,7 @@ def prepare(
     ``label``: the column of classes, numbered in ascending order of its values. ``client``: the column that says whose
     row it is; without it the table is a pool. ``features``: the columns of numbers, in this order; without it all but
     those two and pandas' index, in the table's order. ``standardise``: (value − mean) / sd of each column, by the
-    training rows of all clients together (sd divides by n; a constant column is only centred); both stand in the
+    training rows of all clients together (sd divides by n; a constant column is only centred); both are in the
     description. ``pool``: clients become one after the split. ``delimiter``, ``decimal`` and ``encoding`` say how a CSV
     is written, where it is not commas, points and UTF-8. A tenth is held out by a stream of ``seed``: of each client's
     rows, or of each class in a table without clients. Raises ``PopulationError`` naming file, column, row and value.

@@ -2,7 +2,7 @@
 Ray.
 
 The names that a scenario or a notebook needs; ``raysplit.contracts`` has those for classes of one's own. Nothing heavy
-is imported until it is asked for. What type checkers and editors read, ``__init__.pyi``, is written from the table
+is imported until it is used. What type checkers and editors read, ``__init__.pyi``, is written from the table
 below by tools/public_names.py.
 """
 

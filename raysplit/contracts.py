@@ -2,8 +2,8 @@
 
 - Every such class is a ``part`` (a frozen dataclass whose fields are checked); ``within`` and ``ScenarioError`` are for
   checks of its own, ``stream`` for random numbers that are the same on every host.
-- An aggregation rule: ``AggregationRule`` is asked for an ``Aggregate`` with a ``RoundContext`` (``GeometryRule``: over
-  a ``Geometry``, wherever the columns lie); ``PreAggregation`` stands before a rule.
+- An aggregation rule: ``AggregationRule`` gives an ``Aggregate`` from a ``RoundContext`` (``GeometryRule``: over
+  a ``Geometry``, wherever the columns lie); ``PreAggregation`` is put before a rule.
 - An attack: ``Attack``, with the ``ThreatModel`` of ``Channel`` s that it sees and changes.
   On updates: ``UpdateAttack``, ``UpdateView`` → ``Poison``. On training data: ``DataAttack``, ``DataView`` →
   ``Samples``; where its success is measured ``MeasuredAttack``, at the cut ``MeasuredAtCut``, with a ``TestView``. On

@@ -27,7 +27,7 @@ class ClusterError(UserError):
 
 
 def first_line(error: Exception) -> str:
-    """What a library said, for the end of a sentence of ours."""
+    """A library's message, for the end of a sentence of ours."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 

@@ -44,7 +44,7 @@ HERE = TOOLS.parent
 KEPT = ("metrics", "updates", "run.json", "checkpoints")
 """What of a run folder is compared."""
 CACHED_FOR = 2 * 24 * 3600
-"""Seconds for which results of a reference are kept after they were last asked for."""
+"""Seconds for which results of a reference are kept after they were last used."""
 ROOM = 1 << 30
 """Bytes that must be free in memory-backed storage for runs to be written there, which saves waiting for disks."""
 MOST_SHOWN = 4
@@ -108,7 +108,7 @@ def main() -> int:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A temporary folder, in memory where there is room."""
+    """A temporary folder, in memory where there is space."""
     memory = Path("/dev/shm")
     there = memory if memory.is_dir() and shutil.disk_usage(memory).free > ROOM else None
     with tempfile.TemporaryDirectory(prefix="same-bits-", dir=there) as folder:

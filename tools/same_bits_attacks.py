@@ -107,7 +107,7 @@ DATA: dict[str, Make] = {
 
 
 def _poisoned(protocol: Any, attack: Any, rule: Any = None, **changes: Any) -> Any:
-    """A third of twelve clients lie; all are tested."""
+    """A third of twelve clients are malicious; all are tested."""
     cohort = rs.Cohort(12, 0.34, "cohort")
     return attacked(protocol, attack, rule, cohort=cohort, evaluation__clients=None, evaluation__every=1, **changes)
 
@@ -161,7 +161,7 @@ BOTH = MESSAGES["three"]
 
 
 def _messages(protocol: Any, attack: Any, **changes: Any) -> Any:
-    """A third of six clients lie."""
+    """A third of six clients are malicious."""
     return toy(protocol, cohort=rs.Cohort(6, 0.34, "cohort"), attack=attack, **changes)
 
 

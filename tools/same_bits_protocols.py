@@ -68,8 +68,8 @@ def _protocol(make: Make) -> Make:
 
 
 def _part_of(make: Make) -> Make:
-    """Some clients of nine in each round, so that states, portions and seats outlast a round in which their owner is
-    away."""
+    """Some clients of nine in each round, so that states, portions and slots outlast a round in which their owner does
+    not take part."""
     return lambda: toy(make(), 9, cohort=rs.Cohort(5), training__rounds=4, model=net(batch_norm=True))
 
 

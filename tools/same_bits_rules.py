@@ -14,12 +14,12 @@ import raysplit as rs
 
 
 def actual() -> str:
-    """How a rule is told to ask for the true number of malicious clients."""
+    """The option by which a rule gets the true number of malicious clients."""
     return str(first_valid(lambda: vars(rs.TrimmedMean(f="actual"))["f"], lambda: "realised"))
 
 
 def assumed() -> str:
-    """How a rule is told to ask for the number that the operator reckons with."""
+    """The option by which a rule gets the number that the operator assumes."""
     return str(first_valid(lambda: vars(rs.TrimmedMean(f="assumed"))["f"], lambda: "declared"))
 
 

@@ -1,4 +1,4 @@
-"""A matrix of updates that is asked for sums over columns and column-wise maps alone, so that its columns may lie
+"""A matrix of updates that offers only sums over columns and column-wise maps, so that its columns may lie
 anywhere.
 
 A rule that asks for nothing else runs on one process and on column shards alike. Its *kernels* are functions of some

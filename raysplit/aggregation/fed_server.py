@@ -102,7 +102,7 @@ class AppliedRule:
 def apply_rule(task: AggregationTask, geometry: Geometry) -> AppliedRule:
     """Aggregate the updates whose ``geometry`` it is, and measure the aggregate against the mean of the benign ones.
 
-    The geometry may be one of which another rule has asked something before. Raises ``ScenarioError`` as the rule does.
+    The geometry may be one that another rule has used before. Raises ``ScenarioError`` as the rule does.
     """
     norms = geometry.norms.numpy()
     began = time.perf_counter()
@@ -115,7 +115,7 @@ def apply_rule(task: AggregationTask, geometry: Geometry) -> AppliedRule:
 
 
 def _selection(applied: Aggregate, malicious: torch.Tensor) -> dict[str, Any]:
-    """What was cut, what was selected, and whether the rule says that it was asked for more than it can bear."""
+    """What was cut, what was selected, and whether the rule says that the malicious are more than it can bear."""
     trim = int(applied.record["trim"]) if "trim" in applied.record else None
     row: dict[str, Any] = {"trim": trim, "broken": bool(applied.record.get("broken", False))}
     if applied.selected is not None:

@@ -22,7 +22,7 @@ SAMPLE = 9
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """Lazy and shared: rules that are given the same geometry share what any of them has asked for. Nobody may write
+    """Lazy and shared: rules that are given the same geometry share what any of them has computed. Nobody may write
     into an answer.
 
     All answers but ``median`` and ``centre``, [d], are float64 on the CPU, n or n x n numbers.
@@ -71,7 +71,7 @@ class Geometry:
     def gram_with(self, point: torch.Tensor) -> torch.Tensor:
         """``gram`` with the row of a ``point``, [d], less the centre below it, [n + 1, n + 1].
 
-        One product makes both where nobody has asked for ``gram`` before; its last bits may differ from those of two.
+        One product makes both where ``gram`` has not been computed before; its last bits may differ from those of two.
         """
         n = self.shape[0]
         if "_centred" not in vars(self):

@@ -1,6 +1,6 @@
 """What an aggregation rule is: a pure function from the received updates to one vector.
 
-A rule never learns who is malicious. It may be told *how many* are, and then by whom: ``Knowledge.assumed`` is what
+A rule never learns who is malicious. It may know *how many* are, from either source: ``Knowledge.assumed`` is what
 the operator believes, ``Knowledge.actual`` is the oracle count of this very cohort (as the NDSS'21 code assumes).
 """
 

@@ -19,8 +19,8 @@ class AggregationTask:
     buffers.
 
     ``channel``: client portions' updates (``UPDATES``) or server replicas' (``SERVER_UPDATES``). ``attack``: the one in
-    force, or None. ``weights``: [n], summing to 1. ``malicious``: bool [n], which the rule is never told. ``context``:
-    what the rule is told; its random stream also gives the attack's seed, and is not moved by either (see
+    force, or None. ``weights``: [n], summing to 1. ``malicious``: bool [n], which the rule never learns. ``context``:
+    what the rule knows; its random stream also gives the attack's seed, and is not moved by either (see
     ``attack_seed``). ``positions``: the cohort position of each row. ``portion``: W, [d + b], the portion with which
     the round begins; its first ``parameters`` = d floats are parameters, the others buffers. ``across``: which of all
     columns the d are, where this is the task of a column shard.

@@ -28,7 +28,7 @@ class UpdateView:
     knowledge: none, so [0, d]). ``own``: the honest updates of its own clients before poisoning, [m, d]. ``n``: updates
     that the fed server (of replicas, the main server) will receive. ``rule``: the aggregation rule in place
     (Kerckhoffs). ``trim``: what that rule would cut from each side for this cohort, or None where the rule has no such
-    count. ``round``: 1-based. ``context``: what that rule is told, with a random stream that is not the server's;
+    count. ``round``: 1-based. ``context``: what that rule knows, with a random stream that is not the server's;
     ``context.clients`` are the adversary's own, then those of ``benign``. Under partial knowledge it holds neither
     memory nor reference. ``channel``: which updates these are, of client portions (``UPDATES``) or of server replicas
     (``SERVER_UPDATES``); d is that portion's. ``across``: through this sums and maxima over *all* columns are taken,
@@ -68,7 +68,7 @@ class UpdateAttack(Attack):
     """The contract of attacks on updates: a frozen dataclass derives from it and gives ``threat_model`` and ``poison``,
     which is pure: it changes none of its arguments and keeps nothing.
 
-    It is asked once a round for every matrix of updates that its threat model changes: client portions', server
+    It is called once a round for every matrix of updates that its threat model changes: client portions', server
     replicas', or both.
     """
 
@@ -120,7 +120,7 @@ class UpdateAttack(Attack):
         trained honestly (default: the first m rows of ``updates``, as if each held the data of a benign client). With
         partial knowledge only ``own`` is seen; there ``updates`` alone may be given, and is then the adversary's own:
         ``SignFlip()(own)``. ``n``: updates that the server receives (default: benign rows and m). ``rule``: the rule in
-        place, which is told the true m; needed by attacks that are tailored to it. ``reference``: [d], the clean update
+        place, which knows the true m; needed by attacks that are tailored to it. ``reference``: [d], the clean update
         of the root clients of such a rule; ``last_move``: [d], the last global move. ``seed`` and ``round`` fix all
         random choices. Raises ScenarioError for what is no matrix of updates, and where the attack needs what is not
         given.

@@ -20,7 +20,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Prepare and inspect populatio
 app.add_typer(data_app, name="data")
 
 FAILED = 3
-"""Exit code of a sweep in which some scenario failed; its report stands."""
+"""Exit code of a sweep in which some scenario failed; its report exists."""
 
 File = Annotated[Path, typer.Argument(help="A scenario file, such as scenarios/quickstart.py.")]
 Out = Annotated[Path, typer.Option("--out", help="Where run folders go.")]

@@ -23,7 +23,7 @@ WantedOptions = tuple[int | None, int | None, Placement, float | None]
 
 
 def examine(file: Path | None, address: str | None, wanted: WantedOptions, console: Console) -> None:
-    """Print what the cluster has and, for a scenario file, how each scenario would lie on it."""
+    """Print what the cluster has and, for a scenario file, how each scenario would be placed on it."""
     import torch
 
     scenarios = load_scenarios(file)[0] if file is not None else []

@@ -1,4 +1,4 @@
-"""Several attacks as one, and what may be asked of an attack that may be None."""
+"""Several attacks as one, and questions about an attack that may be None."""
 
 from __future__ import annotations
 

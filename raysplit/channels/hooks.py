@@ -1,4 +1,4 @@
-"""Who stands at a party's end of a channel: honest noise, tampering, detection and observers are all message hooks."""
+"""What acts at a party's end of a channel: honest noise, tampering, detection and observers are all message hooks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from raysplit.memory.memory import Memory, State
 @dataclass(frozen=True)
 class HookStart:
     """What a hook knows as a round begins. ``classes``: how many labels the model tells apart; ``memory``: what the
-    party at whose end it stands remembers, by path, with what the hook itself returned in the round before."""
+    party at whose end it acts remembers, by path, with what the hook itself returned in the round before."""
 
     seed: int
     round: int
@@ -33,7 +33,7 @@ class Ruling(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """A portion, flat [d], its optimiser's state, and the round in which it stood so."""
+    """A portion, flat [d], its optimiser's state, and the round in which it had these values."""
 
     vector: torch.Tensor
     state: State
@@ -58,21 +58,21 @@ class Observation:
 
 
 class MessageHook:
-    """Stands at one party's end of named channels: it may change, observe or judge what passes, on every engine.
+    """Acts at one party's end of named channels: it may change, observe or judge what passes, on every engine.
 
     A user's hook is a frozen dataclass that declares ``party`` and ``channels`` and overrides what it does; everything
-    else is answered here. ``change`` and ``observe`` are asked for every message on ``channels`` that leaves the party
+    else is answered here. ``change`` and ``observe`` are called for every message on ``channels`` that leaves the party
     or reaches it, in the order of a client's steps, on whichever host plays the client. Nothing may pass from one
-    client to another in it, except at a shared main server, which serves in the planned order everywhere. Hooks at
-    one end stand in line: each gets what the one before it made of the message.
+    client to another in it, except at a shared main server, which serves in the planned order everywhere. Hooks at one
+    end act one after another: each gets what the one before it made of the message.
     """
 
     party: Party
     channels: frozenset[Channel]
     judges: bool = False
-    """Whether ``judge`` is to be asked before the server portion steps."""
+    """Whether ``judge`` is to be called before the server portion steps."""
     judges_local_rounds: bool = False
-    """Whether ``roll_back`` is to be asked after each client's last split step of a round."""
+    """Whether ``roll_back`` is to be called after each client's last split step of a round."""
 
     def opened(self, start: HookStart) -> MessageHook:
         """The hook of one round; a hook that remembers returns one that knows ``start.memory``."""
@@ -96,7 +96,7 @@ class MessageHook:
         """The server portion before the round's first split step, where ``judges_local_rounds``."""
 
     def roll_back(self, position: int, client: int, portion: Snapshot) -> Snapshot | None:
-        """The portion to go back to after a client's local round, which left ``portion``; None: it stands."""
+        """The portion to go back to after a client's local round, which left ``portion``; None: it is kept."""
         return None
 
     def memory(self) -> Memory:
@@ -148,8 +148,8 @@ class PartyEnd:
         return self._through(message, labels)
 
     def judge(self, step: Mapping[Channel, Message], reply: Message) -> Ruling:
-        """Every judge sees every split step, so that what it remembers does not hang on the others; the first that
-        rejects says what the client gets."""
+        """Every detector sees every split step, so that what it remembers does not hang on the others; the first that
+        rejects decides what the client gets."""
         ruling = Ruling(True, reply)
         for hook in self.judges:
             said = hook.judge(step, reply)

@@ -20,8 +20,8 @@ from raysplit.scenario.stragglers import Wait
 
 @dataclass(frozen=True)
 class Late:
-    """Who misses a round. ``positions``: int64, ascending, in the drawn cohort; ``clients``: their ids; ``times``: what
-    each would have needed alone; ``reason``: the policy's name.
+    """Who misses a round. ``positions``: int64, ascending, in the sampled cohort; ``clients``: their ids; ``times``:
+    what each would have needed alone; ``reason``: the policy's name.
     """
 
     positions: np.ndarray
@@ -30,7 +30,7 @@ class Late:
     reason: str
 
     def without(self, participation: Participation) -> Participation:
-        """The turnout with them among the absent."""
+        """The participation with them among the absent."""
         reporting, lost = (
             np.isin(sampled.clients, self.clients) for sampled in (participation.reporting, participation.lost)
         )

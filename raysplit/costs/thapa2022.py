@@ -61,8 +61,8 @@ def fl(s: Setting) -> Cost:
 
 
 def sl(s: Setting) -> Cost:
-    """Split learning: (2p/K)q + 2β|W|; 2pq + 2βK|W|; T + 2pq/R + (2β|W|/R)·K. Clients take turns, so nothing is divided
-    by K."""
+    """Split learning: (2p/K)q + 2β|W|; 2pq + 2βK|W|; T + 2pq/R + (2β|W|/R)·K. Clients come one after another, so
+    nothing is divided by K."""
     per_client, total = _split(s)
     return Cost(per_client, total, s.T + float(2 * s.p * s.q / s.R) + float(2 * s.beta * s.W / s.R) * s.K)
 

@@ -7,9 +7,9 @@ The rules:
 - A message takes both ends' latencies and its bytes over the slower of the sender's ``up`` and the receiver's ``down``.
   Servers' links are rates of each connection: clients do not crowd each other out. Labels travel with the smashed data.
 - A client does one thing at a time: it computes, sends and waits for the answer, batch by batch.
-- One shared server portion serves visits one by one in the plan's order, and a U-shaped visit holds it until its second
-  half is done. Replicas, and a portion that stands still while many visit it, are served first come, first served,
-  ``replicas_at_once`` side by side; between the halves of a visit others go on.
+- One shared server portion serves split steps one by one in the plan's order, and a U-shaped split step holds it until
+  its second half is done. Replicas, and a portion that stays fixed while many use it, are served first come, first
+  served, ``replicas_at_once`` side by side; between the halves of a split step others go on.
 - Averaging starts when the last portion is there: client portions at the fed server, replicas at the main server (which
   no network crosses), side by side. Robust rules are charged as the mean.
 - Hand-over by a store: every client loads the portion and stores it again. Peer to peer: a hop is charged once, from
@@ -36,8 +36,8 @@ from raysplit.scenario.scenario import Scenario
 
 @dataclass(frozen=True)
 class ClientTime:
-    """Seconds of a client's round: receiving, computing, waiting (for its turn and for the server) and sending, which
-    add up to ``finish_s``, the time from the round's start until its last message has arrived.
+    """Seconds of a client's round: receiving, computing, waiting (for its place in the order and for the server) and
+    sending, which add up to ``finish_s``, the time from the round's start until its last message has arrived.
     """
 
     down_s: float
@@ -189,7 +189,7 @@ class _Exchange:
         return client.sends(batch * (costs.smashed * costs.float_bytes + labels), self.server)
 
     def served_s(self, client: _Client, step: int, half: int) -> float:
-        """Seconds of the server's work on one half of a visit."""
+        """Seconds of the server's work on one half of a split step."""
         body = self.costs.body
         work = body.step if not self.u_shaped else (body.forward, body.backward)[half]
         return int(client.batches[step]) * work / self.server.flops
@@ -209,7 +209,7 @@ class _Exchange:
         return None
 
     def split_step(self, client: _Client, step: int, arrives: float, free: float) -> float:
-        """A whole visit to a shared portion that is free from ``free`` on; returns when it is free again."""
+        """A whole split step at a shared portion that is free from ``free`` on; returns when it is free again."""
         when: float | None = arrives
         for half in range(self.last + 1):
             assert when is not None
@@ -219,8 +219,8 @@ class _Exchange:
 
 
 def _side_by_side(exchange: _Exchange, clients: list[_Client], turn: str, passes: int) -> float:
-    """Visits that do not depend on each other, served in order of arrival, ties in cohort order: to replicas, or to one
-    portion that stands still meanwhile.
+    """Split steps that do not depend on each other, served in order of arrival, ties in cohort order: to replicas, or
+    to one portion that stays fixed meanwhile.
 
     ``turn="step"``: nobody's next batch is served before everybody's last one; ``"mean_gradients"``: nor answered.
     ``"server_first"``: a step is served when all of it is there, in ``passes`` passes one after another, and then
@@ -282,8 +282,8 @@ def _steps(client: _Client) -> int:
 
 
 def _shared(exchange: _Exchange, clients: list[_Client], scenario: Scenario, plan: RoundPlan) -> float:
-    """Clients side by side, one shared portion in the plan's order. A client has its next smashed data ready before its
-    turn."""
+    """Clients side by side, one shared portion in the plan's order. A client has its next smashed data ready before it
+    is served."""
     arrives = {}
     for position, client in enumerate(clients):
         exchange.begins(client)

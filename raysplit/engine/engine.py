@@ -49,7 +49,7 @@ class Engine(Protocol):
         portions: dict[int, torch.Tensor] | None = None,
     ) -> ClientScores:
         """The model on the test sets of ``clients``. ``portions``: client portions of their own, by client id; who has
-        none is judged with ``client``. None: nobody has one, and batches ignore client boundaries."""
+        none is evaluated with ``client``. None: nobody has one, and batches ignore client boundaries."""
         ...
 
     def counts(self) -> EngineCounts:

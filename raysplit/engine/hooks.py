@@ -1,4 +1,4 @@
-"""Which hooks stand at whose end in a round, and what they hand back when it is over."""
+"""Which hooks act at whose end in a round, and what they hand back when it is over."""
 
 from __future__ import annotations
 

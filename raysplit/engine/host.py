@@ -155,7 +155,7 @@ class Host:
         return self._done(share, end)
 
     def split_steps(self, plan: RoundPlan, groups: Sequence[int], ahead: int) -> list[SplitStep]:
-        """The visits of these groups' clients to the main server, in the order in which this host makes them."""
+        """The split steps of these groups' clients, in the order in which this host takes them."""
         mine = sorted(p for group in groups for p in plan.groups[group])
         protocol = self.scenario.protocol
         if protocol.server == "replicas" and protocol.order == "parallel":
@@ -169,7 +169,7 @@ class Host:
         return sum(len(plan.groups[group]) for group in groups) if self.scenario.protocol.waits else ahead
 
     def _evaluate_one(self, client: int, portion: torch.Tensor, server: torch.Tensor) -> ClientScores:
-        """A client's test set judged by portions that stand now, without touching the seats that train."""
+        """A client's test set evaluated with the present portions, without touching the slots that train."""
         if self._evaluation_host is None:
             self._evaluation_host = Host(self.scenario, str(self.device))
         return self._evaluation_host.evaluate(np.array([client]), portion, server)
@@ -191,7 +191,7 @@ class Host:
         return self._share_now
 
     def ends(self, plan: RoundPlan, start: GlobalState) -> tuple[PartyEnd, PartyEnd]:
-        """The clients' and the main server's end of the channels in a round, with the hooks that stand there."""
+        """The clients' and the main server's end of the channels in a round, with the hooks that act there."""
         hooks, traffic = hooks_in_force(self.scenario, plan, start.memory, self._hooks), Traffic()
         clients, server = (PartyEnd(party, hooks, traffic, plan.crosses) for party in ("clients", "main_server"))
         return clients, server
@@ -243,7 +243,7 @@ class Host:
         """What the portion that a client holds makes of stored samples: smashed data, or logits where it is the whole
         model."""
         assert self._share_now is not None
-        if self._malicious_slot is None:  # a seat apart: those of the round may be under way
+        if self._malicious_slot is None:  # a slot of its own: those of the round may be under way
             self._malicious_slot = ClientSlot(self._portions(), self.scenario.training)
         self._malicious_slot.flat.vector.copy_(self._share_now.holds(position))
         self._malicious_slot.head.eval()

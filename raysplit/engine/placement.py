@@ -22,7 +22,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a user asked for; None: let RaySplit choose. ``gpus_per_host``: a share of a GPU, 0 for CPUs only."""
+    """What a user wants; None: let RaySplit choose. ``gpus_per_host``: a share of a GPU, 0 for CPUs only."""
 
     hosts: int | None = None
     servers: int | None = None

@@ -1,4 +1,5 @@
-"""Dropout whose masks are named, not drawn: a client's step drops the same units wherever and however it is played.
+"""Dropout whose masks are named, not taken from a running stream: a client's step drops the same units wherever and
+however it is played.
 
 torch's own layers draw from the process's global generator, so a mask would depend on who trained before in the same
 process, and a split network would drop other units than the unsplit one. Here a mask is a function of the scenario's
@@ -72,7 +73,7 @@ def seed_dropout(network: nn.Module) -> None:
 
 
 def dropouts_in(modules: Iterable[nn.Module]) -> list[SeededDropout]:
-    """The seeded dropout layers of some portions: what a seat keeps to hand the key to."""
+    """The seeded dropout layers of some portions: what a model slot keeps, to hand the key to them."""
     return [layer for module in modules for layer in module.modules() if isinstance(layer, SeededDropout)]
 
 

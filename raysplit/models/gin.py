@@ -113,7 +113,7 @@ class GraphInput(nn.Module):
         self.readout = Readout(labels or degree_cap + 1, classes, dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Raises ``ScenarioError`` for a node label that the model was not told of."""
+        """Raises ``ScenarioError`` for a node label that the model does not know."""
         x = x[:, 0]
         node = x[..., -1].long()
         n = (

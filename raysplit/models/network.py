@@ -173,7 +173,7 @@ def stage_names(spec: ModelSpec) -> list[str]:
 
 
 def _stages_up_to(spec: ModelSpec, name: str, option: str) -> int:
-    """How many stages stand up to and including the cut ``name``; ``name`` is a paper's or a stage's."""
+    """How many stages there are up to and including the cut ``name``; ``name`` is a paper's or a stage's."""
     names = stage_names(spec)
     stage = spec.cuts.get(name, name)
     if stage not in names:

@@ -1,13 +1,13 @@
 """A digest of a user's own code and of all that it can reach, so that an edited experiment is another experiment.
 
-From a class or function the walk follows, as long as it meets the user's own (``ownership.py``): the global names that
+From a class or function the walk follows, as long as it finds the user's own (``ownership.py``): the global names that
 code reads, closures, defaults, decorators, base classes, members of classes, and the values that constants have when
 the digest is taken. A function is its syntax tree, so comments, spaces and docstrings do not matter; where its text
 cannot be had it is its bytecode, which another version of Python renames. Libraries and RaySplit are names. A text that
 names a file stands for the file's content too. Values are taken apart as ``pickle`` would; what cannot be, such as an
 open file, is refused. Not seen: what code reads by names that it makes up while it runs (``getattr``, ``eval``).
 
-The walk keeps a queue and numbers what it meets in order of meeting, so it needs no recursion, cycles end, and neither
+The walk keeps a queue and numbers what it finds in that order, so it needs no recursion, cycles end, and neither
 the names of modules nor addresses are part of the digest.
 """
 
@@ -68,7 +68,7 @@ def code_digest(thing: Any) -> str:
 
 
 class _Walk:
-    """``forms[n]`` is the form of the n-th thing met; ``queue`` holds those whose form is still to be made."""
+    """``forms[n]`` is the form of the n-th thing found; ``queue`` holds those whose form is still to be made."""
 
     def __init__(self) -> None:
         self.forms: list[Any] = []

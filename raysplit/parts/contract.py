@@ -55,7 +55,7 @@ def contract(kind: str, also: tuple[str, ...] = ()) -> Callable[[Cls], Cls]:
 
 
 def answers_of(cls: type) -> dict[str, Any]:
-    """The answers that the contracts of a class declare, as they stand there (``answer`` or function), by name."""
+    """The answers that the contracts of a class declare, as they are there (``answer`` or function), by name."""
     found: dict[str, Any] = {}
     for base in reversed(_contracts(cls)):
         found.update({name: value for name, value in vars(base).items() if not name.startswith("_")})

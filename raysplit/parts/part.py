@@ -1,6 +1,6 @@
 """Parts of a scenario: frozen dataclasses of plain values whose types are checked when they are built.
 
-A part is anything that may stand in a scenario: ``Training``, ``TrimmedMean``, a user's own rule. ``part`` is the
+A part is anything that may be in a scenario: ``Training``, ``TrimmedMean``, a user's own rule. ``part`` is the
 decorator that makes one; its canonical form, from which the scenario's hash is taken, is in ``canonical.py``.
 """
 
@@ -24,7 +24,7 @@ Cls = TypeVar("Cls", bound=type)
 def part(cls: Cls) -> Cls:
     """A frozen dataclass whose fields are type-checked before its own ``__post_init__`` runs.
 
-    An int is accepted where a float is asked for and becomes one; nothing else is converted. Raises ``ScenarioError``
+    An int is accepted where a float is declared and becomes one; nothing else is converted. Raises ``ScenarioError``
     where the class misspells or lacks an answer of its contract (``contract.py``).
     """
     own_check = getattr(cls, "__post_init__", None)

@@ -24,7 +24,7 @@ CLIENT_FIELDS: dict[str, pa.DataType] = {
 
 @dataclass(frozen=True)
 class Header:
-    """A population's metadata. ``digest`` and ``sample_bytes`` stand in the offsets only: they are known last."""
+    """A population's metadata. ``digest`` and ``sample_bytes`` are in the offsets only: they are known last."""
 
     name: str
     shape: tuple[int, int, int]
@@ -94,7 +94,7 @@ class Header:
 
 
 def sample_schema(shape: tuple[int, int, int], dtype: str = "uint8") -> pa.Schema:
-    """The columns of the samples file; units stand in the field metadata."""
+    """The columns of the samples file; units are in the field metadata."""
     kind, unit = (pa.uint8(), "intensity 0..255") if dtype == "uint8" else (pa.float32(), "as the description says")
     pixels = pa.list_(pa.field("pixel", kind, nullable=False), _size(shape))
     return pa.schema(

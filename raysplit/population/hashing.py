@@ -1,4 +1,4 @@
-"""Counter-based draws: a number for each of many ids at once, the same whatever other ids are asked for.
+"""Counter-based draws: a number for each of many ids at once, the same whatever other ids there are.
 
 ``rng.stream`` is the right tool for one client's many draws; these are for many clients' one draw.
 """

@@ -1,6 +1,6 @@
 """What a population is: virtual clients that each own a training set and a test set.
 
-A *spec* (a frozen dataclass such as ``SyntheticWriters`` or ``ArrowFile``) stands in the scenario, says which data is
+A *spec* (a frozen dataclass such as ``SyntheticWriters`` or ``ArrowFile``) is in the scenario, says which data is
 meant and opens it; an open ``Population`` serves samples by client id without holding anything per client in memory.
 Every host process opens its own: a memory map or a generator costs the same for 3,550 clients and for 1,000,000.
 """

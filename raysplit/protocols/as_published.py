@@ -15,7 +15,7 @@ Weighting = Literal["samples", "uniform", "last_aliased"]
 """Of client portions: n_k / n; 1 / K; or SLPerf's mean, whose accumulator is the last sender's own portion."""
 Tested = Literal["global", "in_training"]
 """The global model after the round; or each client of the cohort on its own test set as soon as it has trained, with
-the client portion with which it began and the server portion as it then stands."""
+the client portion with which it began and the server portion as it then is."""
 ReplicasMeet = Literal["each_round", "all_collected"]
 """Server replicas are averaged after every round; or once every client of the population has trained since the last
 time."""

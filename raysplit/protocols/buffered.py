@@ -115,7 +115,7 @@ class BufferedSplitFed(TrainingProtocol):
 
 
 def refilled(cohort: Cohort, seed: int, round: int, ranks: np.ndarray, memory: Mapping[str, State]) -> SampledCohort:
-    """Who is under way in a round: those of before, and clients drawn for the free places; ascending ids."""
+    """Who is under way in a round: those of before, and clients sampled for the free places; ascending ids."""
     kept = memory.get(MEMORY, {})
     under_way = kept[_WAY][:, 0].numpy() if _WAY in kept else np.zeros(0, dtype=np.int64)
     everybody = draw(cohort, seed, round, ranks)
@@ -155,7 +155,7 @@ def scheduled(protocol: BufferedSplitFed, plan: RoundPlan, memory: Mapping[str, 
 def _run(
     protocol: BufferedSplitFed, plan: RoundPlan, done: np.ndarray, due: np.ndarray
 ) -> tuple[np.ndarray, list[SplitStep], np.ndarray]:
-    """Play the clock until the buffer is full: steps reached, all visits in order, and who finished, ascending.
+    """Play the clock until the buffer is full: steps reached, all split steps in order, and who finished, ascending.
 
     ``due``: when each client's next batch ends; brought forward in place.
     """

@@ -1,4 +1,4 @@
-"""What a protocol's answers require: each of the others, and of the scenario that it stands in."""
+"""What a protocol's answers require: each of the others, and of the scenario that it is part of."""
 
 from __future__ import annotations
 

@@ -23,11 +23,11 @@ class CycleSfl(TrainingProtocol):
 
     At every step index the smashed data of all clients are one data set. The main server first trains its portion on it
     for ``server_epochs``, in seeded mini-batches of ``server_batch`` samples mixed over clients (None: all of it at
-    once); then each client gets the cut gradients of its own batch at the *updated* portion, which stands still
+    once); then each client gets the cut gradients of its own batch at the *updated* portion, which stays fixed
     meanwhile, and steps. Client portions are averaged at the end of the round, as in SplitFed.
 
     From the paper are the order (server first, clients by the updated server) and the resampling over clients; how
-    often the cycle turns is not certain from what was at hand. Here it turns once a step index, so with
+    often the cycle runs is not certain from what was at hand. Here it runs once a step index, so with
     ``batch_size=None`` and one local epoch once a round. Labels go to the server: no U-shape.
     """
 

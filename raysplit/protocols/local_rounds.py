@@ -16,8 +16,8 @@ class LocalRounds:
     steps.
 
     ``frozen``: client portions stay as they are and get no gradients. ``cached``: bool [n], the server already has the
-    client's smashed data. ``schedule``: all visits in the order in which they are served, where they do not follow from
-    the protocol.
+    client's smashed data. ``schedule``: all split steps in the order in which they are served, where they do not follow
+    from the protocol.
     """
 
     began: np.ndarray

@@ -61,7 +61,7 @@ def _check_threshold(kind: str, threshold: float) -> None:
 
 @part
 class AsyncSplitFed(TrainingProtocol):
-    """SplitFedV2 whose client portions learn and meet only in full rounds (state A); see this module.
+    """SplitFedV2 whose client portions learn and are averaged only in full rounds (state A); see this module.
 
     ``threshold``: nats by which the round's training loss must have dropped for another full round; SLPerf's default is
     0.10. At zero or below a round whose loss did not rise is followed by a full one, and far below zero this is

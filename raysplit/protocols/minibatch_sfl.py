@@ -22,8 +22,8 @@ class MiniBatchSfl(TrainingProtocol):
 
     For every step index the main server takes (Z_k, Y_k) from all clients that still have a batch, steps once on the
     mean over the union of these batches, and answers each with its own cut gradient G_k at the portion before that
-    step. Client portions are averaged at the end of the round. With clients that stand still it is mini-batch SGD of
-    the server portion on the union.
+    step. Client portions are averaged at the end of the round. With clients whose portions stay fixed it is mini-batch
+    SGD of the server portion on the union.
     """
 
     u_shaped: bool = False

@@ -46,8 +46,8 @@ class ClientRecord:
 
 @dataclass
 class DetectionRecord:
-    """What detection made of a client in a round: its visits and those rejected, and, where turns are judged, how many
-    of its turns were (0 or 1) and how many turns were taken back after its own, that one included."""
+    """What detection made of a client in a round: its split steps and those rejected, and, where local rounds are
+    judged, how many of its own were (0 or 1) and how many were taken back after it, that one included."""
 
     split_steps: int = 0
     rejected: int = 0

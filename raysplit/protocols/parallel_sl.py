@@ -1,4 +1,4 @@
-"""Parallel split learning without any meeting of clients: reference 1.8, "No-client-sync PSL"."""
+"""Parallel split learning without any synchronisation of client portions: reference 1.8, "No-client-sync PSL"."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from raysplit.protocols.protocol import ClientState, ClientSync, ServerPortion, 
 
 @part
 class ParallelSl(TrainingProtocol):
-    """One server portion that every visit updates, as in SplitFedV2; client portions stay with their clients (see
+    """One server portion that every split step updates, as in SplitFedV2; client portions stay with their clients (see
     ``SplitFedV3``).
 
     No peer and no fed server ever sees a client portion. ``order`` as in ``SplitFedV2``.

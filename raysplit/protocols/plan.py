@@ -16,7 +16,7 @@ from raysplit.protocols.split_steps import SplitStep, completion_order, shared_s
 @dataclass(frozen=True)
 class RoundPlan:
     """``clients``, ``samples``, ``steps``: int64 [n], in cohort order; ``weights``: float64 [n], n_k / n. ``cohort``:
-    the drawn ids; the same as ``clients`` unless one party trains on all their data as client 0.
+    the sampled ids; the same as ``clients`` unless one party trains on all their data as client 0.
 
     ``block_size``: how many clients of a host train together (``training/client_block.py``). ``detects``: whether the
     main server's detectors, if there are any, watch this round.
@@ -24,9 +24,9 @@ class RoundPlan:
     ``groups``: cohort positions of each client group, the unit of work and of partial sums. ``rows``: gather every
     client portion instead of partial sums; ``server_rows``: every server replica. ``lost``: so many clients, the last
     positions, train but their portions never arrive; their weights are 0. ``local_rounds``: where clients do not all
-    take a whole turn (asynchronous protocols); None: they do. ``malicious``: client id → rank among the malicious, of
-    those whose data or messages an attack in force poisons in this round: who plays them must know; empty where none
-    is, and for attacks on updates, which are the fed server's business.
+    take a whole local round (asynchronous protocols); None: they do. ``malicious``: client id → rank among the
+    malicious, of those whose data or messages an attack in force poisons in this round: who plays them must know; empty
+    where none is, and for attacks on updates, which are the fed server's business.
     """
 
     round: int
@@ -61,14 +61,14 @@ class RoundPlan:
         return self.round if self.local_rounds is None else int(self.local_rounds.began[position])
 
     def until(self, position: int) -> int:
-        """The step before which a client's turn ends in this round; ``steps`` where it finishes."""
+        """The step before which a client's local round stops in this round; ``steps`` where it finishes."""
         return int(self.steps[position] if self.local_rounds is None else self.local_rounds.until[position])
 
     def finishes(self, position: int) -> bool:
         return self.until(position) == int(self.steps[position])
 
     def resumes(self, position: int) -> bool:
-        """Whether a client goes on with a turn that it began in an earlier round."""
+        """Whether a client goes on with a local round that it began in an earlier round."""
         return (
             self.local_rounds is not None and not self.frozen and bool(self.local_rounds.began[position] < self.round)
         )
@@ -83,7 +83,7 @@ class RoundPlan:
 
     @property
     def owed(self) -> np.ndarray:
-        """Visits that each client makes in this round: int64 [n]."""
+        """Split steps that each client takes in this round: int64 [n]."""
         return self.steps if self.local_rounds is None else self.local_rounds.until - self.local_rounds.done
 
     @property
@@ -101,7 +101,7 @@ class RoundPlan:
         return not self.cached(position) and not (self.frozen and channel is Channel.CUT_GRADIENTS)
 
     def split_steps(self, protocol: TrainingProtocol) -> list[SplitStep]:
-        """All visits to a shared server portion, in the order in which they are served."""
+        """All split steps at a shared server portion, in the order in which they are served."""
         if self.local_rounds is not None and self.local_rounds.schedule is not None:
             return list(self.local_rounds.schedule)
         return shared_split_steps(protocol, self.seed, self.round, self.steps)

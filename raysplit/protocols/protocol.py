@@ -1,8 +1,8 @@
 """A protocol is a handful of answers; everything else is shared (docs/design.md, section 2).
 
-Where client portions meet, what the server portion is, who holds the labels, in which order the parties step, and finer
-answers with a default. They are plain values; the local step (``training/parties.py``), the order of split steps
-(``split_steps.py``) and the round are common to all.
+Where client portions are averaged or handed over, what the server portion is, who holds the labels, in which order the
+parties step, and finer answers with a default. They are plain values; the local step (``training/parties.py``), the
+order of split steps (``split_steps.py``) and the round are common to all.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class TrainingProtocol:
     @answer
     @abstractmethod
     def client_sync(self) -> ClientSync:
-        """How client portions meet: in one party, by averaging at the fed server, by hand-over, or never
+        """How client portions are synchronised: in one party, by averaging at the fed server, by hand-over, or never
         (``personal``)."""
 
     @answer
@@ -82,7 +82,7 @@ class TrainingProtocol:
 
     @answer
     def ring(self) -> Ring:
-        """With ``order="client_major"``: the order of clients, drawn anew each round or that of the cohort."""
+        """With ``order="client_major"``: the order of clients, random anew each round or that of the cohort."""
         return "random"
 
     @answer

@@ -1,4 +1,4 @@
-"""What a component requires of the scenario that it stands in: conditions, each with the sentence for where it fails.
+"""What a component requires of the scenario that it is part of: conditions, each with the sentence for where it fails.
 
 Every component (a rule, an attack, a detector, a protocol …) declares them in ``requires``.
 ``scenario/requirements.py`` checks all of a scenario's components when it is built; nobody else does. A sentence may

@@ -26,7 +26,7 @@ class Sglr(TrainingProtocol):
     At every step index a random ``active_share`` of the clients (at least one, drawn anew) gets the mean of their cut
     gradients instead of its own; the others get their own. The server steps once on the mean over the union of the
     batches, at its rate times K^``lr_exponent``, K the cohort's size. Client portions are never averaged (the common
-    gradient stands in for that), unless ``synchronise=True``. ``0.5`` and ``0.5`` are SLPerf's values; that clients are
+    gradient is used instead), unless ``synchronise=True``. ``0.5`` and ``0.5`` are SLPerf's values; that clients are
     not synchronised and that the rate is raised are the abstract's, the rest is read from descriptions, not from the
     paper's text.
 

@@ -24,7 +24,7 @@ class SplitFedV1(TrainingProtocol):
 
     ``"copies"`` (the authors' code): every client trains with its own replica of the server portion, and replicas are
     averaged as client portions are. Exactly FedAvg on the unsplit model, whatever the cut (reference 6.1, invariant 1;
-    tests/invariants). ``"gradients"`` (as Algorithm 1 is printed): the server portion stands still for a round, then
+    tests/invariants). ``"gradients"`` (as Algorithm 1 is printed): the server portion stays fixed for a round, then
     W_S ← W_S − η Σ_k (n_k/n) ∇ℓ_k(W_S), where ∇ℓ_k is the sum of client k's gradients over its steps. Equal to
     ``"copies"`` for one batch, one epoch and plain SGD. ``"accumulated"``: one server step a step index, on all
     clients' gradients of it at the same W_S. ``accumulate="mean"``: over the union of their batches (then it is

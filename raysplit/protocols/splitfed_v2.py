@@ -15,9 +15,10 @@ class SplitFedV2(TrainingProtocol):
     """One server portion that every forward-backward pass updates, clients in random order; client portions are
     averaged.
 
-    ``order="interleaved"``: batch by batch, every client's b-th batch before any client's next one, in an order drawn
-    anew for each b (the paper's text); ``"client_major"``: all of a client's batches, then the next client's (the
-    authors' code). ``as_published``: as the code of ``"thapa2022"`` or of ``"slperf"`` does it, docs/as-published.md.
+    ``order="interleaved"``: batch by batch, every client's b-th batch before any client's next one, in an order that is
+    random anew for each b (the paper's text); ``"client_major"``: all of a client's batches, then the next client's
+    (the authors' code). ``as_published``: as the code of ``"thapa2022"`` or of ``"slperf"`` does it,
+    docs/as-published.md.
     """
 
     order: Literal["interleaved", "client_major"] = "interleaved"

@@ -15,8 +15,8 @@ class SplitFedV3(TrainingProtocol):
     SplitFedV1.
 
     A client goes on from the portion with which it ended its last round, and before its first one from the initial
-    portion, which all share and which no message brings. It is judged with its own portion, too. Whoever was never
-    drawn is judged with the initial one, so evaluate clients that take part if that is not what you ask.
+    portion, which all share and which no message brings. It is evaluated with its own portion, too. Whoever was never
+    sampled is evaluated with the initial one, so evaluate clients that take part if that is not what you ask.
     """
 
     u_shaped: bool = False

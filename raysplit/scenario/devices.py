@@ -72,7 +72,7 @@ class DeviceClass:
 
 @part
 class DeviceClasses:
-    """Kinds of machines and their shares, which must add up to 1. A client's kind is drawn once, independently of the
+    """Kinds of machines and their shares, which must add up to 1. A client's kind is sampled once, independently of the
     others'."""
 
     classes: tuple[DeviceClass, ...]

@@ -1,4 +1,4 @@
-"""Whether a scenario and the data that it opened fit each other, said before anything is trained."""
+"""Whether a scenario and the data that it opened fit each other, checked before anything is trained."""
 
 from __future__ import annotations
 

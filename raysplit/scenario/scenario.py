@@ -112,7 +112,7 @@ class Scenario:
 
     @functools.cached_property
     def _form(self) -> dict[str, Any]:
-        """Taken once, when it is first asked for: what the user's own code reads may change while it runs."""
+        """Taken once, when it is first needed: what the user's own code reads may change while it runs."""
         return {"format": FORMAT, **to_json(self)}
 
     @functools.cached_property

@@ -2,7 +2,7 @@
 on every machine.
 
 Clients are ranked by the time that each would need if it were alone in the round. Who is left out takes no part in the
-round: it trains nothing, sends nothing, and stands in ``times.arrow`` with the reason.
+round: it trains nothing, sends nothing, and is listed in ``times.arrow`` with the reason.
 """
 
 from __future__ import annotations

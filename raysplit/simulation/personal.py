@@ -1,4 +1,4 @@
-"""Client portions that never meet: each client keeps its own from round to round.
+"""Client portions that are never averaged: each client keeps its own from round to round.
 
 The driver holds them all, because hosts keep nothing between rounds: (clients that ever trained) × d_C floats, and as
 much again while a checkpoint is written. For 3,550 writers and the FEMNIST network of Khan et al. that is 6 MB at cut

@@ -65,7 +65,7 @@ def make_plan(
 ) -> RoundPlan:
     """What every party must agree on for this round; depends on the scenario and the round alone.
 
-    ``ranks``: in which order clients turn malicious; None: nobody lies.
+    ``ranks``: in which order clients become malicious; None: nobody is.
     """
     training = scenario.training
     sampled, lost = participation.reporting, len(participation.lost.clients)

@@ -137,7 +137,7 @@ def _poisonings(round: int, outcome: Outcome) -> list[dict[str, Any]]:
 
 
 def _detection_row(plan: RoundPlan, participation: Participation, outcome: Outcome) -> dict[str, Any]:
-    """What detectors found, joined with who is malicious, which they are never told."""
+    """What detectors found, joined with who is malicious, which they never learn."""
     malicious = np.concatenate([participation.reporting.malicious, participation.lost.malicious])
     found = [(bool(malicious[position]), detected) for position, detected in outcome.detected.items()]
     return {

@@ -1,7 +1,7 @@
 """Which first rounds two scenarios have in common, so that they are trained once, and how a run takes them over.
 
 Two scenarios share round r where everything that acts in rounds 1 to r is equal in their canonical forms: an attack or
-a rule that starts later does not act yet, and under the mean nobody's hands show who is malicious. What a round
+a rule that starts later does not act yet, and under the mean nobody's updates show who is malicious. What a round
 computes then has the same bits, and what the tables say of it differs by that label alone, which is written anew.
 """
 
@@ -59,8 +59,8 @@ def shared_rounds(scenario: Scenario, other: Form, traces: bool | None = None) -
 def opening(scenario: Form, rounds: int, labels_only: bool, traces: bool = False) -> str:
     """The canonical text of all that decides rounds 1 to ``rounds`` of a scenario (``rounds`` below its last).
 
-    ``labels_only``: whether the share of malicious clients decides nothing while nobody lies and the mean acts.
-    ``traces``: whether the attack is part of rounds before it starts.
+    ``labels_only``: whether the share of malicious clients decides nothing while nobody acts maliciously and the mean
+    is in force. ``traces``: whether the attack is part of rounds before it starts.
     """
     form = {name: value for name, value in scenario.items() if name not in ("name", "checkpoint_every")}
     mean = to_json(Mean())
@@ -148,10 +148,10 @@ def adopt_tables(source: Path, folder: Path, rounds: int, scenario: Scenario, po
 
 def _labels_only(scenario: Scenario) -> bool:
     """Whether rounds without an attack and under the mean differ by the malicious share in labels alone, found from the
-    turnout.
+    participation.
 
-    Not where updates are recorded or visits judged, whose tables hold more than labels of who lies, and not where who
-    reports depends on more than the cohort: on stragglers, or on a pace.
+    Not where updates are recorded or split steps judged, whose tables hold more than labels of who is malicious, and
+    not where who reports depends on more than the cohort: on stragglers, or on asynchrony.
     """
     return (
         scenario.record_updates_every is None

@@ -23,7 +23,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes | memoryview) -> None:
 
 @contextmanager
 def write_through(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """As ``write_bytes``, for what is written piece by piece: the file stands in its place once the block ends without
+    """As ``write_bytes``, for what is written piece by piece: the file is in its place once the block ends without
     an error."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

@@ -100,7 +100,7 @@ class Tables:
     detection: TableWriter
 
     def writers(self) -> list[TableWriter]:
-        """All tables, in the order in which they stand in the schemas."""
+        """All tables, in the order that they have in the schemas."""
         return [getattr(self, field.name) for field in fields(self)]
 
     def sync(self) -> None:

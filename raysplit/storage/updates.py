@@ -65,7 +65,7 @@ class RecordedRound:
         return rows
 
     def context(self, memory: State | None = None) -> RoundContext:
-        """What the rule was told; a rule that remembers needs the ``memory`` that it left in the round before.
+        """What the rule knew; a rule that remembers needs the ``memory`` that it left in the round before.
 
         ``rule.aggregate(recorded.updates, recorded.weights, recorded.context())`` is then what the run made of the
         round, bit for bit.

@@ -49,9 +49,9 @@ class HostShare:
         trained: Callable[[int, torch.Tensor], None] | None = None,
         row_sink: RowSink | None = None,
     ) -> None:
-        """``end``: the clients' end of the channels. ``rule``: how a client's gradients come about. ``trained``: told
-        of every client that has taken its last step, with the portion with which it began. ``row_sink``: where finished
-        portions go, if not into the outcome."""
+        """``end``: the clients' end of the channels. ``rule``: how a client's gradients come about. ``trained``: called
+        for every client that has taken its last step, with the portion with which it began. ``row_sink``: where
+        finished portions go, if not into the outcome."""
         self.protocol, self.plan, self.end, self.rule, self._trained = protocol, plan, end, rule, trained
         self._learner = -1  # the only one that learns, where a client stops when it is handed a portion
         if protocol.published.client_learns == "until_handed_over" and plan.round == 1:
@@ -91,15 +91,15 @@ class HostShare:
         return vector, None
 
     def ends(self, split_step: SplitStep) -> bool:
-        """Whether the client gets up after this visit: it was its last of this round, or the portion is handed over
-        batch by batch."""
+        """Whether the client frees its slot after this split step: it was its last of this round, or the portion is
+        handed over batch by batch."""
         return self._each_batch or split_step.step == self.plan.until(split_step.position) - 1
 
     def record(self, position: int) -> ClientRecord:
         return self.outcome.records.setdefault(position, ClientRecord())
 
     def end_split_step(self, split_step: SplitStep, score: Score | None, batch: int) -> None:
-        """A client has taken a step on ``batch`` samples; ``score``: of them, None where nobody told it."""
+        """A client has taken a step on ``batch`` samples; ``score``: of them, None where it is unknown."""
         position = split_step.position
         if score is not None:
             self.record(position).add(score.loss, score.correct, batch)
@@ -108,7 +108,8 @@ class HostShare:
             end(position)
 
     def finish(self, position: int) -> None:
-        """A client's turn is over: its portion goes to the fed server, on to the next client, or stays with it."""
+        """A client's local round is over: its portion goes to the fed server, on to the next client, or stays with
+        it."""
         if self._trained is not None:
             self._trained(position, self._vector)
         slot = self.slot_pool.leave(position)
@@ -143,7 +144,7 @@ class HostShare:
         return not self.plan.frozen
 
     def suspend(self, position: int) -> None:
-        """A client's turn goes on in a later round: its portion and optimiser state wait for it."""
+        """A client's local round goes on in a later round: its portion and optimiser state wait for it."""
         slot = self.slot_pool.leave(position)
         client = int(self.plan.clients[position])
         self.outcome.memory[client_path(client, IN_FLIGHT_PORTION)] = {"portion": slot.flat.vector.clone()}

@@ -21,7 +21,7 @@ from raysplit.training.parties import ClientSlot, score_of
 
 ClientStep = Generator[Message | None, Message, Score | None]
 """Sends messages and receives what the main server sends; yields None where it waits for one more message without
-sending. It ends with the batch's score, None where nobody told it."""
+sending. It ends with the batch's score, None where it is unknown."""
 
 
 class SplitStepOf(Protocol):

@@ -1,6 +1,6 @@
 """How a received gradient becomes the gradients on which a client portion's optimiser steps.
 
-One rule a file that wants another; a rule is given to the host and asked once a batch.
+One rule a file that wants another; a rule is given to the host and called once a batch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Optimisers of a portion: SGD and Adam, by torch's own functional kernels, with their memory as plain named tensors.
 
 Not ``torch.optim.Optimizer`` objects: their first step imports torch's compiler (a second in every process), and their
-state must leave and enter a seat with every client anyway.
+state must leave and enter a slot with every client anyway.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Many clients, few seats: who sits where, and what they leave behind when they are done.
+"""Many clients, few model slots: which client holds which slot, and what clients leave behind when they are done.
 
 A host keeps as many copies of the client portion as it has steps under way, not one a client. A client that must wait
-for its next turn while others need the seat is parked: its flat vector and optimiser state are kept and put back, bit
-for bit.
+for its next step while others need the slot is swapped out: its flat vector and optimiser state are kept and put back,
+bit for bit.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class SlotPool(Generic[S]):
         self._lr = lr
 
     def acquire(self, position: int, busy: Callable[[int], bool] = lambda position: False) -> S:
-        """The seat of a client, taken now if need be from the longest idle other one; ``busy`` ones keep theirs."""
+        """The slot of a client, acquired now if need be from the longest idle other one; ``busy`` ones keep theirs."""
         if position in self._occupied:
             slot = self._occupied[position] = self._occupied.pop(position)
             return slot
@@ -48,7 +48,7 @@ class SlotPool(Generic[S]):
         return slot
 
     def leave(self, position: int) -> S:
-        """Free a client's seat; what it holds stays valid until the next ``acquire``."""
+        """Free a client's slot; what it holds stays valid until the next ``acquire``."""
         slot = self._occupied.pop(position)
         self._free.append(slot)
         return slot
@@ -59,7 +59,7 @@ class Gathering:
     or sent ``row_sink``.
 
     Sums are taken within a group in the plan's order, never in order of arrival: that is what makes a mean the same
-    bits on any number of hosts. A client that finishes before its turn waits here.
+    bits on any number of hosts. A client that finishes before those ahead of it in that order waits here.
     """
 
     def __init__(

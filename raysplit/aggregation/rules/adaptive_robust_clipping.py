@@ -18,7 +18,7 @@ class AdaptiveRobustClipping(LinearPreAggregation):
     are clipped.
 
     ``f``: ``"actual"``, ``"assumed"`` or a fixed number, as for ``Krum``. The rule that follows
-    is told the same n, f and weights. Rows that are not finite become zero.
+    gets the same n, f and weights. Rows that are not finite become zero.
 
     Records ``bound`` (C), ``clipped`` (k) and ``broken``: 1 where more clients were malicious than f. Raises
     ScenarioError where 2f ≥ n. The formula is that of ByzFL's documentation; the paper itself was not at hand.

@@ -20,7 +20,7 @@ class Bucketing(LinearPreAggregation):
     s.
 
     The last of the ⌈n/s⌉ buckets may be smaller. A bucket's weight is the sum of its members', so that with equal
-    weights a mean of buckets is the mean. The order is drawn from the round's generator. The rule that follows is told
+    weights a mean of buckets is the mean. The order is drawn from the round's generator. The rule that follows gets
     as many malicious rows as there were malicious clients (each spoils at most one bucket), but no more than there are
     buckets: their share grows up to s-fold. It sees the bucket numbers -1, -2 … in place of client ids.
 

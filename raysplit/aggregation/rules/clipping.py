@@ -19,7 +19,7 @@ class Clipping(LinearPreAggregation):
     """y_i = u_i min(1, C/‖u_i‖).
 
     ``bound`` is C: a number, or ``"median"`` for the median of this cohort's norms (the lower one of an even number).
-    The rule that follows is told the same weights and counts. Rows that are not finite become zero.
+    The rule that follows gets the same weights and counts. Rows that are not finite become zero.
 
     Records ``bound`` (C) and ``clipped``, the number of rows that were scaled down.
 

@@ -22,7 +22,7 @@ class CRFL(GeometryRule):
     so nothing is certified. Under ``FedOpt`` the clipped model is what the optimiser steps towards.
 
     Records what ``rule`` records, and ``bound`` (ρ_t) and ``model_norm`` (‖W'‖). Written from descriptions of the
-    algorithm; the paper was not at hand. Raises ScenarioError where the global portion is not told.
+    algorithm; the paper was not at hand. Raises ScenarioError where the global portion is not given.
 
     >>> import torch
     >>> from raysplit import CRFL

@@ -29,9 +29,9 @@ class FoolsGold(GeometryRule):
     other more than sybils do, so updates that are all alike are all rejected, and the result is zero. A row of zeros or
     that is not finite gets α = 0 and leaves H as it is.
 
-    The memory holds H by client id, d floats for every client ever drawn: with cohorts drawn from many, most H are a
-    single update. Of the pseudo-code only the weighting of columns by importance is left out; there the aggregate is Σ
-    α_i u_i, here a mean. Written from the algorithm as its implementations agree on it; the paper was not at hand. It
+    The memory holds H by client id, d floats for every client ever sampled: with cohorts sampled from many, most H are
+    a single update. Of the pseudo-code only the weighting of columns by importance is left out; there the aggregate is
+    Σ α_i u_i, here a mean. Written from the algorithm as its implementations agree on it; the paper was not at hand. It
     asks for no number of malicious clients. The sample weights play no part.
 
     Records ``weight``, the mean α; and ``broken``: 1 where exactly one client was malicious, whom it cannot tell from

@@ -1,4 +1,4 @@
-"""The number f of malicious clients against which a rule is set up in a round, and who told it."""
+"""The number f of malicious clients against which a rule is set up in a round, and where it comes from."""
 
 from __future__ import annotations
 

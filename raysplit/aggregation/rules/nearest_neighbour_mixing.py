@@ -16,7 +16,7 @@ class NearestNeighbourMixing(LinearPreAggregation):
     """y_i = 1/(n - f) · Σ u_j over the n - f updates u_j nearest to u_i, itself among them.
 
     ``f``: ``"actual"``, ``"assumed"`` or a fixed number, as for ``Krum``. It is one product W U
-    with W: [n, n]. Of equally near rows the first is taken. The rule that follows is told the same n and f and the same
+    with W: [n, n]. Of equally near rows the first is taken. The rule that follows gets the same n and f and the same
     weights. A row whose neighbours are not all finite becomes NaN.
 
     Records ``mixed_rows``, n - f, and ``broken``: 1 where more clients were malicious than f. Raises ScenarioError

@@ -1,5 +1,5 @@
-"""A rule that the server turns on in a round; before it, the mean. Scenarios that differ by rule alone then share their
-first rounds."""
+"""A rule that the server switches on in a round; before it, the mean. Scenarios that differ by rule alone then share
+their first rounds."""
 
 from __future__ import annotations
 

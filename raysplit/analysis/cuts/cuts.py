@@ -1,4 +1,4 @@
-"""Where should I cut? Every possible cut of a scenario's model, with what it costs and, if asked, what it reaches."""
+"""Where should I cut? Every possible cut of a scenario's model, with what it costs and, on request, what it reaches."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Cut:
     ``flops_share``: of the FLOPs of a step; ``smashed_bytes``: a sample's at the cut; ``portion_bytes`` and
     ``exchange_bytes``: a client's mean traffic for its portion, and for smashed data, gradients and labels;
     ``virtual_s``: the round on the scenario's devices; ``client_step_s`` and ``server_step_s``: measured on this
-    machine, one thread, one batch; ``accuracy``: on the test clients after the rounds that were asked for, None where
+    machine, one thread, one batch; ``accuracy``: on the test clients after the requested rounds, None where
     none were. ``update_floats``, ``smashed_floats``, ``labels``, ``feature_gradient_floats``: what a malicious client
     controls in a round (surface.py).
     """
@@ -111,7 +111,7 @@ def compare_cuts(
     """Every cut of the scenario's model: all stages but the last, and before the tail of a U-shape.
 
     With ``rounds`` each cut is trained that long by the local engine, from the same initial weights. ``watch`` hears
-    each cut's name as its turn comes. Raises ``ScenarioError`` where the protocol does not split the model.
+    each cut's name as it begins. Raises ``ScenarioError`` where the protocol does not split the model.
     """
     if scenario.protocol.server == "none":
         raise ScenarioError(

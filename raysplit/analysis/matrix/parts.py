@@ -28,7 +28,7 @@ def named_in(package: PackageName) -> dict[str, type]:
 def all_parts(package: PackageName) -> tuple[dict[str, Any], list[str]]:
     """Every part of a package as it is without arguments, by name, and a sentence on each that cannot do without.
 
-    A pre-aggregation stands before ``Median``.
+    A pre-aggregation is put before ``Median``.
     """
     parts: dict[str, Any] = {}
     left_out: list[str] = []

@@ -101,7 +101,7 @@ def svg(figure: Figure) -> bytes:
 
 
 def apart(ends: Sequence[tuple[float, float, str, str]], gap: float) -> list[tuple[float, float, str, str]]:
-    """The labels, from the lowest up, moved up where they would stand less than ``gap`` above the one below."""
+    """The labels, from the lowest up, moved up where they would be less than ``gap`` above the one below."""
     placed: list[tuple[float, float, str, str]] = []
     for x, y, text, colour in sorted(ends, key=lambda end: end[1]):
         placed.append((x, max(y, placed[-1][1] + gap) if placed else y, text, colour))

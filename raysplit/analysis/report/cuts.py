@@ -167,7 +167,7 @@ def _stacked(
 
 
 def _ends(axes: Axes, values: list[float], texts: list[str], theme: Theme) -> None:
-    """A bar's number stands at its end; the axis itself is not drawn."""
+    """A bar's number is at its end; the axis itself is not drawn."""
     for place, (value, text) in enumerate(zip(values, texts, strict=True)):
         axes.annotate(
             text, (value, place), xytext=(4, 0), textcoords="offset points", va="center", color=theme.ink, fontsize=8.5

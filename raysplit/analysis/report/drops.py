@@ -57,7 +57,7 @@ def panels_by_malicious(
     """Model → one panel a rule and attack, as figure 4: drop, or accuracy under attack, over the share of malicious
     clients.
 
-    Where a scenario without malicious clients stands beside attacked ones that differ from it by nothing else, it is
+    Where there is a scenario without malicious clients beside attacked ones that differ from it by nothing else, it is
     their share 0, with no drop. One share alone gives no panel.
     """
     nobody = {_besides_malice(trial): trial for trial in trials if _malicious(trial.scenario) == 0}
@@ -166,7 +166,7 @@ def _whiskers(values: Sequence[Sequence[float]]) -> list[float] | None:
 
 
 def _experiments(trials: Sequence[Trial], varied: Sequence[str]) -> dict[tuple[str, str], list[Trial]]:
-    """Trials by (model, rule and attack): what stands in one panel. ``varied``: fields of ``cohort`` that vary along
+    """Trials by (model, rule and attack): what one panel shows. ``varied``: fields of ``cohort`` that vary along
     the x axis."""
     full = [trial for trial in trials if trial.clean is not None and trial.attacked is not None]
     places = [

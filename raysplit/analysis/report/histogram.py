@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FEW = 12
 """Up to so many clients, cells carry their numbers."""
 MANY = 400
-"""Beyond so many clients, they stand in order of their main class: in order of id their columns would be noise."""
+"""Beyond so many clients, they are in order of their main class: in order of id their columns would be noise."""
 
 
 def class_histogram(counts: np.ndarray, title: str, theme: Theme = LIGHT) -> Figure:

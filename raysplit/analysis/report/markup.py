@@ -40,7 +40,7 @@ def definitions(facts: Sequence[tuple[str, str]]) -> str:
 
 
 def picture(draw: Callable[[Theme], Figure], text: str, caption: str = "") -> str:
-    """A figure drawn for light and for dark pages, inside the page; ``text`` is read out to who cannot see it."""
+    """A figure drawn for light and for dark pages, inside the page; ``text`` is read out to those who cannot see it."""
     light, dark = (base64.b64encode(svg(draw(theme))).decode() for theme in (LIGHT, DARK))
     title = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
     return (

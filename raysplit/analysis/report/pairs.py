@@ -119,7 +119,7 @@ def names(parts: Sequence[Any], places: Sequence[Any]) -> list[str]:
     """As ``labels``, and without the rounds in which parts start: of use where splits of one table start in rounds of
     their own.
 
-    ``places``: where each part stands; should two parts of one place differ by their start alone, all are named in
+    ``places``: the place of each part; should two parts of one place differ by their start alone, all are named in
     full.
     """
     apart = {(place, key(part)) for place, part in zip(places, parts, strict=True)}

@@ -105,7 +105,7 @@ def train_variation(run: Run) -> dict[int, float]:
 
 
 def first_attacked_round(run: Run | None) -> int | None:
-    """The first round in which malicious clients lied, or None."""
+    """The first round in which malicious clients attacked, or None."""
     if run is None:
         return None
     rounds = run.rounds.column("round").to_pylist()

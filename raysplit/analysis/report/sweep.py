@@ -1,7 +1,7 @@
 """The results of many scenarios as tables of attacks against rules, one for each protocol, cut and share of malicious
 clients.
 
-Which scenario stands in which cell is read off the scenarios themselves, not off their names.
+Which scenario is in which cell is read off the scenarios themselves, not off their names.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def _place(scenario: Mapping[str, Any]) -> str:
 
 
 def _rest(scenario: Mapping[str, Any]) -> dict[str, Any]:
-    """What neither stands in a table nor in the first half of its title; a whole model has no cut."""
+    """What is neither in a table nor in the first half of its title; a whole model has no cut."""
     plain = {
         name: value
         for name, value in scenario.items()

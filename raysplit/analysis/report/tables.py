@@ -48,7 +48,7 @@ def accuracy_table(trials: Sequence[Trial], measure: Measure) -> AccuracyTable:
     groups = _join_clean(groups)
     ordered = sorted(groups.values(), key=_place)
     settings = _settings([group[0].scenario for group in ordered])
-    # One population stands in the report's title; several need a column.
+    # One population is in the report's title; several need a column.
     first = 1 if len({_labels(group[0].scenario)[0] for group in ordered}) == 1 else 0
     stubs = ["Population", "Model", "Protocol", "Split"][first:] + (["Setting"] if any(settings) else [])
     rows = []
@@ -162,7 +162,7 @@ def _place(group: list[Trial]) -> tuple[object, ...]:
 
 
 def _settings(scenarios: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What tells rows apart beyond their labels; told by the rows that have equal labels."""
+    """What tells rows apart beyond their labels, found from the rows that have equal labels."""
     texts = [""] * len(scenarios)
     names = [tuple(_labels(scenario)) for scenario in scenarios]
     for name in set(names):

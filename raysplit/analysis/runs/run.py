@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # tables are read without waiting for torch
 class State:
     """How far a run came. ``status``: ``running``, ``finished``, ``interrupted`` or ``diverged``; a run that was killed
     says ``running`` for ever. ``rounds``: completed rounds. ``digest``: of the final model, where the run ended.
-    ``record``: run.json as it stands, empty where there is none.
+    ``record``: run.json as it is, empty where there is none.
     """
 
     status: str
@@ -61,10 +61,10 @@ class Summary:
 @dataclass(frozen=True, eq=False, repr=False)
 class Run:
     """Everything that a run has left behind so far. Tables are Arrow (``.rounds.to_pandas()`` and the like give data
-    frames), as they stood when the run was opened; ``scenario`` is the canonical form, ``environment`` the machine.
+    frames), as they were when the run was opened; ``scenario`` is the canonical form, ``environment`` the machine.
 
     ``played``: the scenario itself, where ``raysplit.run`` was given one; None: it is read from the run's scenario file
-    when it is asked for.
+    when it is used.
     """
 
     path: Path

@@ -1,1 +1,1 @@
-"""From a scenario, built in Python or in a file, to a finished run folder, on the engine that was asked for."""
+"""From a scenario, built in Python or in a file, to a finished run folder, on the chosen engine."""

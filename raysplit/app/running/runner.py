@@ -140,8 +140,8 @@ def run_all(
     following: Callable[[Job], AbstractContextManager[Watch]],
     if_exists: IfExists = "refuse",
 ) -> Iterator[Ended]:
-    """Run jobs one after another on one cluster. What is wrong with any of them is said before the first one starts;
-    the first error ends it."""
+    """Run jobs one after another on one cluster. What is wrong with any of them is reported before the first one
+    starts; the first error ends it."""
     with ready(jobs, choice, if_exists) as cluster:
         for job in jobs:
             with following(job) as watch:
@@ -297,7 +297,7 @@ def _interrupted(job: Job, layout: Layout, progress: Progress, facts: dict[str, 
             write_checkpoint(job.folder.checkpoints, progress.state, layout, job.scenario.hash, job.keep)
         job.folder.mark("interrupted", rounds=progress.state.round, why=why, **facts)
     except (RunError, OSError):
-        return  # the disk that failed the run fails this too; the checkpoint before stands
+        return  # the disk that failed the run fails this too; the checkpoint before it is kept
 
 
 def _fork(job: Job) -> Fork | None:

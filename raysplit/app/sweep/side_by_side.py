@@ -1,7 +1,7 @@
 """Scenarios side by side: processes of the local engine, each with one scenario at a time. The bits are those of one
 after another.
 
-A process is told which job to do, by its run folder, and tells its rounds and how it ended. It lives for many jobs,
+A process gets the job to do, by its run folder, and reports its rounds and how it ended. It lives for many jobs,
 because importing torch costs seconds. A job waits until the run that it forks from has ended.
 """
 

@@ -27,12 +27,12 @@ class DataView:
     """What one malicious client has when it begins a round.
 
     ``own``: its training set as stored, x uint8 or float32 [n, C, H, W], y int64 [n]; not to be written into. ``rank``:
-    its place in the fixed ranking of the population by which clients turn malicious; with ``Cohort(of="population")``
+    its place in the fixed ranking of the population by which clients become malicious; with ``Cohort(of="population")``
     0, 1, 2 … without gaps. ``round``: the one in which it draws its batches, 1-based. ``classes``: of the population.
     ``rng``: a stream of this client and this attack, **the same in every round**: a set is poisoned once and stays so
     (Gu et al.; Tolpegin et al.), though a host makes it anew. ``forward``: what the client portion that it holds makes
     of stored samples, [k, …] for k samples: logits where it is the whole model (``whole``), smashed data where the
-    model is cut. None where nobody has told it (offline).
+    model is cut. None where it is unknown (offline).
     """
 
     own: Samples

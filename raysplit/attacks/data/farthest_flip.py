@@ -23,8 +23,8 @@ class FarthestLabelFlip(DataAttack):
     Where the client was sent the whole model (``FedAvg``, ``Centralized``): the class of the lowest logit that is not
     the true one. Where it was sent a head: it has no logits, and takes, of the classes that it owns itself, the one
     whose mean smashed data lie farthest from the sample's own smashed data in Euclidean distance, but never the true
-    one. A client with samples of one class has nothing to flip to there, and leaves them. A client whose turn goes on
-    from an earlier round (``BufferedSplitFed``) asks the portion that it has by now.
+    one. A client with samples of one class has nothing to flip to there, and leaves them. A client whose local round
+    goes on from an earlier round (``BufferedSplitFed``) asks the portion that it has by now.
     """
 
     share: float = 1.0

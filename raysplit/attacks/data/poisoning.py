@@ -1,5 +1,5 @@
-"""How data attacks are carried out: in order, on one client's training set; and how their success is tried on its test
-set."""
+"""How data attacks are carried out: in order, on one client's training set; and how their success is measured on its
+test set."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _check(name: str, own: Samples, made: Samples, classes: int) -> None:
 
 
 def measured(attack: Attack | None) -> tuple[MeasuredAttack, ...]:
-    """The single attacks whose success can be tried, whenever they are carried out."""
+    """The single attacks whose success can be measured, whenever they are carried out."""
     return tuple(single for single in singles(attack) if isinstance(single, MeasuredAttack))
 
 

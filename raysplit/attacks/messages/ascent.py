@@ -20,8 +20,9 @@ class SmashedAscent(MessageAttack):
 
     The server's answer to *this* batch comes too late, and the client has no server portion to ask. It has the cut
     gradients of its earlier steps of the round: u_i points along the sum of those of samples with the label of sample
-    i, or of all samples where none had it; ``direction="sign"`` along that sum's sign. The first step of a turn is
-    honest, so a client must take two. After Goodfellow et al. 2015 (from memory, not at hand), carried over to the cut.
+    i, or of all samples where none had it; ``direction="sign"`` along that sum's sign. The first step of a local round
+    is honest, so a client must take two. After Goodfellow et al. 2015 (from memory, not at hand), carried over to the
+    cut.
     """
 
     step: float = 1.0

@@ -21,7 +21,7 @@ class Neurotoxin(UpdateAttack):
 
     Their own updates are what they trained, so join a data attack with it: ``CompositeAttack((PixelBackdoor(target=0),
     Neurotoxin()))``. ``keep``: the share of coordinates that stay, those of smallest |last move|; the others become 0.
-    The last move is what the adversary can see, the difference of the last two global portions, and stands for what
+    The last move is what the adversary can see, the difference of the last two global portions, and is taken for what
     benign clients change. ``bound``: rows longer than this are scaled down to it (None: never). ``attack``: what makes
     the rows before, such as ``ModelReplacement()``; None: own updates as they are. Records ``kept``, the share of
     coordinates that stayed: 1 in round 1, when nothing has moved yet.

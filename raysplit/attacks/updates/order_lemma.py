@@ -81,7 +81,7 @@ class RankGame:
     across: Across = ALL
 
     def bounded(self, down: bool, up: bool) -> bool:
-        """Whether the clones can move the rule only so far downwards, and upwards, where these are asked for."""
+        """Whether the clones can move the rule only so far downwards, and upwards, where these are wanted."""
         return (not down or self.first - self.m >= 1) and (not up or self.last <= self.benign.shape[0])
 
     def moved_to(self, value: torch.Tensor) -> torch.Tensor:

@@ -61,7 +61,7 @@ class Stack:
 class SimulatedAggregation:
     """The cohort that the adversary reckons with: m clones, and below them the ``honest`` rows it sees, [n - m, d].
 
-    Full knowledge: this very cohort, with what the rule is told of it, its memory and reference too (an upper bound).
+    Full knowledge: this very cohort, with what the rule knows of it, its memory and reference too (an upper bound).
     Partial knowledge: its own honest updates beside m' = max(1, ⌊m²/n⌋) clones, and their mean as the reference. All
     rows weigh the same, and a rule that draws at random draws the same in every simulation, but not what it will draw
     at the server.

@@ -1,1 +1,1 @@
-"""Split-aware defences at the main server: which visits it learns from, and which clients' turns it takes back."""
+"""Split-aware defences at the main server: which split steps it learns from, and which local rounds it takes back."""

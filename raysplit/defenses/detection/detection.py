@@ -1,9 +1,9 @@
 """Detection at the main server: what a detector is shown, what it answers, and what the server does then.
 
-Two places. A ``Screen`` judges every visit before the server portion steps on it. A ``Rollback`` judges a client's
-whole turn after its last visit, where clients come one after another. Both are frozen parts and pure functions: what
-they must remember they return, and find again next time. That memory is part of the run's state and of its checkpoints.
-Nobody tells them who is malicious.
+Two places. A ``Screen`` judges every split step before the server portion steps on it. A ``Rollback`` judges a client's
+whole local round after its last split step, where clients come one after another. Both are frozen parts and pure
+functions: what they must remember they return, and find again next time. That memory is part of the run's state and of
+its checkpoints. Nobody tells them who is malicious.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from raysplit.protocols.requirements import (
 
 @dataclass(frozen=True)
 class SplitStepView:
-    """What the main server has of one visit, before it learns from it. Read it, do not write into it.
+    """What the main server has of one split step, before it learns from it. Read it, do not write into it.
 
     ``round``: 1-based. ``client``: the client's id, which a server knows from whom it serves. ``step``: the batch's
     number in the client's round. ``smashed`` [B, …] as received. ``labels`` [B] and ``loss`` (nats, mean over the
     batch, at the portion before the step): None in a U-shape. ``gradients`` [B, …]: of the mean loss, per sample: ∂L/∂Z
-    as the server computed it; in a U-shape ∂L/∂features as the client sent them, the only message there that can lie
-    about labels. ``classes``: how many labels there are.
+    as the server computed it; in a U-shape ∂L/∂features as the client sent them, the only message there in which labels
+    can be falsified. ``classes``: how many labels there are.
     """
 
     round: int
@@ -52,8 +52,8 @@ class SplitStepView:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``accept``: whether the server portion steps on this visit. ``memory``: what the screen finds at its next visit,
-    of any client."""
+    """``accept``: whether the server portion takes this split step. ``memory``: what the screen finds at the next split
+    step, of any client."""
 
     accept: bool
     memory: State = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Screen:
 
 @dataclass(frozen=True)
 class LocalRoundView:
-    """The server portion ``before`` and ``after`` one client's visits: its parameters (a layer's weight, a layer's
+    """The server portion ``before`` and ``after`` one client's split steps: its parameters (a layer's weight, a layer's
     bias, …) in their own shapes and in the network's order, without buffers. Read them, do not write into them."""
 
     round: int
@@ -99,8 +99,8 @@ class LocalRoundView:
 
 @dataclass(frozen=True)
 class Judgement:
-    """``undo``: 0 lets the turn stand; 1 takes it back, to the portion with which it began; n > 1: to the portion that
-    stood n − 1 of the turns that were let stand earlier. ``memory``: as ``Verdict.memory``.
+    """``undo``: 0 accepts the local round; 1 takes it back, to the portion with which it began; n > 1: it also takes
+    back the n − 1 accepted local rounds before it. ``memory``: as ``Verdict.memory``.
     """
 
     undo: int
@@ -134,14 +134,14 @@ class Rollback:
 
 @part
 class Detection:
-    """Detectors at the main server of one shared server portion, which steps after every visit.
+    """Detectors at the main server of one shared server portion, which steps after every split step.
 
-    A visit that any of ``screens`` rejects teaches the server nothing: its portion, BatchNorm statistics included, and
-    its optimiser stay as they are. A visit whose smashed data or gradients are not finite is rejected before any screen
-    sees it. ``answer``: what the client gets back then, since a client that waits must get something: ``"gradients"``,
-    those of the portion that did not step, so that it cannot tell and an honest client goes on learning; or
-    ``"zeros"``. Client portions are not the main server's: what a rejected client sends to the fed server, or hands
-    over, is for rules on updates. Raises ScenarioError where there is no detector.
+    A split step that any of ``screens`` rejects teaches the server nothing: its portion, BatchNorm statistics included,
+    and its optimiser stay as they are. A split step whose smashed data or gradients are not finite is rejected before
+    any screen sees it. ``answer``: what the client gets back then, since a client that waits must get something:
+    ``"gradients"``, those of the portion that did not step, so that it cannot tell and an honest client goes on
+    learning; or ``"zeros"``. Client portions are not the main server's: what a rejected client sends to the fed server,
+    or hands over, is for rules on updates. Raises ScenarioError where there is no detector.
     """
 
     screens: tuple[Screen, ...] = ()

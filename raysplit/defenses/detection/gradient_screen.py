@@ -19,8 +19,8 @@ TINY = 1e-12
 
 @part
 class GradientScreen(Screen):
-    """Rejects visits of a client whose gradients lie ``threshold`` robust standard deviations off the other clients',
-    by either of two numbers, means over the client's turn so far:
+    """Rejects split steps of a client whose gradients lie ``threshold`` robust standard deviations off the other
+    clients', by either of two numbers, means over the client's local round so far:
 
     - the logarithm of the root mean square length of a sample's gradient, √(Σ_i ‖B·∂L/∂z_i‖² / B), too large or too
       small;

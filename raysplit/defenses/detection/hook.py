@@ -112,7 +112,7 @@ class DetectionHook(MessageHook):
         return accepted
 
     def _keep(self, portion: Snapshot) -> None:
-        """A portion that stands: after a local round that was not taken back, or before the first."""
+        """A portion to which one can go back: after a local round that was not taken back, or before the first."""
         rollback = self._detection.rollback
         assert rollback is not None
         self._kept.append(portion)

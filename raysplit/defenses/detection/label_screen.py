@@ -17,14 +17,14 @@ FLOOR = 0.05
 
 @part
 class LabelScreen(Screen):
-    """Rejects visits of a client whose mean loss over its turn so far lies ``threshold`` robust standard deviations
-    above the median client's.
+    """Rejects split steps of a client whose mean loss over its local round so far lies ``threshold`` robust standard
+    deviations above the median client's.
 
     Against labels that do not belong to the smashed data: flipped labels in training data or in the message. Our own,
     after the usual use of losses against noisy labels; no paper. It assumes an honest majority among the last
-    ``clients`` clients, and clients of alike difficulty: an honest one whose data are hard looks the same as a liar. It
-    judges nobody before ``least`` other clients have come. In a U-shape the server has no labels, and a scenario with
-    this screen cannot be built.
+    ``clients`` clients, and clients of alike difficulty: an honest one whose data are hard looks the same as a
+    malicious one. It judges nobody before ``least`` other clients have come. In a U-shape the server has no labels, and
+    a scenario with this screen cannot be built.
     """
 
     threshold: float = 5.0

@@ -1,9 +1,9 @@
 """What clients looked like lately, one entry a client, and how far one is from the others.
 
-An entry sums a client's visits of one round, so that it is the mean of a turn so far and one client counts once however
-often it comes. The entries of those clients that came longest ago are forgotten, which bounds the memory in any
-population. Liars' entries are kept too: medians bear them while they are fewer than half, and a server that forgot whom
-it rejected could never take back a wrong idea of what is usual.
+An entry sums a client's split steps of one round, so that it gives the mean of a local round so far and one client
+counts once however often it comes. The entries of those clients that came longest ago are forgotten, which bounds the
+memory in any population. Malicious clients' entries are kept too: medians bear them while they are fewer than half, and
+a server that forgot whom it rejected could never take back a wrong idea of what is usual.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def add_visit(
 
 
 def means(memory: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:
-    """A scalar's mean over each entry's visits, float64 [n], the client that came last at the end."""
+    """A scalar's mean over each entry's split steps, float64 [n], the client that came last at the end."""
     return memory[name] / memory["visits"]
 
 

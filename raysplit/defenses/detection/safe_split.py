@@ -1,13 +1,13 @@
-"""SafeSplit: take a client's turn back when the server portion changed in another way than it did under most other
-clients.
+"""SafeSplit: take a client's local round back when the server portion changed in another way than it did under most
+other clients.
 
 Rieger, Pegoraro, Kumari, Abera, Knauer, Sadeghi, "SafeSplit: A Novel Defense Against Client-Side Backdoor Attacks in
 Split Learning", NDSS 2025, arXiv 2501.06650. **From memory and the abstract; the paper's text was not at hand.** The
 abstract gives the frame: after a client's training the server goes back over its checkpoints to the latest one that is
 benign; a static analysis of the layers' change in the frequency domain, and a rotational distance of their orientation.
 From memory, unverified: the 2-D DCT of each layer's update of which the low frequencies are compared, the score as a
-sum over the N/2 + 1 closest turns, a benign turn as one that both analyses count among the N/2 + 1 lowest, N = 10. Our
-own choices are named in ``SafeSplit``.
+sum over the N/2 + 1 closest local rounds, a benign local round as one that both analyses count among the N/2 + 1
+lowest, N = 10. Our own choices are named in ``SafeSplit``.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from raysplit.parts.part import part, within
 
 @part
 class SafeSplit(Rollback):
-    """Rollback for protocols whose clients come one after another. ``window``: N, turns compared, and portions kept (N
-    · d_S floats and their optimiser states, in every checkpoint too). ``low``: share of frequencies kept along each
-    axis of a layer's update.
+    """Rollback for protocols whose clients come one after another. ``window``: N, local rounds compared, and portions
+    kept (N · d_S floats and their optimiser states, in every checkpoint too). ``low``: share of frequencies kept along
+    each axis of a layer's update.
 
-    A turn's two scores are sums of distances to the N/2 + 1 turns closest to it: Euclidean distances of the low
-    frequencies (static), and of the angles by which each parameter tensor turned (dynamic; one angle a tensor is ours,
-    as the paper's aggregate over layers could not be checked). A turn is benign where each score is at most ``margin``
-    times the largest among the N/2 + 1 lowest. ``margin=1`` is the rule as remembered, which finds N/2 − 1 turns of any
-    window not benign, whoever they are; the default spares honest clients that differ a little.
+    A local round's two scores are sums of distances to the N/2 + 1 local rounds closest to it: Euclidean distances of
+    the low frequencies (static), and of the angles by which each parameter tensor turned (dynamic; one angle a tensor
+    is ours, as the paper's aggregate over layers could not be checked). A local round is benign where each score is at
+    most ``margin`` times the largest among the N/2 + 1 lowest. ``margin=1`` is the rule as remembered, which finds N/2
+    − 1 local rounds of any window not benign, whoever they are; the default spares honest clients that differ a little.
 
-    What is not benign is taken back to the latest turn that was let stand and is still benign; without one, only this
-    turn is taken back (ours). Turns taken back stay in the window to be compared with, and can never be gone back to
-    (ours). Nothing is judged before ``least`` turns are there. **The paper, from memory, takes back the clients' layers
-    too. Here the main server takes back what it holds**, its portion and its optimiser; what a client hands over or
-    sends to the fed server goes its way.
+    What is not benign is taken back to the latest accepted local round that is still benign; without one, only this
+    local round is taken back (ours). Those taken back stay in the window to be compared with, and can never be gone
+    back to (ours). Nothing is judged before ``least`` local rounds are there. **The paper, from memory, takes back the
+    clients' layers too. Here the main server takes back what it holds**, its portion and its optimiser; what a client
+    hands over or sends to the fed server is left as it is.
     """
 
     window: int = 10
@@ -76,7 +76,7 @@ class SafeSplit(Rollback):
         stands[-1] = False
         earlier = (
             torch.nonzero(stands).flatten().flip(0)
-        )  # the latest first; it left the portion with which this turn began
+        )  # the latest first; it left the portion with which this local round began
         found = torch.nonzero(benign[earlier]).flatten()
         back = int(found[0]) if len(found) else 0
         stands[earlier[:back]] = False

@@ -19,8 +19,8 @@ TINY = 1e-12
 
 @part
 class SmashedScreen(Screen):
-    """Rejects visits of a client whose smashed data lie ``threshold`` robust standard deviations off the other
-    clients', by either of two logarithms, means over the client's turn so far:
+    """Rejects split steps of a client whose smashed data lie ``threshold`` robust standard deviations off the other
+    clients', by either of two logarithms, means over the client's local round so far:
 
     - the length of a sample's smashed data, ‖z_i‖, too large or too small;
     - the distance of the client's class means from the coordinate-wise median of the other clients' means of that
@@ -30,7 +30,7 @@ class SmashedScreen(Screen):
     Against smashed data that were replaced, scaled, shifted or drowned in noise on their way. Our own, from textbook
     robust statistics; no paper. Class means are kept as sketches of ``sketch`` floats, clients · classes · sketch
     float64 in all. It assumes an honest majority among the last ``clients`` clients, and judges nobody before ``least``
-    others have come. A liar that stays within the spread of honest clients passes.
+    others have come. A malicious client that stays within the spread of honest clients passes.
     """
 
     threshold: float = 5.0
@@ -59,7 +59,7 @@ class SmashedScreen(Screen):
         return Verdict(abs(lengths) <= self.threshold and away <= self.threshold, after)
 
     def _by_class(self, view: SplitStepView) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sums of the visit's sketches by class, [classes, sketch], and samples by class, [classes]."""
+        """Sums of the split step's sketches by class, [classes, sketch], and samples by class, [classes]."""
         short = sketch(view.smashed, self.sketch)
         labels = torch.zeros(len(short), dtype=torch.int64) if view.labels is None else view.labels.cpu()
         member = torch.zeros(1 if view.labels is None else view.classes, len(short), dtype=torch.float64)

@@ -28,7 +28,7 @@ class ActorPool:
         self._idle: dict[ActorSpec, list[Worker]] = {}
 
     def acquire(self, actor_spec: ActorSpec, count: int) -> list[Any]:
-        """Up to ``count`` idle actors for a post; they are the caller's from here on."""
+        """Up to ``count`` idle actors of a kind; they are the caller's from here on."""
         idle = self._idle.get(actor_spec, [])
         acquired, self._idle[actor_spec] = idle[:count], idle[count:]
         return [worker.actor for worker in acquired]

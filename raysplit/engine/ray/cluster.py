@@ -84,7 +84,7 @@ def _by_name(module: ModuleType) -> tuple[Any, tuple[str]]:
 
 
 def ready_within(calls: Sequence[Any], what: str) -> list[Any]:
-    """Wait for actors to start. Raises ``ClusterError`` where the cluster has no room for them."""
+    """Wait for actors to start. Raises ``ClusterError`` where the cluster has no free resources for them."""
     if not calls:
         return []
     _, waiting = ray.wait(list(calls), num_returns=len(calls), timeout=START_TIMEOUT_S)

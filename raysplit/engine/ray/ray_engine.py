@@ -373,6 +373,6 @@ def _first_line(error: BaseException) -> str:
 
 
 def _start(kind: Any, actor_spec: ActorSpec) -> Any:
-    """A new actor for a post."""
+    """A new actor of a kind."""
     _, cpus, gpus = actor_spec
     return kind.options(num_cpus=cpus, num_gpus=gpus, max_restarts=0).remote(gpus)

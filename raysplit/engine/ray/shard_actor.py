@@ -42,7 +42,7 @@ class ShardActor:
         return os.getpid(), (address, port)
 
     def gather(self, task: Any, token: bytes) -> Packed:
-        """Receive a round's rows. Raises ``PeerLost`` if told to hang up before all are in."""
+        """Receive a round's rows. Raises ``PeerLost`` if aborted before all are in."""
         self._hung_up.clear()
         self._shard.prepare(to_tensors(task))
         receive_rows(self._listener, token, self._shard, self._hung_up)

@@ -30,7 +30,7 @@ class Hand:
     ``cumulative``: [62], cumulated class shares; ``habit``: int64 [62], the row of each class's own allograph;
     ``bend``: [2, WAYS], ``shape``: [2, A, WAYS], displacement in table units of all letters and of each;
     ``size``: [62], pixels a table unit; ``aspect``, ``slant``, ``turn``: width, lean and tilt of the writing;
-    ``offset``: [2], where letters sit, in pixels; ``flow``, ``pressure`` [2], ``darkness``: the pen's ink;
+    ``offset``: [2], where letters are, in pixels; ``flow``, ``pressure`` [2], ``darkness``: the pen's ink;
     ``care``: how far samples stray, 1 on average.
     """
 

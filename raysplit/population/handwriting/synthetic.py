@@ -1,4 +1,4 @@
-"""``synthetic_writers()``: any number of writers of synthetic handwriting, made when asked for, nothing on disk.
+"""``synthetic_writers()``: any number of writers of synthetic handwriting, made on demand, nothing on disk.
 
 Labels, sizes, classes and grey levels are FEMNIST's; the images are not data about anybody. A writer is a function
 of (seed, writer id) alone, so a population of a million opens at once and its first hundred writers are those of a

@@ -44,7 +44,7 @@ class NoiseLevels:
 class Rotations:
     """Client k sees its images turned counter-clockwise by (k mod ``groups``)·360°/``groups`` about their centre.
 
-    Bilinear; what turns in from outside continues the border. With 4 groups square images are turned exactly. (Rotated
+    Bilinear; what comes in from outside continues the border. With 4 groups square images are turned exactly. (Rotated
     MNIST, as in Ghosh et al. 2020, IFCA.)
     """
 

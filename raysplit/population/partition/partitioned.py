@@ -1,6 +1,6 @@
 """``partitioned()``: any population taken as a pool and dealt anew to virtual clients.
 
-Only the assignment is held, one number a sample; samples are read through the pool when a client is asked for, so
+Only the assignment is held, one number a sample; samples are read through the pool when a client is read, so
 reading one client never copies the pool.
 """
 
@@ -32,8 +32,8 @@ class Partitioned:
 
     ``test``: ``"same"``, each client's test set follows its training set: of every class (or, for partitioners that
     ignore labels, of all) it gets in proportion to its training samples, rounded without bias; pool clients keep their
-    own under ``Natural``. ``"iid"``: equal sizes at random. ``"pool"``: every client is judged on the whole pool's test
-    set. ``features``: how samples look at each client, training and test alike, but not the pool's test set.
+    own under ``Natural``. ``"iid"``: equal sizes at random. ``"pool"``: every client is evaluated on the whole pool's
+    test set. ``features``: how samples look at each client, training and test alike, but not the pool's test set.
 
     ``empty="fill"``: a client that was dealt fewer than ``at_least`` training samples gets random ones of whoever has
     most (``filling.py``). ``empty="leave_out"``: clients that got nothing do not exist; the others close up, and

@@ -1,1 +1,1 @@
-"""Who takes part in a round: cohorts, how they are drawn, who is available, who drops out."""
+"""Who takes part in a round: cohorts, how they are sampled, who is available, who drops out."""

@@ -1,5 +1,5 @@
-"""When a client can be drawn at all: a daily rhythm, or a trace from a file. Part of the data, so it has a seed of its
-own."""
+"""When a client can be sampled at all: a daily rhythm, or a trace from a file. Part of the data, so it has a seed of
+its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from raysplit.population.arrow import ArrowFile
 from raysplit.population.hashing import uniforms
 
 Presence = Callable[[int], np.ndarray]
-"""round (1-based) → bool [clients]: who can be drawn"""
+"""round (1-based) → bool [clients]: who can be sampled"""
 
 COLUMNS = ("client", "start", "stop")
 

@@ -33,18 +33,18 @@ class SampledCohort(NamedTuple):
 
 @part
 class Cohort:
-    """``size`` clients a round, by default drawn uniformly without replacement.
+    """``size`` clients a round, by default sampled uniformly without replacement.
 
     ``malicious``: the share of malicious clients. ``of="population"``: that share of all clients is malicious, once and
     for all, and a cohort holds as many as the draw brings (hypergeometric: 20 ± 4 of 100 at 20 %). ``of="cohort"``:
-    every cohort of n drawn clients holds exactly ``round(malicious · n)``, the ones of lowest rank in one fixed random
-    ranking of the population. A larger share contains the malicious clients of a smaller one. The cohort itself depends
-    on neither.
+    every cohort of n sampled clients holds exactly ``round(malicious · n)``, the ones of lowest rank in one fixed
+    random ranking of the population. A larger share contains the malicious clients of a smaller one. The cohort itself
+    depends on neither.
 
-    ``draw``: how they are drawn; ``available``: who can be drawn at all (fewer than ``size`` there: all of them);
+    ``draw``: how they are sampled; ``available``: who can be sampled at all (fewer than ``size`` there: all of them);
     ``dropouts``: who of them fails before reporting. ``at_least``: reports that a round needs; with fewer it is passed
-    over: nobody trains, the model stays as it was, and the drawn are recorded as dropped (Bonawitz et al. 2019, section
-    2.2).
+    over: nobody trains, the model stays as it was, and the sampled are recorded as dropped (Bonawitz et al. 2019,
+    section 2.2).
     """
 
     size: int
@@ -98,7 +98,7 @@ class Cohort:
 
 
 def malicious_ranks(seed: int, population: int) -> np.ndarray:
-    """The fixed random ranking of the population, int32 [population]; the lowest ranks turn malicious first."""
+    """The fixed random ranking of the population, int32 [population]; the lowest ranks become malicious first."""
     return rng.stream(seed, "malicious").permutation(np.arange(population, dtype=np.int32))
 
 
@@ -126,8 +126,8 @@ def draw(cohort: Cohort, seed: int, round: int, ranks: np.ndarray, crowd: Crowd 
 
 
 class Participation(NamedTuple):
-    """Who was drawn, and what came of it: ``reporting``, whose portions arrive; ``lost``, who train and whose portions
-    do not; ``absent``, who never train. All in cohort order."""
+    """Who was sampled, and what came of it: ``reporting``, whose portions arrive; ``lost``, who train and whose
+    portions do not; ``absent``, who never train. All in cohort order."""
 
     reporting: SampledCohort
     lost: SampledCohort
@@ -135,12 +135,12 @@ class Participation(NamedTuple):
 
     @property
     def dropped(self) -> SampledCohort:
-        """Everybody who was drawn and did not report."""
+        """Everybody who was sampled and did not report."""
         return SampledCohort(*(np.concatenate(pair) for pair in zip(self.lost, self.absent, strict=True)))
 
 
 class ParticipationSampler:
-    """The turnout of every round of one simulation, in any order: opened once, it remembers nothing of earlier
+    """The participation in every round of one simulation, in any order: opened once, it remembers nothing of earlier
     rounds."""
 
     def __init__(self, cohort: Cohort, seed: int, population: Population) -> None:

@@ -1,4 +1,4 @@
-"""Ways to draw a round's cohort. A draw is a function of (seed, round, client) and of who can be drawn, of nothing
+"""Ways to sample a round's cohort. A draw is a function of (seed, round, client) and of who can be sampled, of nothing
 else."""
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from raysplit.parts.part import part, within
 
 @dataclass(frozen=True)
 class Crowd:
-    """From whom a cohort is drawn: clients 0 … ``clients`` - 1.
+    """From whom a cohort is sampled: clients 0 … ``clients`` - 1.
 
     ``samples()``: training samples of each, int64 [clients]; only who asks pays for them. ``available``: bool
     [clients], who can take part in this round, or None for everybody.
@@ -26,13 +26,13 @@ class Crowd:
     available: np.ndarray | None = None
 
     def ids(self) -> np.ndarray:
-        """Who can be drawn: int64, ascending."""
+        """Who can be sampled: int64, ascending."""
         if self.available is None:
             return np.arange(self.clients, dtype=np.int64)
         return np.flatnonzero(self.available).astype(np.int64)
 
     def among(self, clients: np.ndarray) -> np.ndarray:
-        """Those of ``clients`` that can be drawn, in the same order."""
+        """Those of ``clients`` that can be sampled, in the same order."""
         return clients if self.available is None else clients[self.available[clients]]
 
 
@@ -65,7 +65,7 @@ class Weighted:
     left.
 
     The first has exactly probability n_k/n; further ones make the inclusion of large clients somewhat less than
-    proportional. Clients without samples are never drawn. By exponential clocks (Efraimidis & Spirakis 2006): the
+    proportional. Clients without samples are never sampled. By exponential clocks (Efraimidis & Spirakis 2006): the
     ``size`` smallest E_k/n_k.
     """
 
@@ -81,7 +81,7 @@ class Weighted:
 
 @part
 class FixedRing:
-    """All clients stand in one random order that never changes; a round takes the next ``size`` of it, and the end
+    """All clients are in one random order that never changes; a round takes the next ``size`` of it, and the end
     joins the start.
 
     The cohort keeps that order, which ``SplitLearning(ring="fixed")`` then follows. A round's window begins at (round -
@@ -99,8 +99,8 @@ class RoundRobin:
     order.
 
     A pass has ⌈population / size⌉ rounds, whose cohorts differ by at most one client, so ``size`` is the most that a
-    round draws. A client that is not available when its turn comes misses it. ("Regularized participation", Malinovsky
-    et al. 2023.)
+    round samples. A client that is not available when it is due misses its round. ("Regularized participation",
+    Malinovsky et al. 2023.)
     """
 
     def draw(self, size: int, seed: int, round: int, crowd: Crowd) -> np.ndarray:

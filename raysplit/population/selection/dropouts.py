@@ -1,4 +1,4 @@
-"""Clients that are drawn and never report."""
+"""Clients that are sampled and never report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from raysplit.population.hashing import uniforms
 
 @part
 class Dropouts:
-    """Each drawn client fails with probability ``share``; whether it does depends on (seed, round, client) alone.
+    """Each sampled client fails with probability ``share``; whether it does depends on (seed, round, client) alone.
 
     ``when="before"``: it fails before it trains, and nothing of it reaches anybody. ``when="after"``: it trains and its
     portion is lost on the way to the fed server. Under FedAvg and SplitFedV1 that is the same model for more work (a

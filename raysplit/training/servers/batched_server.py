@@ -1,7 +1,7 @@
-"""A shared server portion that stands still while many clients visit it and steps once on all their gradients.
+"""A shared server portion that stays fixed while many clients use it and steps once on all their gradients.
 
-Each visit is answered at once, at the portion of its step (or round): nobody waits for anybody. What is kept is one sum
-of gradients, not the visits' graphs, and it is summed in the plan's order, never in order of arrival.
+Each split step is answered at once, at the portion of its step (or round): nobody waits for anybody. What is kept is
+one sum of gradients, not the split steps' graphs, and it is summed in the plan's order, never in order of arrival.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from raysplit.training.server import ServerResult, split_step_of
 
 
 class GradientSum:
-    """Σ weight · gradient of a seat's parameters, until the seat steps on it."""
+    """Σ weight · gradient of a slot's parameters, until the slot steps on it."""
 
     def __init__(self, slot: ServerSlot) -> None:
         self._slot = slot
@@ -46,7 +46,7 @@ class GradientSum:
 
 
 def union_weights(plan: RoundPlan) -> Callable[[SplitStep], float]:
-    """Visit → its share of the samples that all clients bring to this step index: the mean over the union of their
+    """Split step → its share of the samples that all clients bring to this step index: the mean over the union of their
     batches."""
     totals = [0] * int(plan.steps.max())
     for position, steps in enumerate(plan.steps):
@@ -58,7 +58,7 @@ def union_weights(plan: RoundPlan) -> Callable[[SplitStep], float]:
 
 
 def last_of_each_step(split_steps: list[SplitStep]) -> set[SplitStep]:
-    """The visit after which nobody comes with a batch of that index again."""
+    """The split step after which nobody comes with a batch of that index again."""
     return set({split_step.step: split_step for split_step in split_steps}.values())
 
 
@@ -67,7 +67,7 @@ class BatchedServer:
     ``accumulate="sum"`` on the plain sum of the clients' mean gradients. ``"round"``: one step a round, on Σ_k (n_k /
     n) of the sum of client k's gradients.
 
-    BatchNorm's running statistics follow the visits in their order.
+    BatchNorm's running statistics follow the split steps in their order.
     """
 
     def __init__(

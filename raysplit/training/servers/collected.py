@@ -30,7 +30,7 @@ class CollectedReplicas:
         self._count = int(kept[_COUNT]) if _COUNT in kept else 0
 
     def of(self, position: int) -> torch.Tensor:
-        """The replica of a client as it stands now."""
+        """The replica of a client as it is now."""
         return self._own.get(int(self._clients[position]), self.average)
 
     def put(self, position: int, vector: torch.Tensor) -> None:

@@ -1,5 +1,5 @@
-"""One server portion that all clients share and that steps after every split step, unless a judge at its end
-forbids."""
+"""One server portion that all clients share and that steps after every split step, unless a detector at its end forbids
+it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from raysplit.training.server import ServerResult
 
 
 class SharedServer:
-    """Split steps come in the planned order wherever this runs, so what judges remember depends on the scenario alone.
+    """Split steps come in the planned order wherever this runs, so what detectors remember depends on the scenario
+    alone.
 
     A split step that is rejected teaches the portion nothing: parameters, BatchNorm statistics and optimiser stay.
     """
@@ -67,7 +68,7 @@ class SharedServer:
         return ruling.reply
 
     def _end_local_round(self, last: Message) -> None:
-        """A client has taken its last step: judges may have the portion go back to an earlier one."""
+        """A client has taken its last step: detectors may have the portion go back to an earlier one."""
         plan = self._plan
         for hook in self._end.round_judges:
             earlier = hook.roll_back(last.position, last.client, self._snapshot())

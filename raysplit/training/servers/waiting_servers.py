@@ -93,7 +93,7 @@ def position_mean(gradients: list[torch.Tensor]) -> torch.Tensor:
 class ServerFirst:
     """``server_step="server_first"`` (CycleSL): a step's smashed data of the whole cohort are the server's data set. It
     trains on them for ``server_epochs`` in seeded mini-batches of ``server_batch`` (None: all at once); then every
-    client's cut gradients are taken at the updated portion, which stands still meanwhile (BatchNorm's running
+    client's cut gradients are taken at the updated portion, which stays fixed meanwhile (BatchNorm's running
     statistics included).
     """
 

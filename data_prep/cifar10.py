@@ -109,12 +109,12 @@ def _client(batches: dict[str, bytes], form: str, where: str, official: bool | N
     parts = [parse(batches.pop(name), f"{where!r}: {name}") for name in (*TRAIN[form], TEST[form])]
     train_x, train_y = (np.concatenate(column) for column in zip(*parts[:-1], strict=True))
     test_x, test_y = parts[-1]
-    told = {
+    version = {
         True: f"the official {form} version",
         False: f"a {form} version that is NOT the official one: its sums differ",
         None: f"an unpacked {form} version, of which no sums are published",
     }[official]
-    return ClientData("cifar10", train_x, train_y, test_x, test_y), told
+    return ClientData("cifar10", train_x, train_y, test_x, test_y), version
 
 
 def _parse_binary(content: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:

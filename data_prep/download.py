@@ -149,8 +149,8 @@ def _fetch(source: _Source, part: Path, out: BinaryIO, transfer: _Transfer) -> N
                     f"{url} could not be fetched: {_reason(error)}, {failures} times in a row; try again later{kept}, "
                     f"or {ELSEWHERE}"
                 ) from error
-            asked = error.wait_s if isinstance(error, _Passing) else 0.0
-            wait = min(max(asked, patience.first_wait_s * 2 ** (failures - 1)), LONGEST_WAIT_S)
+            requested_wait_s = error.wait_s if isinstance(error, _Passing) else 0.0
+            wait = min(max(requested_wait_s, patience.first_wait_s * 2 ** (failures - 1)), LONGEST_WAIT_S)
             transfer.say(f"{url}: {_reason(error)}; trying again in {wait:.0f} s")
             patience.sleep(wait)
         except requests.RequestException as error:

@@ -135,9 +135,9 @@ def _split_clients(found: Found, reading: _Reading, by_client: bool) -> Iterator
     """Clients by the names of their folders, or the pool whose training and test part there are."""
     tests = {owner.name: owner for owner in found.test or ()}
     names = {owner.name for owner in found.train}
-    if alone := next((owner for owner in tests.values() if owner.name not in names), None):
+    if test_only := next((owner for owner in tests.values() if owner.name not in names), None):
         raise PopulationError(
-            f"{str(alone.folder)!r} is a client with test pictures only; it needs training pictures too"
+            f"{str(test_only.folder)!r} is a client with test pictures only; it needs training pictures too"
         )
     for owner in found.train:
         x, y = _filled(owner, reading)

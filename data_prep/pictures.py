@@ -110,7 +110,7 @@ def _upright(picture: Picture) -> Picture:
     """As the camera was held. TIFF is turned by Pillow while it loads, which also takes the tag away."""
     from PIL.Image import Transpose
 
-    turns = {
+    transpositions = {
         2: Transpose.FLIP_LEFT_RIGHT,
         3: Transpose.ROTATE_180,
         4: Transpose.FLIP_TOP_BOTTOM,
@@ -121,10 +121,10 @@ def _upright(picture: Picture) -> Picture:
     }
     picture.load()
     try:
-        turn = turns.get(picture.getexif().get(ORIENTATION, 1))
+        transposition = transpositions.get(picture.getexif().get(ORIENTATION, 1))
     except (OSError, ValueError, SyntaxError, LookupError, TypeError, struct.error):
-        return picture  # EXIF data that nobody can read turn nothing
-    return picture if turn is None else picture.transpose(turn)
+        return picture  # EXIF data that nobody can read rotate nothing
+    return picture if transposition is None else picture.transpose(transposition)
 
 
 def _opaque(picture: Picture, mode: str) -> Picture:

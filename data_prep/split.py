@@ -35,7 +35,7 @@ def stratified(name: str, y: np.ndarray, *, seed: int) -> np.ndarray:
     """
     held_out = np.zeros(len(y), dtype=bool)
     for label in np.unique(y):
-        mine = np.flatnonzero(y == label)
-        order = stream(seed, f"data_prep stratified split {name}", int(label)).permutation(len(mine))
-        held_out[mine[order[: (len(mine) + 5) // 10]]] = True
+        of_label = np.flatnonzero(y == label)
+        order = stream(seed, f"data_prep stratified split {name}", int(label)).permutation(len(of_label))
+        held_out[of_label[order[: (len(of_label) + 5) // 10]]] = True
     return held_out

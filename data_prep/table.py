@@ -83,13 +83,13 @@ def prepare(
         mean, sd = _moments(source, rows, clients)
         clients = [_map(data, lambda x: (x - mean) / np.where(sd > 0, sd, 1.0)) for data in clients]
         pairs = zip(rows.columns, mean.ravel().tolist(), sd.ravel().tolist(), strict=True)
-        told = "standardised by the training rows (column: mean, sd): "
-        told += ", ".join(f"{name}: {m!r}, {s!r}" for name, m, s in pairs)
+        columns_text = "standardised by the training rows (column: mean, sd): "
+        columns_text += ", ".join(f"{name}: {m!r}, {s!r}" for name, m, s in pairs)
     else:
         _check_float32(source, rows)
-        told = f"columns {', '.join(rows.columns)}"
+        columns_text = f"columns {', '.join(rows.columns)}"
     if rows.left_out:
-        told += f"; left out, being the index that pandas saved: {', '.join(map(repr, rows.left_out))}"
+        columns_text += f"; left out, being the index that pandas saved: {', '.join(map(repr, rows.left_out))}"
     whose = f"clients by column {client!r}" if client is not None else "no clients"
     return write(
         out,
@@ -99,7 +99,7 @@ def prepare(
         classes=len(rows.classes),
         dtype="float32",
         description=f"table {source.name!r}, {whose}, classes {', '.join(rows.classes)} of column {label!r}, split nine to "
-        f"one with seed {seed}; {told}",
+        f"one with seed {seed}; {columns_text}",
         pool=pool or client is None,
         console=console or Console(stderr=True),
     )

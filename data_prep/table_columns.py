@@ -157,12 +157,12 @@ def _pattern(decimal: str) -> str:
 
 
 def _bad_cell(text: str, row: int, where: str, decimal: str) -> str:
-    told = f"{where} has {_short(text)} in row {row + 1}, which is no number"
+    problem = f"{where} has {_short(text)} in row {row + 1}, which is no number"
     if decimal == "." and re.fullmatch(r"[+-]?[0-9]+,[0-9]+", text.strip()):
-        return f"{told}; if the file has decimal commas, add --decimal ','"
+        return f"{problem}; if the file has decimal commas, add --decimal ','"
     if decimal == "," and re.fullmatch(r"[+-]?[0-9]*[.][0-9,]+", text.strip()):
-        return f"{told} with --decimal ','; leave that out, or take the points between thousands away"
-    return f"{told}; mend it, or name the columns to use with --feature"
+        return f"{problem} with --decimal ','; leave that out, or take the points between thousands away"
+    return f"{problem}; mend it, or name the columns to use with --feature"
 
 
 def _check_exact(large: np.ndarray, column: pa.ChunkedArray, where: str) -> None:

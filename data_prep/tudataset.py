@@ -51,7 +51,7 @@ def prepare(
     console = console or Console(stderr=True)
     archive = OfficialFile(f"{name}.zip", f"{OFFICIAL}/{name}.zip", starts_with=b"PK")
     folder = obtain("tudataset", [archive], out, source=source, mirror=mirror, patience=patience, console=console)
-    x, y, told = read_graphs(folder, name)
+    x, y, summary = read_graphs(folder, name)
     expected = GRAPHS.get(name, len(y))
     different = "" if expected == len(y) else f" ({expected:,} in the official set)"
     return write(
@@ -60,7 +60,7 @@ def prepare(
         name=name,
         shape=(1, x.shape[2], x.shape[3]),
         classes=int(y.max()) + 1,
-        description=f"TUDataset {name}: {len(y):,} graphs{different}, {told}; split nine to one in each class with "
+        description=f"TUDataset {name}: {len(y):,} graphs{different}, {summary}; split nine to one in each class with "
         f"seed {seed}, there being no official split",
         pool=True,
         console=console,
@@ -95,9 +95,9 @@ def read_graphs(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray, str]:
         raise PopulationError(f"{where}_graph_indicator.txt gives graph {int(np.argmin(sizes > 0)) + 1} no nodes")
     x = _samples(graph_of, sizes, edges.reshape(-1, 2) - 1, first, where)
     values, y = np.unique(labels, return_inverse=True)
-    told = f"at most {sizes.max()} nodes, classes {', '.join(map(str, values))}, "
-    told += "no node labels" if first is None else f"{int(first.max() - first.min()) + 1} node labels"
-    return x, y.astype(np.int64), told
+    summary = f"at most {sizes.max()} nodes, classes {', '.join(map(str, values))}, "
+    summary += "no node labels" if first is None else f"{int(first.max() - first.min()) + 1} node labels"
+    return x, y.astype(np.int64), summary
 
 
 def _samples(

@@ -122,8 +122,8 @@ class BareLoop:
             worker = int(load[1] < load[0])
             load[worker] += int(samples[k])
             dealt[worker].append((int(clients[k]), float(samples[k] / samples.sum())))
-        for pipe, mine in zip(self.pipes, dealt, strict=True):
-            pipe.send((self.weights, round, mine))
+        for pipe, share in zip(self.pipes, dealt, strict=True):
+            pipe.send((self.weights, round, share))
         parts = [pipe.recv() for pipe in self.pipes]
         self.weights = [torch.from_numpy(a + b) for a, b in zip(*parts, strict=True)]
 

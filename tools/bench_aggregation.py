@@ -85,7 +85,7 @@ def selecting_rules() -> dict[str, AggregationRule]:
     }
 
 
-def theirs(package: types.ModuleType, m: int) -> dict[str, Callable[[Any], object]]:
+def byzfl_rules(package: types.ModuleType, m: int) -> dict[str, Callable[[Any], object]]:
     """ByzFL's rules of the same name; those with other constants do the same work."""
     return {
         "byzfl TrMean": package.TrMean(f=m),
@@ -161,14 +161,14 @@ def cases_of(n: int, m: int, d: int, updates: torch.Tensor) -> dict[str, Callabl
         for label in ("trimmed mean", "median"):
             cases[f"{name}, and then {label}"] = partial(together, tailored[name], rules[label])
     for label in ("trimmed mean", "Multi-Krum"):
-        rehearsing = OptimalLittleIsEnough(evaluations=5)
-        cases[f"optimal LIE, 5 rehearsals of {label}"] = partial(rehearsing.poison, view(rules[label]))
+        simulating = OptimalLittleIsEnough(evaluations=5)
+        cases[f"optimal LIE, 5 rehearsals of {label}"] = partial(simulating.poison, view(rules[label]))
     package = byzfl_aggregators()
     if package is not None:
-        for name, rule_of_theirs in theirs(package, m).items():
-            cases[name] = partial(rule_of_theirs, updates)
+        for name, byzfl_rule in byzfl_rules(package, m).items():
+            cases[name] = partial(byzfl_rule, updates)
         for name in ("byzfl TrMean", "byzfl Median"):
-            cases[f"{name}, numpy input"] = partial(theirs(package, m)[name], updates.numpy())
+            cases[f"{name}, numpy input"] = partial(byzfl_rules(package, m)[name], updates.numpy())
     return cases
 
 

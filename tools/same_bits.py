@@ -78,29 +78,29 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="name the scenarios and play none")
     parser.add_argument("--fresh", action="store_true", help="play REF anew, too")
     parser.add_argument("--changed-only", action="store_true", help="a line for those alone that are not the same")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     started = time.perf_counter()
     with scratch() as folder:
-        ref = Side("ref", folder / "ref", cache(asked.ref))
+        ref = Side("ref", folder / "ref", cache(options.ref))
         new = Side("new", folder / "new", folder / "results")
-        unpack(asked.ref, ref.tree)
+        unpack(options.ref, ref.tree)
         shutil.copytree(HERE / "raysplit", new.tree / "raysplit", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(
             TOOLS, folder / "tools", ignore=lambda _, names: [n for n in names if not n.startswith("same_bits")]
         )
-        tasks = selected(names_of(ref, folder), asked.only)
+        tasks = selected(names_of(ref, folder), options.only)
         ids = [id for task in tasks for id in task.ids]
-        if asked.list or not ids:
-            print("\n".join(ids) or f"no scenario is called like {' or '.join(asked.only)}")
+        if options.list or not ids:
+            print("\n".join(ids) or f"no scenario is called like {' or '.join(options.only)}")
             return 0 if ids else 2
-        todo = tasks if asked.fresh else [task for task in map(lambda task: without(task, ref), tasks) if task.names]
+        todo = tasks if options.fresh else [task for task in map(lambda task: without(task, ref), tasks) if task.names]
         sides = [(new, tasks)] + ([(ref, todo)] if todo else [])
         print(
-            f"{len(ids)} scenarios; {sum(len(task.names) for task in todo)} of them are played on {asked.ref} too",
+            f"{len(ids)} scenarios; {sum(len(task.names) for task in todo)} of them are played on {options.ref} too",
             flush=True,
         )
-        play_all(sides, max(1, asked.jobs), folder)
-        wrong = compare(ids, ref, new, asked.changed_only)
+        play_all(sides, max(1, options.jobs), folder)
+        wrong = compare(ids, ref, new, options.changed_only)
     taken = time.perf_counter() - started
     print(f"{len(ids) - wrong} same, {wrong} not, of {len(ids)} scenarios in {taken:.0f} s")
     return 1 if wrong else 0

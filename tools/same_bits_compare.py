@@ -74,9 +74,9 @@ Table = dict[str, Column]
 
 def differences(old: Path, new: Path) -> Iterator[str]:
     """What is different in two run folders, one sentence each."""
-    mine, theirs = (json.loads((folder / "run.json").read_text()) for folder in (old, new))
+    old_run, new_run = (json.loads((folder / "run.json").read_text()) for folder in (old, new))
     for name in OF_RUN:
-        was, now = (_renamed(json.dumps(run.get(name), sort_keys=True)) for run in (mine, theirs))
+        was, now = (_renamed(json.dumps(run.get(name), sort_keys=True)) for run in (old_run, new_run))
         if was != now:
             yield f"run.json: {name} was {was}, is {now}"
     yield from _in_sets("table", _tables(old), _tables(new), _in_tables)

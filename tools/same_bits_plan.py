@@ -231,9 +231,9 @@ def selected(names: Mapping[str, Sequence[str]], only: Sequence[str]) -> list[Ta
     for mode_name, mode in MODES.items():
         for module, known in names.items():
             here = [name for name in known if mode.has(name)]
-            asked = [name for name in here if not only or any(_chooses(word, mode_name, name) for word in only)]
-            groups = {group_of(name) for name in asked if name.startswith("fork-")}
-            chosen = tuple(name for name in here if name in asked or group_of(name) in groups)
+            requested = [name for name in here if not only or any(_chooses(word, mode_name, name) for word in only)]
+            groups = {group_of(name) for name in requested if name.startswith("fork-")}
+            chosen = tuple(name for name in here if name in requested or group_of(name) in groups)
             if chosen:
                 tasks.append(Task(mode_name, module, chosen))
     return tasks
@@ -261,8 +261,8 @@ def dealt(tasks: Sequence[Task], ways: int) -> list[list[Task]]:
         part = []
         for task in local:
             groups = list(dict.fromkeys(group_of(name) for name in task.names))
-            mine = set(groups[way::ways])
-            names = tuple(name for name in task.names if group_of(name) in mine)
+            own_groups = set(groups[way::ways])
+            names = tuple(name for name in task.names if group_of(name) in own_groups)
             if names:
                 part.append(Task(task.mode, task.module, names))
         parts.append(part)

@@ -88,7 +88,7 @@ def _within(changes: Mapping[str, Any], part: str) -> dict[str, Any]:
 
 
 def attacked(protocol: Any, attack: Any, rule: Any = None, **changes: Any) -> Any:
-    """Two rounds of twelve clients, of whom two are malicious; under the mean unless a ``rule`` is given."""
+    """Two rounds of twelve clients, two of them malicious; under the mean unless a ``rule`` is given."""
     few = {"cohort": rs.Cohort(12, 0.17, "cohort"), **changes}
     return toy(protocol, 12, attack=attack, defense=rule or rs.Mean(), **few)
 

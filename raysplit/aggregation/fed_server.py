@@ -115,7 +115,8 @@ def apply_rule(task: AggregationTask, geometry: Geometry) -> AppliedRule:
 
 
 def _selection(applied: Aggregate, malicious: torch.Tensor) -> dict[str, Any]:
-    """What was cut, what was selected, and whether the rule says that the malicious are more than it can bear."""
+    """What was cut, what was selected, and whether the rule says that there are more malicious clients than it
+    tolerates."""
     trim = int(applied.record["trim"]) if "trim" in applied.record else None
     row: dict[str, Any] = {"trim": trim, "broken": bool(applied.record.get("broken", False))}
     if applied.selected is not None:

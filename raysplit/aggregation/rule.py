@@ -176,8 +176,8 @@ class AggregationRule(AggregationPart, ABC):
         if self.roots and reference is None:
             raise ScenarioError(f"{name} goes by a clean update of root clients: give reference=, a tensor [d]")
         context = plain_context(self, len(updates), round, seed)
-        told = replace(context, memory=memory or {}, reference=reference, portion=portion)
-        return self.aggregate(updates, shares(name, weights, updates), told).update
+        full_context = replace(context, memory=memory or {}, reference=reference, portion=portion)
+        return self.aggregate(updates, shares(name, weights, updates), full_context).update
 
 
 @contract("an aggregation rule")

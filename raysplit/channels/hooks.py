@@ -148,13 +148,13 @@ class PartyEnd:
         return self._through(message, labels)
 
     def judge(self, step: Mapping[Channel, Message], reply: Message) -> Ruling:
-        """Every detector sees every split step, so that what it remembers does not hang on the others; the first that
+        """Every detector sees every split step, so that what it remembers does not depend on the others; the first that
         rejects decides what the client gets."""
         ruling = Ruling(True, reply)
         for hook in self.judges:
-            said = hook.judge(step, reply)
-            if ruling.accept and not said.accept:
-                ruling = said
+            hook_ruling = hook.judge(step, reply)
+            if ruling.accept and not hook_ruling.accept:
+                ruling = hook_ruling
         return ruling
 
     def _through(self, message: Message, labels: torch.Tensor | None) -> Message:

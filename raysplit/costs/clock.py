@@ -67,7 +67,7 @@ class Clock:
         """The round's times, everybody in the plan taking part."""
         return round_time(self._scenario, plan, self._costs, self._devices, self.profiles(plan))
 
-    def alone(self, plan: RoundPlan, position: int) -> ClientTime:
+    def single_client_time(self, plan: RoundPlan, position: int) -> ClientTime:
         """The times of a client that has the round to itself."""
         return self.time(_only(plan, np.array([position]))).clients[0]
 
@@ -76,7 +76,7 @@ class Clock:
         policy = self._devices.stragglers
         if isinstance(policy, Wait) or len(plan.clients) == 0:
             return None
-        times = [self.alone(plan, position) for position in range(len(plan.clients))]
+        times = [self.single_client_time(plan, position) for position in range(len(plan.clients))]
         needed = np.array([time.finish_s for time in times])
         positions = np.sort(policy.late(needed, lambda kept: self.time(_only(plan, kept)).last_report_s))
         if len(positions) == len(times):

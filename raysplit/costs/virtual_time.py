@@ -134,8 +134,8 @@ def round_time(
             server_s = _chain(exchange, clients, scenario, plan)
         case _, "shared", "split_step":
             server_s = _shared(exchange, clients, scenario, plan)
-        case _, _, turn:
-            server_s = _side_by_side(exchange, clients, turn, server_passes(protocol))
+        case _, _, server_step:
+            server_s = _side_by_side(exchange, clients, server_step, server_passes(protocol))
     averaging = averaging_flops(len(clients), costs.client_floats) if protocol.client_sync == "averaging" else 0.0
     replicas = averaging_flops(len(clients), costs.body.floats) if protocol.server == "replicas" else 0.0
     return RoundTime(
@@ -218,20 +218,20 @@ class _Exchange:
         return free
 
 
-def _side_by_side(exchange: _Exchange, clients: list[_Client], turn: str, passes: int) -> float:
+def _side_by_side(exchange: _Exchange, clients: list[_Client], server_step: str, passes: int) -> float:
     """Split steps that do not depend on each other, served in order of arrival, ties in cohort order: to replicas, or
     to one portion that stays fixed meanwhile.
 
-    ``turn="step"``: nobody's next batch is served before everybody's last one; ``"mean_gradients"``: nor answered.
-    ``"server_first"``: a step is served when all of it is there, in ``passes`` passes one after another, and then
-    answered.
+    ``server_step="step"``: nobody's next batch is served before everybody's last one; ``"mean_gradients"``: nor is it
+    answered before. ``"server_first"``: a step is served when all of it is there, in ``passes`` passes one after
+    another, and then answered.
     """
     free = [0.0] * min(exchange.devices.replicas_at_once or len(clients), len(clients))
     queue: list[tuple[float, int, int, int]] = []  # arrival, position, step, half
     for position, client in enumerate(clients):
         exchange.begins(client)
         heapq.heappush(queue, (exchange.sends_smashed(client, 0), position, 0, 0))
-    in_step = turn in ("step", "mean_gradients", "server_first")
+    in_step = server_step in ("step", "mean_gradients", "server_first")
     missing = [sum(len(client.batches) > step for client in clients) for step in range(int(max(map(_steps, clients))))]
     early: list[tuple[float, int, int, int]] = []  # of the next step
     unanswered: list[int] = []
@@ -254,14 +254,14 @@ def _side_by_side(exchange: _Exchange, clients: list[_Client], turn: str, passes
             early.append((arrived, position, step, half))
             continue
         served_s = exchange.served_s(clients[position], step, half)
-        if turn == "server_first":
+        if server_step == "server_first":
             held_s += passes * served_s
             last = max(last, arrived)
         else:
             done = max(arrived, now, heapq.heappop(free)) + served_s
             heapq.heappush(free, done)
             last = max(last, done)
-        if turn in ("mean_gradients", "server_first"):
+        if server_step in ("mean_gradients", "server_first"):
             unanswered.append(position)
         else:
             answer(position, step, half, done)

@@ -43,7 +43,7 @@ class Evaluator:
         classes: int,
         seed: int,
     ) -> ClientScores:
-        """By client; ``tests``: their test sets; ``aims``: attacks whose success is tried. In float64; nothing is
+        """By client; ``tests``: their test sets; ``aims``: attacks whose success is measured. In float64; nothing is
         trained."""
         with torch.no_grad():
             scores = ClientScores(clients, *self._judge(clients, tests))
@@ -51,9 +51,9 @@ class Evaluator:
                 return scores
             tries = [attempts(aims, test, int(c), classes, seed) for c, test in zip(clients, tests, strict=True)]
             successes, tried = np.zeros(len(clients), dtype=np.int64), np.zeros(len(clients), dtype=np.int64)
-            for aim, mine in zip(aims, zip(*tries, strict=True), strict=True):
+            for aim, attempted in zip(aims, zip(*tries, strict=True), strict=True):
                 at_cut = aim.triggered if isinstance(aim, MeasuredAtCut) else None
-                _, reached, count = self._judge(clients, mine, at_cut)
+                _, reached, count = self._judge(clients, attempted, at_cut)
                 successes, tried = successes + reached, tried + count
             return replace(scores, attempts=tried, successes=successes)
 
@@ -70,10 +70,10 @@ class Evaluator:
         if self.hold is None and at_cut is None:
             losses, hits = self._pass(torch.cat([s.x for s in sets]), torch.cat([s.y for s in sets]))
         else:
-            for owner, mine in zip(clients, sets, strict=True):
+            for owner, own_set in zip(clients, sets, strict=True):
                 if self.hold is not None:
                     self.hold(int(owner))
-                found = self._pass(mine.x, mine.y, at_cut)
+                found = self._pass(own_set.x, own_set.y, at_cut)
                 losses.extend(found[0])
                 hits.extend(found[1])
         sizes = np.array([len(s.y) for s in sets], dtype=np.int64)

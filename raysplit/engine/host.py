@@ -156,11 +156,11 @@ class Host:
 
     def split_steps(self, plan: RoundPlan, groups: Sequence[int], ahead: int) -> list[SplitStep]:
         """The split steps of these groups' clients, in the order in which this host takes them."""
-        mine = sorted(p for group in groups for p in plan.groups[group])
+        own_positions = sorted(p for group in groups for p in plan.groups[group])
         protocol = self.scenario.protocol
         if protocol.server == "replicas" and protocol.order == "parallel":
-            return parallel_split_steps(mine, plan.steps, ahead)
-        members = set(mine)
+            return parallel_split_steps(own_positions, plan.steps, ahead)
+        members = set(own_positions)
         return [split_step for split_step in plan.split_steps(protocol) if split_step.position in members]
 
     def _ahead(self, plan: RoundPlan, groups: Sequence[int], ahead: int) -> int:

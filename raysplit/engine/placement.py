@@ -72,8 +72,8 @@ def lay_out(scenario: Scenario, have: Resources, want: Wanted) -> Layout:
     # On a few cores a server that reserved one would idle while clients wait, or the reverse: let the system share
     # them.
     reserved = servers if have.cpus >= 8 else 0
-    room = int(have.gpus / gpus + 1e-9) - servers if gpus > 0 else have.cpus - reserved
-    hosts = want.hosts if want.hosts is not None else max(1, min(room, most))
+    available = int(have.gpus / gpus + 1e-9) - servers if gpus > 0 else have.cpus - reserved
+    hosts = want.hosts if want.hosts is not None else max(1, min(available, most))
     if hosts < 1:
         raise ClusterError(f"--hosts must be at least 1, but it is {hosts}")
     if want.hosts is not None and hosts > most:

@@ -46,18 +46,18 @@ def cut_facts(spec: ModelSpec) -> list[CutFacts]:
     rows = []
     for count, stage in enumerate(stages, 1):
         head = stages[:count]
-        mine, work = sum(s.parameters for s in head), sum(s.flops for s in head)
+        head_parameters, head_flops = sum(s.parameters for s in head), sum(s.flops for s in head)
         rows.append(
             CutFacts(
                 stage,
                 tuple(name for name, after in spec.cuts.items() if after == stage.name),
-                mine,
+                head_parameters,
                 sum(s.buffers for s in head),
-                work,
+                head_flops,
                 stage.smashed,
                 stage.smashed * _FLOAT_BYTES,
-                mine / parameters if parameters else 0.0,
-                work / flops if flops else 0.0,
+                head_parameters / parameters if parameters else 0.0,
+                head_flops / flops if flops else 0.0,
             )
         )
     return rows

@@ -162,12 +162,12 @@ def _run(
     count = len(plan.clients)
     ranks: dict[int, np.ndarray] = {}
 
-    def turn(position: int, step: int) -> tuple[float, int, int, int]:
+    def queue_entry(position: int, step: int) -> tuple[float, int, int, int]:
         if step not in ranks:
             ranks[step] = np.argsort(rng.stream(plan.seed, "server_order", plan.round, step).permutation(count))
         return float(due[position]), step, int(ranks[step][position]), position
 
-    queue = [turn(position, int(done[position])) for position in range(count)]
+    queue = [queue_entry(position, int(done[position])) for position in range(count)]
     heapq.heapify(queue)
     until = done.copy()
     split_steps: list[SplitStep] = []
@@ -180,7 +180,7 @@ def _run(
             finished.append(position)
             continue
         due[position] += 1 / protocol.speeds.of(plan.seed, int(plan.clients[position]))
-        heapq.heappush(queue, turn(position, step + 1))
+        heapq.heappush(queue, queue_entry(position, step + 1))
     return until, split_steps, np.array(sorted(finished), dtype=np.int64)
 
 

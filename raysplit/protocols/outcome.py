@@ -59,8 +59,8 @@ class DetectionRecord:
 class ClientScores:
     """Evaluation of the global model, a row a client: ``loss`` (sum over samples, nats), ``correct``, ``samples``.
 
-    ``attempts``: samples with which an attack tried its luck there, ``successes``: those that were classified as it
-    wants; None: there is no attack with a goal."""
+    ``attempts``: samples with which the success of an attack was measured there, ``successes``: those that were
+    classified as it wants; None: there is no attack with a goal."""
 
     clients: np.ndarray
     loss: np.ndarray

@@ -74,7 +74,7 @@ def _step_order(protocol: TrainingProtocol, seed: int, round: int, step: int, cl
     if protocol.client_sync == "handover":
         return handover_order(protocol, seed, round, clients)
     if protocol.server_step != "split_step":
-        return np.arange(clients)  # the portion stays fixed within the step: nothing hangs on the order but last bits
+        return np.arange(clients)  # the portion stays fixed within the step: nothing depends on the order but last bits
     return rng.stream(seed, "server_order", round, step).permutation(clients)
 
 

@@ -2,7 +2,7 @@
 
 What a component requires by itself it says in ``requires`` (``protocols/requirements.py``). Here are those components
 put together, and what their places in a scenario add: a rule needs updates to aggregate, an attack malicious clients
-and rounds to come, and a rule as many clients as it reckons with.
+and rounds to come, and a rule as many clients as it assumes.
 """
 
 from __future__ import annotations

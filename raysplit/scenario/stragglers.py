@@ -128,6 +128,6 @@ class Buffer(StragglerPolicy):
         )
 
 
-def _slowest_first(alone: np.ndarray) -> np.ndarray:
+def _slowest_first(single_client_times: np.ndarray) -> np.ndarray:
     """Positions; of equally slow ones the later in the cohort counts as slower."""
-    return np.argsort(alone, kind="stable")[::-1]
+    return np.argsort(single_client_times, kind="stable")[::-1]

@@ -18,8 +18,8 @@ from raysplit.storage.spread import Spread
 class Evaluated:
     """Test results over all evaluated samples, and their spread over clients.
 
-    ``attack_samples``: with which an attack tried its luck, None where no attack has a goal; ``attack_success``: the
-    share of them that were classified as it wants, None where there were none."""
+    ``attack_samples``: with which the success of an attack was measured, None where no attack has a goal;
+    ``attack_success``: the share of them that were classified as it wants, None where there were none."""
 
     clients: int
     samples: int

@@ -99,7 +99,7 @@ class PlayedRound:
 
 
 def play_round(s: Simulation, state: GlobalState) -> PlayedRound:
-    """The round after ``state``. Raises ``ScenarioError`` as an attack or a rule does that cannot bear the cohort."""
+    """The round after ``state``. Raises ``ScenarioError`` as an attack or a rule does that cannot take the cohort."""
     began = time.perf_counter()
     planned = plan_round(s.scenario, s.population, s.sampler, s.clock, state)
     plan = planned.plan
@@ -199,7 +199,7 @@ def _diverged(outcome: Outcome, state: GlobalState, moved: torch.Tensor) -> bool
 
 
 def _with_remedy(error: ScenarioError, scenario: Scenario, plan: RoundPlan) -> ScenarioError:
-    """What an attack or a rule says of a cohort it cannot bear, and, where the cohort is a small one, what would
+    """What an attack or a rule says of a cohort that it cannot take, and, where the cohort is a small one, what would
     help."""
     if plan.reporting >= scenario.cohort.size:
         return error

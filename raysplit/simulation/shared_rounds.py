@@ -45,13 +45,13 @@ def shared_rounds(scenario: Scenario, other: Form, traces: bool | None = None) -
     ``traces``: whether ``other`` leaves some of its attack in rounds before that starts; None: what its form lets one
     fear.
     """
-    mine = scenario.to_json()
+    own = scenario.to_json()
     seen = (leaves_traces(scenario), _may_leave_traces(other) if traces is None else traces)
-    last = min(_rounds(mine), _rounds(other)) - 1
-    starts = {_start(form.get(name)) - 1 for form in (mine, other) for name in ("attack", "defense", "server_defense")}
+    last = min(_rounds(own), _rounds(other)) - 1
+    starts = {_start(form.get(name)) - 1 for form in (own, other) for name in ("attack", "defense", "server_defense")}
     labels = _labels_only(scenario)  # ``other`` is alike in all that this asks, or its opening is another one anyway
     for rounds in sorted({last, *(start for start in starts if start < last)}, reverse=True):
-        if rounds >= 1 and opening(mine, rounds, labels, seen[0]) == opening(other, rounds, labels, seen[1]):
+        if rounds >= 1 and opening(own, rounds, labels, seen[0]) == opening(other, rounds, labels, seen[1]):
             return rounds
     return 0
 

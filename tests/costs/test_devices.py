@@ -120,7 +120,7 @@ AVERAGING = [FedAvg(), SplitFedV1(), SplitFedV2(), SplitFedV2("client_major")]
 def alone_of(scenario):
     """Client id → seconds that it needs alone, in round 1."""
     clock, plan = Clock.of(scenario), plan_of(scenario)
-    return {int(client): clock.alone(plan, p).finish_s for p, client in enumerate(plan.clients)}
+    return {int(client): clock.single_client_time(plan, p).finish_s for p, client in enumerate(plan.clients)}
 
 
 def first_round(played):

@@ -49,7 +49,7 @@ class Bucketing(LinearPreAggregation):
         members = torch.zeros(count, n, dtype=torch.bool)
         for b, rows in enumerate(buckets):
             members[b, torch.from_numpy(rows)] = True
-        told = replace(
+        bucket_context = replace(
             context,
             clients=-1 - np.arange(count),
             assumed=min(context.assumed, count),
@@ -57,4 +57,4 @@ class Bucketing(LinearPreAggregation):
         )
         bucket_weights = (members.double() @ weights.cpu().double()).to(weights)
         matrix = members.double() / members.sum(1, keepdim=True)
-        return Mixing(matrix, bucket_weights, told, members, {"buckets": float(count)})
+        return Mixing(matrix, bucket_weights, bucket_context, members, {"buckets": float(count)})

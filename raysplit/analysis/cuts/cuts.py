@@ -160,12 +160,12 @@ def _measure(
     client_s, server_s = time_step(scenario, *batch)
     surface = attack_surface(scenario, plan, costs)
     whole = costs.head.parameters + costs.body.parameters + costs.tail.parameters
-    mine = costs.head.parameters + costs.tail.parameters
+    client_parameters = costs.head.parameters + costs.tail.parameters
     return Cut(
         cut=name,
         paper_names=tuple(paper for paper, stage in scenario.model.cuts.items() if stage == name and paper != name),
-        parameters=mine,
-        parameter_share=mine / whole,
+        parameters=client_parameters,
+        parameter_share=client_parameters / whole,
         flops_share=costs.client_step / (costs.client_step + costs.body.step),
         smashed_bytes=costs.smashed * costs.float_bytes,
         portion_bytes=portions / clients,
@@ -191,8 +191,8 @@ def time_step(scenario: Scenario, x: torch.Tensor, y: torch.Tensor, repeats: int
     for slot in (client, server):
         slot.enter(slot.flat.vector.clone(), None, 0.0)
         slot.begin(scenario.seed, 0, 0, 0)
-    mine: list[float] = []
-    servers: list[float] = []
+    client_seconds: list[float] = []
+    server_seconds: list[float] = []
     for _ in range(repeats + 1):
         watch = _StopWatch()
         with watch.client():
@@ -210,9 +210,9 @@ def time_step(scenario: Scenario, x: torch.Tensor, y: torch.Tensor, repeats: int
                 server.step()
         with watch.client():
             client.step(MeanGradient().gradients(client, BackwardPass(x, y, z, gradient)))
-        mine.append(watch.client_s)
-        servers.append(watch.server_s)
-    return statistics.median(mine[1:]), statistics.median(servers[1:])
+        client_seconds.append(watch.client_s)
+        server_seconds.append(watch.server_s)
+    return statistics.median(client_seconds[1:]), statistics.median(server_seconds[1:])
 
 
 class _StopWatch:

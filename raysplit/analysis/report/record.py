@@ -138,7 +138,7 @@ def _threat(run: Run) -> str:
         {row["knowledge"] for row in rows} | ({str(model["knowledge"])} if "knowledge" in model else set())
     )
     start = first_attacked_round(run)
-    lied = sum(run.rounds.column("attacked").to_pylist())
+    attacked_rounds = sum(run.rounds.column("attacked").to_pylist())
     settings = ", ".join(f"{name}={plain(value)}" for name, value in flatten(attack).items() if name != "type")
     goals = [row for row in run.evaluations.to_pylist() if row.get("attack_success") is not None]
     facts = [
@@ -147,7 +147,7 @@ def _threat(run: Run) -> str:
         ("Adversary changes", _listed(model.get("changes"))),
         ("Knowledge", ", ".join(knowledge) or "not recorded"),
         ("Malicious clients", who),
-        ("Poisoned rounds", NONE if start is None else f"{count(lied)}, from round {count(start)} on"),
+        ("Poisoned rounds", NONE if start is None else f"{count(attacked_rounds)}, from round {count(start)} on"),
         ("Poisoned samples", _middle((row.get("poisoned") for row in rows), _whole)),
         (
             "Attack success",
@@ -202,9 +202,9 @@ def _aggregation(run: Run) -> str:
         "Relative bias: distance of the aggregate from the mean of the benign updates, over the norm of that mean. "
         "Broken: more malicious rows than the rule can bear."
     )
-    told = [place for place in range(len(head)) if any(line[place] != NONE for line in lines)]
-    rows_told = [[line[place] for place in told] for line in lines]
-    return table([head[place] for place in told], rows_told, texts=2) + paragraph(note, "note")
+    filled = [place for place in range(len(head)) if any(line[place] != NONE for line in lines)]
+    filled_rows = [[line[place] for place in filled] for line in lines]
+    return table([head[place] for place in filled], filled_rows, texts=2) + paragraph(note, "note")
 
 
 def _channels(run: Run) -> str:

@@ -76,9 +76,9 @@ def accuracy_table(trials: Sequence[Trial], measure: Measure) -> AccuracyTable:
     rules = [
         name if rule_parts[rule] is not None else "no defence" for name, rule in zip(names, rule_keys, strict=True)
     ]
-    told = [text for mark, text in notes.items() if mark in marks]
+    used_notes = [text for mark, text in notes.items() if mark in marks]
     columns = AccuracyTable.columns + SUCCESS if goals else AccuracyTable.columns
-    return AccuracyTable(measure, stubs, rules, rows, told, columns)
+    return AccuracyTable(measure, stubs, rules, rows, used_notes, columns)
 
 
 def to_html(table: AccuracyTable) -> str:

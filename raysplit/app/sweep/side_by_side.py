@@ -107,21 +107,21 @@ def _hear(worker: _Worker) -> Ended | Failed | None:
     job = worker.job
     assert job is not None
     try:
-        kind, *said = worker.line.recv()
+        kind, *content = worker.line.recv()
     except (EOFError, OSError):
         worker.process.join()
-        said = [
+        content = [
             Failed(job.folder, f"its process died with exit code {worker.process.exitcode}; memory may have run out")
         ]
         kind = "ended"
     if kind == "begin":
-        worker.watch.begin(job, *said)
+        worker.watch.begin(job, *content)
     elif kind == "round":
-        worker.watch.round(*said)
+        worker.watch.round(*content)
     else:
         worker.follow.close()
         worker.job = None
-        ended: Ended | Failed = said[0]
+        ended: Ended | Failed = content[0]
         return ended
     return None
 
@@ -151,7 +151,9 @@ def _work(line: Connection, origin: Origin) -> None:
                     ("ended", Failed(RunFolder(path), f"{origin.file} was changed while the sweep ran; start it again"))
                 )
                 continue
-            watch = Watch(lambda job, *said: line.send(("begin", *said)), lambda report: line.send(("round", report)))
+            watch = Watch(
+                lambda job, *content: line.send(("begin", *content)), lambda report: line.send(("round", report))
+            )
             line.send(("ended", attempt(jobs[path], LOCAL, None, watch)))
     except (KeyboardInterrupt, EOFError, BrokenPipeError):
         return  # interrupted, and the run has been left resumable; or nobody is there any more

@@ -80,9 +80,9 @@ class TargetedLabelFlip(DataAttack):
         check_class("TargetedLabelFlip.target", self.target, model)
 
     def poison_samples(self, view: DataView) -> Samples:
-        theirs = view.own.y == self.source
-        return relabelled(view.own, pick(view, theirs, self.share, of=int(theirs.sum())), self.target)
+        of_source = view.own.y == self.source
+        return relabelled(view.own, pick(view, of_source, self.share, of=int(of_source.sum())), self.target)
 
     def attempts(self, view: TestView) -> Samples:
-        theirs = view.own.y == self.source
-        return Samples(view.own.x[theirs], torch.full_like(view.own.y[theirs], self.target))
+        of_source = view.own.y == self.source
+        return Samples(view.own.x[of_source], torch.full_like(view.own.y[of_source], self.target))

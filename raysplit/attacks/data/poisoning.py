@@ -67,8 +67,8 @@ def poison(
             raise ScenarioError(f"{name}.poison_samples() changed the samples that it was shown; work on a copy")
         _check(name, own, made, classes)
         changed = int(((made.x != own.x).flatten(1).any(1) | (made.y != own.y)).sum())
-        mine = Poisoning(1, changed, time.perf_counter() - began)
-        done[name] = mine if name not in done else mine.plus(done[name])._replace(clients=1)
+        poisoning = Poisoning(1, changed, time.perf_counter() - began)
+        done[name] = poisoning if name not in done else poisoning.plus(done[name])._replace(clients=1)
         own = made
     return own, done
 

@@ -119,12 +119,12 @@ class SemanticBackdoor(DataAttack):
         check_class("SemanticBackdoor.source", self.source, model)
 
     def poison_samples(self, view: DataView) -> Samples:
-        theirs = self._concerned(view.own, view.client, "train")
-        return relabelled(view.own, pick(view, theirs, self.share, of=int(theirs.sum())), self.target)
+        concerned = self._concerned(view.own, view.client, "train")
+        return relabelled(view.own, pick(view, concerned, self.share, of=int(concerned.sum())), self.target)
 
     def attempts(self, view: TestView) -> Samples:
-        theirs = self._concerned(view.own, view.client, "test")
-        return Samples(view.own.x[theirs], torch.full_like(view.own.y[theirs], self.target))
+        concerned = self._concerned(view.own, view.client, "test")
+        return Samples(view.own.x[concerned], torch.full_like(view.own.y[concerned], self.target))
 
     def _concerned(self, own: Samples, client: int, part: Set) -> torch.Tensor:
         others = own.y != self.target if self.source is None else own.y == self.source

@@ -183,14 +183,14 @@ def tampering_of(
     attack: Attack | None, party: Party, seed: int, round: int, classes: int, ranks: Mapping[int, int]
 ) -> Tampering | None:
     """What a party does to messages in a round; None where it is honest."""
-    mine = {
+    own_attacks = {
         number: single
         for number, single in enumerate(attacks_in_force(attack, round))
         if isinstance(single, MessageAttack) and single.threat_model.party == party
     }
-    if not mine or (party == "clients" and not ranks):
+    if not own_attacks or (party == "clients" and not ranks):
         return None
-    return Tampering(party, mine, seed, round, classes, ranks if party == "clients" else None)
+    return Tampering(party, own_attacks, seed, round, classes, ranks if party == "clients" else None)
 
 
 def attack_rows(attack: Attack | None, round: int, records: Records) -> list[dict[str, Any]]:
@@ -198,18 +198,18 @@ def attack_rows(attack: Attack | None, round: int, records: Records) -> list[dic
     client ids."""
     rows = []
     for number, single in enumerate(attacks_in_force(attack, round)):
-        mine = [records[key] for key in sorted(records) if key[0] == number]
-        if not mine:
+        attack_records = [records[key] for key in sorted(records) if key[0] == number]
+        if not attack_records:
             continue
         total = Tampered()
-        for one in mine:
+        for one in attack_records:
             total = total.plus(one)
         by_clients = single.threat_model.party == "clients"
         rows.append(
             {
                 "round": round,
                 "attack": type(single).__name__,
-                "m": sum(one.changed > 0 for one in mine) if by_clients else 0,
+                "m": sum(one.changed > 0 for one in attack_records) if by_clients else 0,
                 "knowledge": single.threat_model.knowledge,
                 "messages": total.changed,
                 "relative_change": total.change / total.changed if total.changed else None,

@@ -121,7 +121,7 @@ class AgrTailored(UpdateAttack):
         return self._closed(game, mean, p, view.m)
 
     def _game(self, view: UpdateView, seen: torch.Tensor) -> RankGame | None:
-        """The cohort that the adversary reckons with, or None where the rule averages no order statistics."""
+        """The cohort that the adversary assumes, or None where the rule averages no order statistics."""
         if not isinstance(view.rule, RankRule):
             return None
         if self.knowledge == "full":

@@ -31,7 +31,7 @@ class SelectingRule(Protocol):
 
 @dataclass(frozen=True)
 class SelectionGame:
-    """``m`` clones of μ + γ·p against benign rows, under a rule that reckons with ``f`` malicious ones.
+    """``m`` clones of μ + γ·p against benign rows, under a rule that assumes ``f`` malicious ones.
 
     ``gram``: float64 [n_b + 1, n_b + 1], of the benign rows less μ, and of p below them.
     """

@@ -59,7 +59,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class SimulatedAggregation:
-    """The cohort that the adversary reckons with: m clones, and below them the ``honest`` rows it sees, [n - m, d].
+    """The cohort that the adversary assumes: m clones, and below them the ``honest`` rows it sees, [n - m, d].
 
     Full knowledge: this very cohort, with what the rule knows of it, its memory and reference too (an upper bound).
     Partial knowledge: its own honest updates beside m' = max(1, ⌊m²/n⌋) clones, and their mean as the reference. All
@@ -94,9 +94,9 @@ class SimulatedAggregation:
         stack = Stack(row, self.m, self.honest)
         n, _ = stack.shape
         weights = torch.full((n,), 1 / n, dtype=self.honest.dtype)
-        told = replace(self.context, rng=rng.stream(0, "rehearsal", self.context.round))
+        simulated_context = replace(self.context, rng=rng.stream(0, "rehearsal", self.context.round))
         try:
-            update = self.rule.over(Geometry(stack), weights, told).update
+            update = self.rule.over(Geometry(stack), weights, simulated_context).update
         except ScenarioError as error:
             raise ScenarioError(
                 f"{type(self.rule).__name__} cannot be simulated on the {n} updates that the adversary reckons with "

@@ -8,7 +8,7 @@ import torch
 
 from raysplit.defenses.detection.detection import Screen, SplitStepView, Verdict
 from raysplit.defenses.detection.label_screen import check_ranges
-from raysplit.defenses.detection.peers import add_visit, deviation, means
+from raysplit.defenses.detection.peers import add_split_step, deviation, means
 from raysplit.defenses.detection.sketch import sketch
 from raysplit.parts.part import part, within
 
@@ -52,7 +52,7 @@ class GradientScreen(Screen):
             "cosine": torch.zeros((), dtype=torch.float64),
             "direction": direction,
         }
-        after = add_visit(memory, view.client, view.round, amounts, self.clients + 1)
+        after = add_split_step(memory, view.client, view.round, amounts, self.clients + 1)
         if len(after["length"]) > 1:
             usual = (after["direction"] / after["visits"].unsqueeze(1))[:-1].median(0).values
             after["cosine"][-1] += direction @ usual / torch.linalg.vector_norm(usual).clamp_min(TINY)

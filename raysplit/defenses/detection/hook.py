@@ -99,7 +99,7 @@ class DetectionHook(MessageHook):
         )
 
     def _accepts(self, view: SplitStepView) -> bool:
-        """Every screen sees every split step that is made of numbers, so that what it remembers does not hang on its
+        """Every screen sees every split step that is made of numbers, so that what it remembers does not depend on its
         neighbours."""
         screens = self._detection.screens
         if screens and not bool(view.smashed.isfinite().all() and view.gradients.isfinite().all()):

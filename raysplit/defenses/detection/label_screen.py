@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 
 from raysplit.defenses.detection.detection import Screen, SplitStepView, Verdict
-from raysplit.defenses.detection.peers import add_visit, deviation, means
+from raysplit.defenses.detection.peers import add_split_step, deviation, means
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part, within
 
@@ -41,7 +41,7 @@ class LabelScreen(Screen):
     def judge(self, view: SplitStepView, memory: Mapping[str, torch.Tensor]) -> Verdict:
         assert view.loss is not None, "scenarios check this"
         loss = torch.tensor(view.loss, dtype=torch.float64)
-        after = add_visit(memory, view.client, view.round, {"loss": loss}, self.clients + 1)
+        after = add_split_step(memory, view.client, view.round, {"loss": loss}, self.clients + 1)
         losses = means(after, "loss")
         if len(losses) <= self.least:
             return Verdict(True, after)

@@ -2,8 +2,8 @@
 
 An entry sums a client's split steps of one round, so that it gives the mean of a local round so far and one client
 counts once however often it comes. The entries of those clients that came longest ago are forgotten, which bounds the
-memory in any population. Malicious clients' entries are kept too: medians bear them while they are fewer than half, and
-a server that forgot whom it rejected could never take back a wrong idea of what is usual.
+memory in any population. Malicious clients' entries are kept too: medians tolerate them while they are fewer than half,
+and a server that forgot whom it rejected could never take back a wrong idea of what is usual.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAD_TO_SD = 1.4826
 """The median absolute deviation of a Gaussian times this is its standard deviation."""
 
 
-def add_visit(
+def add_split_step(
     memory: Mapping[str, torch.Tensor], client: int, round: int, amounts: Mapping[str, torch.Tensor], most: int
 ) -> State:
     """``memory`` with ``amounts`` added to the client's entry of this round, which comes last; at most ``most``
@@ -35,9 +35,9 @@ def add_visit(
             ROUNDS: none,
             **{name: amount.new_zeros(0, *amount.shape) for name, amount in amounts.items()},
         }
-    mine = memory[CLIENTS] == client
-    going_on = bool((memory[ROUNDS][mine] == round).any())
-    keep = torch.nonzero(~mine).flatten()[-(most - 1) :] if most > 1 else torch.zeros(0, dtype=torch.int64)
+    own_entry = memory[CLIENTS] == client
+    going_on = bool((memory[ROUNDS][own_entry] == round).any())
+    keep = torch.nonzero(~own_entry).flatten()[-(most - 1) :] if most > 1 else torch.zeros(0, dtype=torch.int64)
     after: State = {
         CLIENTS: torch.cat([memory[CLIENTS][keep], torch.tensor([client])]),
         ROUNDS: torch.cat([memory[ROUNDS][keep], torch.tensor([round])]),
@@ -45,7 +45,7 @@ def add_visit(
     for name, amount in amounts.items():
         entry = amount.unsqueeze(0)
         if going_on:
-            entry = memory[name][mine] + entry
+            entry = memory[name][own_entry] + entry
         after[name] = torch.cat([memory[name][keep], entry])
     return after
 

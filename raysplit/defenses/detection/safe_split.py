@@ -100,8 +100,8 @@ def dct(rows: torch.Tensor) -> torch.Tensor:
     its mirror image."""
     size = rows.shape[1]
     mirrored = torch.fft.rfft(torch.cat([rows, rows.flip(1)], dim=1), dim=1)[:, :size]
-    turn = torch.arange(size, dtype=torch.float64) * (-math.pi / (2 * size))
-    cosines = (mirrored * torch.polar(torch.ones_like(turn), turn)).real / 2
+    angles = torch.arange(size, dtype=torch.float64) * (-math.pi / (2 * size))
+    cosines = (mirrored * torch.polar(torch.ones_like(angles), angles)).real / 2
     scale = torch.full((size,), math.sqrt(2 / size), dtype=torch.float64)
     scale[0] = math.sqrt(1 / size)
     return cosines * scale

@@ -8,7 +8,7 @@ import torch
 
 from raysplit.defenses.detection.detection import Screen, SplitStepView, Verdict
 from raysplit.defenses.detection.label_screen import check_ranges
-from raysplit.defenses.detection.peers import add_visit, deviation, means
+from raysplit.defenses.detection.peers import add_split_step, deviation, means
 from raysplit.defenses.detection.sketch import sketch
 from raysplit.parts.part import part, within
 
@@ -47,7 +47,7 @@ class SmashedScreen(Screen):
         norm = torch.linalg.vector_norm(z, dim=1).mean().cpu().double()
         amounts = {"norm": norm.clamp_min(TINY).log(), "distance": torch.zeros((), dtype=torch.float64)}
         sums, counts = self._by_class(view)
-        after = add_visit(
+        after = add_split_step(
             memory, view.client, view.round, {**amounts, "sums": sums, "counts": counts}, self.clients + 1
         )
         distance = _distance(after["sums"], after["counts"])

@@ -46,10 +46,10 @@ class ClassesPerClient:
         owner = np.empty(pool.samples, dtype=np.int32)
         for c in present:
             stream = rng.stream(seed, "partition", int(c))
-            mine = np.array(holders[int(c)])
+            class_holders = np.array(holders[int(c)])
             samples = np.flatnonzero(pool.labels == c)
             counts = np.zeros(clients, dtype=np.int64)
-            counts[stream.permutation(mine)] = even(len(samples), len(mine))
+            counts[stream.permutation(class_holders)] = even(len(samples), len(class_holders))
             hand_out(samples, counts, owner, stream)
         return owner
 

@@ -54,8 +54,8 @@ class Rotations:
         within("Rotations.groups", self.groups, 1, 360)
 
     def change(self, x: np.ndarray, client: int, clients: int, stream: np.random.Generator) -> np.ndarray:
-        turn = client % self.groups
-        return x.copy() if turn == 0 else rotated(x, 360 * turn / self.groups)
+        group = client % self.groups
+        return x.copy() if group == 0 else rotated(x, 360 * group / self.groups)
 
 
 def rotated(x: np.ndarray, degrees: float) -> np.ndarray:

@@ -34,8 +34,8 @@ def fill(owner: np.ndarray, clients: int, at_least: int, stream: np.random.Gener
         for _ in range(at_least - int(sizes[client])):
             size, giver = givers[0]
             if giver not in stacks:
-                theirs = order[stops[giver] - sizes[giver] : stops[giver]]
-                stacks[giver] = stream.permutation(theirs).tolist()
+                own_samples = order[stops[giver] - sizes[giver] : stops[giver]]
+                stacks[giver] = stream.permutation(own_samples).tolist()
             owner[stacks[giver].pop()] = client
             heapq.heapreplace(givers, (size + 1, giver))
             moved += 1

@@ -83,9 +83,9 @@ class Pool:
                 x[begin:end] = getattr(views, f"{self._part}_x")[rows]
                 y[begin:end] = getattr(views, f"{self._part}_y")[rows]
             else:
-                theirs = _tensors(self._population, client, self._part)
+                own_samples = _tensors(self._population, client, self._part)
                 index = torch.from_numpy(rows)
-                x[begin:end], y[begin:end] = theirs.x[index].numpy(), theirs.y[index].numpy()
+                x[begin:end], y[begin:end] = own_samples.x[index].numpy(), own_samples.y[index].numpy()
         return Samples(torch.from_numpy(x), torch.from_numpy(y))
 
     def read_labels(self, samples: np.ndarray) -> np.ndarray:

@@ -116,12 +116,12 @@ def draw(cohort: Cohort, seed: int, round: int, ranks: np.ndarray, crowd: Crowd 
     if crowd is None:
         crowd = Crowd(population, lambda: np.ones(population, dtype=np.int64))
     clients = cohort.draw.draw(cohort.size, seed, round, crowd)
-    mine = ranks[clients]
+    sampled_ranks = ranks[clients]
     if cohort.of == "population":
-        malicious = mine < int(np.rint(cohort.malicious * population))
+        malicious = sampled_ranks < int(np.rint(cohort.malicious * population))
     else:
         malicious = np.zeros(len(clients), dtype=bool)
-        malicious[np.argsort(mine, kind="stable")[: cohort.assumed_among(len(clients))]] = True
+        malicious[np.argsort(sampled_ranks, kind="stable")[: cohort.assumed_among(len(clients))]] = True
     return SampledCohort(clients.astype(np.int64), malicious)
 
 

@@ -107,8 +107,8 @@ class RoundRobin:
         windows = -(-crowd.clients // size)
         number, window = divmod(round - 1, windows)
         order = rng.stream(seed, "round_robin", number).permutation(crowd.clients)
-        turn = order[crowd.clients * window // windows : crowd.clients * (window + 1) // windows]
-        return np.sort(crowd.among(turn))
+        window_clients = order[crowd.clients * window // windows : crowd.clients * (window + 1) // windows]
+        return np.sort(crowd.among(window_clients))
 
 
 @part

@@ -58,9 +58,9 @@ class OpenDigits:
         x = torch.from_numpy((images * STEP).astype(np.uint8)[:, None])
         held_out = np.zeros(len(target), dtype=bool)
         for label in range(10):
-            mine = np.flatnonzero(target == label)
-            order = stream(seed, "digits split", label).permutation(len(mine))
-            held_out[mine[order[: (len(mine) + 5) // 10]]] = True
+            of_label = np.flatnonzero(target == label)
+            order = stream(seed, "digits split", label).permutation(len(of_label))
+            held_out[of_label[order[: (len(of_label) + 5) // 10]]] = True
         test = torch.from_numpy(held_out)
         self._train, self._test = Samples(x[~test], y[~test]), Samples(x[test], y[test])
         digest = hashlib.sha256(b"raysplit digits 1\n")

@@ -6,7 +6,7 @@ import torch
 from raysplit.defenses.detection.detection import Detection, SplitStepView
 from raysplit.defenses.detection.gradient_screen import GradientScreen
 from raysplit.defenses.detection.label_screen import LabelScreen
-from raysplit.defenses.detection.peers import add_visit, deviation, means
+from raysplit.defenses.detection.peers import add_split_step, deviation, means
 from raysplit.defenses.detection.sketch import sketch
 from raysplit.defenses.detection.smashed_screen import SmashedScreen
 from raysplit.errors import ScenarioError
@@ -62,7 +62,7 @@ def test_memory_holds_so_many_clients_the_last_to_come(screen):
 def test_an_entry_is_the_mean_of_one_turn_and_a_new_round_begins_a_new_one():
     memory = {}
     for client, round, value in [(3, 1, 1.0), (4, 1, 5.0), (3, 1, 2.0), (3, 2, 7.0), (4, 1, 6.0)]:
-        memory = add_visit(memory, client, round, {"value": torch.tensor(value, dtype=torch.float64)}, 10)
+        memory = add_split_step(memory, client, round, {"value": torch.tensor(value, dtype=torch.float64)}, 10)
     assert memory["clients"].tolist() == [3, 4] and memory["rounds"].tolist() == [2, 1]
     assert means(memory, "value").tolist() == [7.0, 5.5]
 

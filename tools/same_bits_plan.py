@@ -248,7 +248,7 @@ def _chooses(word: str, mode: str, name: str) -> bool:
 
 
 def group_of(name: str) -> str:
-    """``fork-GROUP`` of a scenario that forks from others of its group; any other is alone."""
+    """``fork-GROUP`` of a scenario that forks from others of its group; any other is a group of its own."""
     return "-".join(name.split("-")[:2]) if name.startswith("fork-") else name
 
 

@@ -26,7 +26,7 @@ class RoundPlan:
     positions, train but their portions never arrive; their weights are 0. ``local_rounds``: where clients do not all
     take a whole local round (asynchronous protocols); None: they do. ``malicious``: client id → rank among the
     malicious, of those whose data or messages an attack in force poisons in this round: who plays them must know; empty
-    where none is, and for attacks on updates, which are the fed server's business.
+    where none is, and for attacks on updates, which the fed server carries out.
     """
 
     round: int

@@ -8,7 +8,7 @@
 6. Remember: what clients, servers, rules and the protocol will find in the next round goes into the state's memory.
 7. Evaluate, where it is due. What is written of a round is ``recorder.py``'s.
 
-Who is malicious is known here and in the tables, nowhere else. Where a round is played is the engine's business and
+Who is malicious is known here and in the tables, nowhere else. Where a round is played is up to the engine and
 cannot change a bit.
 """
 

@@ -42,8 +42,8 @@ def shared_rounds(scenario: Scenario, other: Form, traces: bool | None = None) -
     """How many first rounds a scenario has in common with ``other``, at most all but the last of the shorter one; 0
     where there is none.
 
-    ``traces``: whether ``other`` leaves some of its attack in rounds before that starts; None: what its form lets one
-    fear.
+    ``traces``: whether ``other`` leaves some of its attack in rounds before that starts; None: whatever its form leaves
+    possible.
     """
     own = scenario.to_json()
     seen = (leaves_traces(scenario), _may_leave_traces(other) if traces is None else traces)

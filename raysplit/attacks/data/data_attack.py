@@ -81,8 +81,8 @@ class MeasuredAttack(Protocol):
     """An attack with a goal that can be tried on test samples."""
 
     def attempts(self, view: TestView) -> Samples:
-        """The samples with which the adversary tries its luck, as it would present them, and the classes that it wants:
-        k ≥ 0."""
+        """The samples with which the attack's success is measured, as it would present them, and the classes that it
+        wants: k ≥ 0."""
         ...
 
 

@@ -98,8 +98,8 @@ def measured(attack: Attack | None) -> tuple[MeasuredAttack, ...]:
 
 
 def attempts(attacks: Sequence[MeasuredAttack], test: Samples, client: int, classes: int, seed: int) -> list[Samples]:
-    """With what the adversary tries its luck on one evaluation client, attack by attack: samples, and the classes it
-    wants."""
+    """With what the success of attacks is measured on one evaluation client, attack by attack: samples, and the classes
+    it wants."""
     return [
         attack.attempts(TestView(test, client, classes, rng.stream(seed, "attack attempts", place, client)))
         for place, attack in enumerate(attacks)

@@ -34,7 +34,7 @@ class ActorPool:
         return [worker.actor for worker in acquired]
 
     def release(self, actor_spec: ActorSpec, worker: Worker) -> None:
-        """Take an actor back that is alive and at rest."""
+        """Take an actor back that is alive and idle."""
         self._idle.setdefault(actor_spec, []).append(worker)
 
     def make_room(self, cpus: float, gpus: float) -> None:

@@ -147,7 +147,7 @@ class ClientHost:
         return os.getpid()
 
     def answers(self) -> None:
-        """Returns if this process is alive and at rest."""
+        """Returns if this process is alive and idle."""
 
     def train(
         self, plan: RoundPlan, groups: Sequence[int], start: Any, memory: Any, sink: RowSinkAddress | None = None

@@ -33,12 +33,12 @@ class Availability(Protocol):
 
 @part
 class DayNight:
-    """Each client is available for ``share`` of every ``period`` rounds, at a stretch, and away for the rest.
+    """Each client is available for ``share`` of every ``period`` rounds, at a stretch, and unavailable for the rest.
 
     ``spread``: how much of the period the clients' mornings are spread over, by a uniform number a client from
     ``seed``: 1, around the globe, so that about ``share`` of them are there at any time; 0, one time zone, all there or
-    all away. Rounds in which nobody is there are passed over. (Bonawitz et al. 2019 see this daily rhythm in their
-    fleet.)
+    all unavailable. Rounds in which nobody is there are passed over. (Bonawitz et al. 2019 see this daily rhythm in
+    their fleet.)
     """
 
     period: int = 24

@@ -112,7 +112,7 @@ class HostShare:
         it."""
         if self._trained is not None:
             self._trained(position, self._vector)
-        slot = self.slot_pool.leave(position)
+        slot = self.slot_pool.release(position)
         if self.plan.frozen:  # what its forward passes did to BatchNorm's statistics is forgotten too
             if self.handover and not self.plan.cached(position):
                 self.traffic.count(
@@ -145,7 +145,7 @@ class HostShare:
 
     def suspend(self, position: int) -> None:
         """A client's local round goes on in a later round: its portion and optimiser state wait for it."""
-        slot = self.slot_pool.leave(position)
+        slot = self.slot_pool.release(position)
         client = int(self.plan.clients[position])
         self.outcome.memory[client_path(client, IN_FLIGHT_PORTION)] = {"portion": slot.flat.vector.clone()}
         self.outcome.memory[client_path(client, IN_FLIGHT_OPTIMIZER)] = slot.state()

@@ -47,7 +47,7 @@ class SlotPool(Generic[S]):
         self._occupied[position] = slot
         return slot
 
-    def leave(self, position: int) -> S:
+    def release(self, position: int) -> S:
         """Free a client's slot; what it holds stays valid until the next ``acquire``."""
         slot = self._occupied.pop(position)
         self._free.append(slot)

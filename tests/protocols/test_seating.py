@@ -93,7 +93,7 @@ def test_a_seat_that_changes_hands_keeps_nothing_of_the_last_client():
     vector = slot.flat.vector.clone()
     slot_pool = SlotPool([slot], lambda position: (vector, None), 0.01)
     step(slot_pool.acquire(0), 0, 0)
-    assert slot_pool.leave(0).state()
+    assert slot_pool.release(0).state()
     assert slot_pool.acquire(1).state() == {}
     assert slot.flat.vector.equal(vector)
 

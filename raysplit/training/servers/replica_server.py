@@ -72,7 +72,7 @@ class ReplicaServer:
             slot.forget()
         if message.step < self._plan.steps[position] - 1:
             return
-        self._slot_pool.leave(position)
+        self._slot_pool.release(position)
         if self._collected is not None:
             self._collected.put(position, self._sent(message, slot))
             self._last = self._collected.of(position)

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from raysplit.aggregation.fed_server import AggregationResult
 from raysplit.aggregation.task import AggregationTask
 from raysplit.memory.global_state import GlobalState
 from raysplit.protocols.outcome import ClientScores, Outcome
@@ -35,10 +36,15 @@ class Engine(Protocol):
         """In how many column shards updates are aggregated; 1: they come back as rows."""
         ...
 
-    def train(self, plan: RoundPlan, start: GlobalState, task: AggregationTask | None = None) -> Outcome:
-        """``start``: the state with which the round begins, with the memory of its clients and of the main server.
+    def train(self, plan: RoundPlan, start: GlobalState) -> Outcome:
+        """``start``: the state with which the round begins, with the memory of its clients and of the main server."""
+        ...
 
-        ``task``: what column shards must know to aggregate the round's updates, which then do not come back."""
+    def train_sharded(
+        self, plan: RoundPlan, start: GlobalState, task: AggregationTask
+    ) -> tuple[Outcome, AggregationResult]:
+        """``train`` with column shards (``shards`` > 1), which aggregate the round's client portions by ``task``; these
+        do not come back."""
         ...
 
     def evaluate(

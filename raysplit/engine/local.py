@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from raysplit.aggregation.fed_server import AggregationResult
 from raysplit.aggregation.sharding.shard import LocalShards
 from raysplit.aggregation.sharding.sharded_columns import aggregate_sharded
 from raysplit.aggregation.task import AggregationTask
@@ -17,6 +18,7 @@ from raysplit.protocols.outcome import ClientScores, Outcome
 from raysplit.protocols.plan import RoundPlan
 from raysplit.scenario.scenario import Scenario
 from raysplit.training.gradient_rules import GradientRule
+from raysplit.training.slot_pool import RowSink
 
 
 class LocalEngine:
@@ -46,13 +48,19 @@ class LocalEngine:
             "shards": self.shards,
         }
 
-    def train(self, plan: RoundPlan, start: GlobalState, task: AggregationTask | None = None) -> Outcome:
-        if task is not None:
-            self._shards.prepare(task)
-        outcome = self._host.train(plan, range(len(plan.groups)), start, None if task is None else self._shards.put)
+    def train(self, plan: RoundPlan, start: GlobalState) -> Outcome:
+        return self._play(plan, start)
+
+    def train_sharded(
+        self, plan: RoundPlan, start: GlobalState, task: AggregationTask
+    ) -> tuple[Outcome, AggregationResult]:
+        self._shards.prepare(task)
+        outcome = self._play(plan, start, self._shards.put)
+        return outcome, aggregate_sharded(task, self._shards)
+
+    def _play(self, plan: RoundPlan, start: GlobalState, row_sink: RowSink | None = None) -> Outcome:
+        outcome = self._host.train(plan, range(len(plan.groups)), start, row_sink)
         outcome.observations = in_order(outcome.observations)
-        if task is not None:
-            outcome.sharded = aggregate_sharded(task, self._shards)
         return outcome
 
     def evaluate(

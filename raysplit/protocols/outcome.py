@@ -88,9 +88,8 @@ class Outcome:
     or as the one final ``vector`` (hand-over, shared server).
 
     ``memory``: what clients and main server will find in the next round. ``traffic``: channel → messages, bytes, label
-    bytes. ``tests``: position → scores of a client tested while the round trains (docs/as-published.md). ``sharded``:
-    the ``AggregationResult`` of column shards, which have the portions. ``hook_records``: what message hooks did, by
-    kind. ``observations``: what they noted; never part of the state.
+    bytes. ``tests``: position → scores of a client tested while the round trains (docs/as-published.md).
+    ``hook_records``: what message hooks did, by kind. ``observations``: what they noted; never part of the state.
     """
 
     client_sums: dict[int, torch.Tensor] = field(default_factory=dict)
@@ -103,7 +102,6 @@ class Outcome:
     records: dict[int, ClientRecord] = field(default_factory=dict)
     traffic: dict[str, Count] = field(default_factory=dict)
     tests: dict[int, ClientScores] = field(default_factory=dict)
-    sharded: Any = None
     hook_records: dict[str, dict[Any, Any]] = field(default_factory=dict)
     observations: list[Observation] = field(default_factory=list)
 
@@ -134,7 +132,6 @@ class Outcome:
         for kind, records in other.hook_records.items():
             self.hook_records.setdefault(kind, {}).update(records)
         self.observations.extend(other.observations)
-        self.sharded = other.sharded if other.sharded is not None else self.sharded
         self.client_vector = other.client_vector if other.client_vector is not None else self.client_vector
         self.server_vector = other.server_vector if other.server_vector is not None else self.server_vector
         for channel, counts in other.traffic.items():

@@ -99,9 +99,15 @@ def aggregation_task(scenario: Scenario, plan: RoundPlan, sampled: SampledCohort
 
 
 def aggregate_side(
-    scenario: Scenario, plan: RoundPlan, task: AggregationTask, outcome: Outcome, record: Record
+    scenario: Scenario,
+    plan: RoundPlan,
+    task: AggregationTask,
+    outcome: Outcome,
+    record: Record,
+    sharded: AggregationResult | None = None,
 ) -> AggregationResult:
-    """Steps 2 to 4. ``record``: called with the round's updates in rounds that are recorded.
+    """Steps 2 to 4. ``record``: called with the round's updates in rounds that are recorded. ``sharded``: what column
+    shards made of the client portions, which they have.
 
     The rows of ``outcome`` are taken out of it, so that portions and updates never fill the memory at once. The
     result's ``update_norms`` have a value for every client that reports, NaN where none came yet. Raises
@@ -110,8 +116,8 @@ def aggregate_side(
     at_server = task.channel is Channel.SERVER_UPDATES
     if not (plan.server_rows if at_server else plan.rows):
         return average_portions(task, outcome.server_sums if at_server else outcome.client_sums)
-    if outcome.sharded is not None and not at_server:
-        result: AggregationResult = outcome.sharded
+    if sharded is not None and not at_server:
+        result = sharded
     else:
         result = _aggregate_rows(scenario, task, outcome.server_rows if at_server else outcome.client_rows, record)
     return replace(result, update_norms=_by_position(result.update_norms, task, plan))

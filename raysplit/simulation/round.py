@@ -105,8 +105,8 @@ def play_round(s: Simulation, state: GlobalState) -> PlayedRound:
     plan = planned.plan
     roots = train_root_clients(s.scenario, s.population, s.engine, state, plan)
     try:
-        outcome = train(s, planned, state, roots)
-        aggregated = aggregate(s, planned, state, roots, outcome)
+        outcome, sharded = train(s, planned, state, roots)
+        aggregated = aggregate(s, planned, state, Trained(outcome, roots, sharded))
     except ScenarioError as error:
         raise _with_remedy(error, s.scenario, plan) from error
     after = remember(s, planned, state, aggregated, outcome)
@@ -129,16 +129,31 @@ def play_round(s: Simulation, state: GlobalState) -> PlayedRound:
     )
 
 
-def train(s: Simulation, planned: PlannedRound, state: GlobalState, roots: Mapping[Channel, torch.Tensor]) -> Outcome:
-    """Step 4. A round that is passed over trains nobody and leaves all portions as they were."""
+def train(
+    s: Simulation, planned: PlannedRound, state: GlobalState, roots: Mapping[Channel, torch.Tensor]
+) -> tuple[Outcome, AggregationResult | None]:
+    """Step 4: what came back, and what column shards made of the client portions where these are aggregated there.
+
+    A round that is passed over trains nobody and leaves all portions as they were.
+    """
     plan = planned.plan
     if not len(plan.clients):
-        return Outcome(client_vector=state.client)
-    task = None
-    if s.engine.shards > 1 and plan.rows and not plan.frozen:
-        side = Side.of(Channel.UPDATES, state, s.layout, roots)
-        task = aggregation_task(s.scenario, plan, planned.participation.reporting, side)
-    return s.engine.train(plan, state.for_round(plan.clients), task)
+        return Outcome(client_vector=state.client), None
+    start = state.for_round(plan.clients)
+    if s.engine.shards == 1 or not plan.rows or plan.frozen:
+        return s.engine.train(plan, start), None
+    side = Side.of(Channel.UPDATES, state, s.layout, roots)
+    task = aggregation_task(s.scenario, plan, planned.participation.reporting, side)
+    return s.engine.train_sharded(plan, start, task)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What steps 3 and 4 gave: the cohort's ``outcome``, what ``roots`` trained, and ``sharded`` as in ``train``."""
+
+    outcome: Outcome
+    roots: Mapping[Channel, torch.Tensor]
+    sharded: AggregationResult | None = None
 
 
 @dataclass(frozen=True)
@@ -152,10 +167,9 @@ class Aggregated:
     results: dict[Channel, AggregationResult]
 
 
-def aggregate(
-    s: Simulation, planned: PlannedRound, state: GlobalState, roots: Mapping[Channel, torch.Tensor], outcome: Outcome
-) -> Aggregated:
+def aggregate(s: Simulation, planned: PlannedRound, state: GlobalState, trained: Trained) -> Aggregated:
     """Step 5. A portion that was handed over or shared is the round's last; portions of clients' own stay theirs."""
+    outcome = trained.outcome
     portions = {Channel.UPDATES: outcome.client_vector, Channel.SERVER_UPDATES: outcome.server_vector}
     results: dict[Channel, AggregationResult] = {}
     memory: Memory = {}
@@ -166,9 +180,9 @@ def aggregate(
     if not (outcome.server_sums or outcome.server_rows) and outcome.server_vector is None:
         portions[Channel.SERVER_UPDATES] = state.server
     for channel in (channel for channel, portion in portions.items() if portion is None):
-        side = Side.of(channel, state, s.layout, roots)
+        side = Side.of(channel, state, s.layout, trained.roots)
         task = aggregation_task(s.scenario, planned.plan, planned.participation.reporting, side)
-        results[channel] = aggregate_side(s.scenario, planned.plan, task, outcome, s.record)
+        results[channel] = aggregate_side(s.scenario, planned.plan, task, outcome, s.record, trained.sharded)
         portions[channel], remembered = next_portion(s.scenario, task, results[channel], state.memory)
         memory.update(remembered)
     client, server = portions[Channel.UPDATES], portions[Channel.SERVER_UPDATES]

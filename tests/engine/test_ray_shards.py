@@ -47,14 +47,14 @@ def attacked(protocol, rule, attack, **changes):
 def test_shards_give_the_bits_of_the_local_engine(cluster, scenario, placement):
     with sharded(scenario, cluster, 3, placement=placement) as engine:
         assert engine.describe()["shards"] == 3 and len({pid for pid in engine.pids.values()}) == len(engine.pids)
-        train, sizes = engine.train, []
+        train, sizes = engine.train_sharded, []
 
-        def watched(plan, start, task=None):
-            outcome = train(plan, start, task)
+        def watched(plan, start, task):
+            outcome, aggregated = train(plan, start, task)
             sizes.append(len(outcome.client_rows))
-            return outcome
+            return outcome, aggregated
 
-        engine.train = watched
+        engine.train_sharded = watched
         played = play(scenario, engine)
     reference = play(scenario)
     assert_same(played, reference)

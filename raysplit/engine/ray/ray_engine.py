@@ -11,13 +11,14 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import ray
 import torch
 from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayActorError, RayTaskError
 
+from raysplit.aggregation.fed_server import AggregationResult
 from raysplit.aggregation.sharding.shard_tasks import row_bounds, shard_tasks
 from raysplit.aggregation.sharding.sharded_columns import aggregate_sharded
 from raysplit.aggregation.task import AggregationTask
@@ -41,6 +42,7 @@ from raysplit.scenario.scenario import Scenario
 from raysplit.training.failures import ClientFailure
 from raysplit.training.gradient_rules import GradientRule
 
+T = TypeVar("T")
 AHEAD = 3
 """Steps that a host keeps under way with a main server in another process; each holds one batch's activations."""
 RETRIES = 5
@@ -104,20 +106,28 @@ class RayEngine:
     def shards(self) -> int:
         return self._layout.shards
 
-    def train(self, plan: RoundPlan, start: GlobalState, task: AggregationTask | None = None) -> Outcome:
+    def train(self, plan: RoundPlan, start: GlobalState) -> Outcome:
+        return self._replayed(plan.round, lambda: self._play(plan, start))
+
+    def train_sharded(
+        self, plan: RoundPlan, start: GlobalState, task: AggregationTask
+    ) -> tuple[Outcome, AggregationResult]:
+        return self._replayed(plan.round, lambda: self._sharded(plan, start, task))
+
+    def _replayed(self, round: int, play: Callable[[], T]) -> T:
         """Play a round; an actor that dies is replaced and the round replayed, up to ``RETRIES`` times."""
         for attempt in range(RETRIES + 1):
             try:
-                return self._sharded(plan, start, task) if task is not None else self._play(plan, start)
+                return play()
             except (RayActorError, OutOfMemoryError, PeerLost) as error:
                 if attempt == RETRIES:
                     raise ClusterError(
-                        f"round {plan.round} lost an actor {RETRIES + 1} times in a row ({_first_line(error)}); "
+                        f"round {round} lost an actor {RETRIES + 1} times in a row ({_first_line(error)}); "
                         "it probably needs more memory than its host has: use fewer hosts, a smaller batch or more "
                         "shards"
                     ) from error
                 self._retries += 1
-                log.warning("round %d lost an actor and is played again: %s", plan.round, _first_line(error))
+                log.warning("round %d lost an actor and is played again: %s", round, _first_line(error))
                 self._replace_dead()
         raise AssertionError("unreachable")
 
@@ -256,7 +266,7 @@ class RayEngine:
         ]
         return self._merge(self._gather(calls, on_loss=self._abort))
 
-    def _sharded(self, plan: RoundPlan, start: GlobalState, task: AggregationTask) -> Outcome:
+    def _sharded(self, plan: RoundPlan, start: GlobalState, task: AggregationTask) -> tuple[Outcome, AggregationResult]:
         """A round whose portions go from the hosts to the column shards, which aggregate them; the driver sees none
         of them."""
         count, token = len(self._shards), secrets.token_bytes(TOKEN_BYTES)
@@ -265,8 +275,7 @@ class RayEngine:
         pieces = [ray.put(to_arrays(piece)) for piece in shard_tasks(task, count)]
         gathering = [shard.gather.remote(piece, token) for shard, piece in zip(self._shards, pieces, strict=True)]
         outcome = self._play(plan, start, sink, gathering)
-        outcome.sharded = aggregate_sharded(task, RayShards(self._shards, self._answers))
-        return outcome
+        return outcome, aggregate_sharded(task, RayShards(self._shards, self._answers))
 
     def _answers(self, calls: list[Any]) -> list[Any]:
         """What the shards answer, as tensors."""

@@ -48,6 +48,12 @@ def requirements_of(protocol: TrainingProtocol) -> Iterator[Requirement]:
     yield from _of_waiting(protocol)
     yield from _of_topology(protocol)
     yield from _of_published(protocol)
+    if protocol.synchrony != "synchronous":
+        yield Requirement(
+            lambda setting: type(setting.protocol).plan is not TrainingProtocol.plan,
+            "{protocol}.synchrony={answers.synchrony!r} needs a plan() of {protocol}'s own, which says who takes which of its "
+            "steps in a round; see BufferedSplitFed",
+        )
     yield from protocol.requires
 
 
@@ -85,11 +91,6 @@ def _of_synchrony(protocol: TrainingProtocol) -> Iterator[Requirement]:
         "{protocol}.synchrony={answers.synchrony!r} needs one shared server portion that has the labels and steps "
         "after every split step, but {protocol} has server={answers.server!r}, server_step={answers.server_step!r} "
         "and u_shaped={answers.u_shaped}; leave synchrony out",
-    )
-    yield Requirement(
-        lambda setting: type(setting.protocol).plan is not TrainingProtocol.plan,
-        "{protocol}.synchrony={answers.synchrony!r} needs a plan() of {protocol}'s own, which says who takes which of its "
-        "steps in a round; see BufferedSplitFed",
     )
     allowed = ("averaging",) if protocol.synchrony == "buffered" else ("averaging", "handover")
     yield client_sync_is(

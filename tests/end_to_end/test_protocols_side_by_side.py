@@ -31,7 +31,7 @@ def test_every_protocol_runs_to_its_end(tmp_path, name):
 
 def test_every_protocol_that_can_be_imported_is_there():
     public = [getattr(raysplit, name) for name in raysplit.__all__]
-    protocols = {thing for thing in public if isinstance(thing, type) and isinstance(thing, TrainingProtocol)}
+    protocols = {thing for thing in public if isinstance(thing, type) and issubclass(thing, TrainingProtocol)}
     assert len(protocols) > 10
     assert protocols == {type(job.scenario.protocol) for job in jobs_from(FILE, Path("runs"), [])}
 

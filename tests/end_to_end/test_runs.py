@@ -131,7 +131,7 @@ def test_finished_run_has_everything(straight: tuple[Path, str]) -> None:
     assert expected <= {path.name for path in run.path.iterdir()}
     assert {path.name for path in (run.path / "metrics").iterdir()} == {f"{name}.arrow" for name in SCHEMAS}
     newest = run.path / "checkpoints" / f"round-{LONG:06d}"
-    assert {path.name for path in newest.iterdir()} == {"model.safetensors", "optimizers.safetensors", "state.json"}
+    assert {path.name for path in newest.iterdir()} == {"model.safetensors", "memory.safetensors", "state.json"}
     assert (run.path / "scenario.py").read_text() == (here / "tiny.py").read_text()
     assert run.scenario["training"]["rounds"] == LONG
     assert run.state.finished and run.state.rounds == LONG

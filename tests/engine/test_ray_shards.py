@@ -15,6 +15,7 @@ from raysplit import AgrTailored, GaussianNoise, MeanAroundMedian, Median, MinMa
 from raysplit.engine.placement import Wanted, lay_out
 from raysplit.engine.ray.ray_engine import RayEngine
 from raysplit.errors import ScenarioError
+from raysplit.population.selection.dropouts import Dropouts
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
@@ -103,10 +104,10 @@ def test_a_shard_killed_in_the_middle_of_the_meeting_changes_no_bit(cluster):
 
 
 def test_what_a_rule_says_in_a_shard_reaches_the_caller(cluster):
-    scenario = attacked(FedAvg(), MeanAroundMedian(6), None)
+    scenario = attacked(FedAvg(), MeanAroundMedian(5), None).replace(**{"cohort.dropouts": Dropouts(0.3)})
     with (
         sharded(scenario, cluster, 2) as engine,
-        pytest.raises(ScenarioError, match="needs more than 12 updates") as caught,
+        pytest.raises(ScenarioError, match="needs more than 10 updates") as caught,
     ):
         play(scenario, engine)
     assert "\n" not in str(caught.value)

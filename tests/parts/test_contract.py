@@ -52,7 +52,7 @@ def test_what_is_left_out_has_the_default_and_what_is_given_counts():
         Painted()
 
 
-@pytest.mark.parametrize("name", ["wheel", "weels", "wheels_", "rol"])
+@pytest.mark.parametrize("name", ["wheel", "weels", "wheels_", "rolls"])
 def test_a_name_that_is_nearly_an_answer_is_refused(name):
     cls = type("Mine", (Toy,), {"colour": "red", name: 1})
     with pytest.raises(ScenarioError, match=f"Mine declares '{name}', which is no answer of a toy; did you mean '"):

@@ -27,7 +27,7 @@ from torch import nn
 import layers
 from helpers import POWER, scaled
 from raysplit import Cohort, FedAvg, Scenario, Training, sequential, synthetic_writers
-from raysplit.parts.part import part
+from raysplit.contracts import AggregationRule, part
 
 WIDTH = 8
 TABLE = {"low": [1, 2], "high": np.arange(4.0)}
@@ -98,7 +98,7 @@ multiplied = times(3)
 
 
 @part
-class Rule(Loud):
+class Rule(Loud, AggregationRule):
     scale: float = 1.0
     change: object = None
     weights: str = "weights.bin"

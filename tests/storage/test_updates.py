@@ -27,7 +27,7 @@ from raysplit import (
 )
 from raysplit.analysis.runs.run import open_run
 from raysplit.app.running.engine_choice import EngineChoice
-from raysplit.app.running.runner import Fork, Job, Watch, resume, run
+from raysplit.app.running.runner import Fork, Job, Watch, run
 from raysplit.errors import RunError, ScenarioError
 from raysplit.scenario.layout import Layout
 from raysplit.storage.run_folder import folder_for
@@ -152,7 +152,7 @@ def test_a_resumed_run_has_each_file_once_and_the_same(tmp_path):
     for checkpoint in broken.folder.checkpoints.glob("round-000003*"):
         checkpoint.rename(tmp_path / "gone")
     (broken.folder.updates / ".round-000004.arrow.0a0a.tmp").write_bytes(b"half")
-    ended = resume(broken.folder.path, local, Watch())
+    ended = run(broken, local, Watch(), "continue")
     assert ended.digest == straight.digest
     names = [path.name for path in sorted(broken.folder.updates.iterdir())]
     assert names == [f"round-{round:06d}.arrow" for round in range(1, 6)]

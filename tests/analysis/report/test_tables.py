@@ -73,7 +73,7 @@ def test_a_missing_partner_leaves_a_dash(tmp_path: Path) -> None:
 def test_rules_of_one_type_are_told_apart_by_what_differs(tmp_path: Path) -> None:
     oracle = TRIMMED_MEAN | {"trim": "actual"}
     runs = [*pair(tmp_path / "a"), *pair(tmp_path / "b", defense=oracle)]
-    assert accuracy_table(trials(runs), "final").rules == ["TrimmedMean (trim=declared)", "TrimmedMean (trim=realised)"]
+    assert accuracy_table(trials(runs), "final").rules == ["TrimmedMean (trim=assumed)", "TrimmedMean (trim=actual)"]
 
 
 def test_unfinished_and_diverged_runs_are_marked_and_the_marks_explained(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_a_scenario_in_python_trains_the_model_that_it_trains_anywhere(tmp_path)
     run = raysplit.run(TOY, out=tmp_path, on_round=lambda report: heard.append(report.round))
     assert run.state.status == "finished" and run.state.digest == play(TOY).digest
     assert heard == run.rounds.column("round").to_pylist() == [1, 2, 3, 4]
-    assert run.path == tmp_path / f"toy-{TOY.hash}" and run.played is TOY
+    assert run.path == tmp_path / f"toy-{TOY.hash}" and run.played == TOY
 
 
 def test_its_folder_keeps_the_canonical_record_and_no_scenario_file(tmp_path):

@@ -107,7 +107,7 @@ def test_what_a_rule_says_in_a_shard_reaches_the_caller(cluster):
     scenario = attacked(FedAvg(), MeanAroundMedian(5), None).replace(**{"cohort.dropouts": Dropouts(0.3)})
     with (
         sharded(scenario, cluster, 2) as engine,
-        pytest.raises(ScenarioError, match="needs more than 10 updates") as caught,
+        pytest.raises(ScenarioError, match="needs at least 11 updates") as caught,
     ):
         play(scenario, engine)
     assert "\n" not in str(caught.value)

@@ -1,7 +1,7 @@
 """What an aggregation rule is: a pure function from the received updates to one vector.
 
-A rule never learns who is malicious. It may know *how many* are, from either source: ``Knowledge.assumed`` is what
-the operator believes, ``Knowledge.actual`` is the oracle count of this very cohort (as the NDSS'21 code assumes).
+A rule never learns who is malicious. It may know *how many* are, from either source: ``RoundContext.assumed`` is what
+the operator believes, ``RoundContext.actual`` is the oracle count of this very cohort (as the NDSS'21 code assumes).
 """
 
 from __future__ import annotations

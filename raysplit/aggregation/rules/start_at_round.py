@@ -17,7 +17,7 @@ class StartAtRound(AggregationRule):
 
     The tables name the rule that acts in a round. Root clients train, and the rule remembers, from ``start_round`` on.
     The defence's counterpart of ``Scheduled`` for attacks: with both starting late, training up to there is one for all
-    attacks, rules and shares of malicious clients (``prefix.py``). Raises ScenarioError for a rule that is itself
+    attacks, rules and shares of malicious clients (``simulation/shared_rounds.py``). Raises ScenarioError for a rule that is itself
     deferred.
 
     >>> import torch

@@ -280,9 +280,9 @@ class Counting(LocalEngine):
 
     played = 0
 
-    def train(self, plan, start, task=None):
+    def train(self, plan, start):
         self.played += 1
-        return super().train(plan, start, task)
+        return super().train(plan, start)
 
 
 def test_roots_train_once_for_both_halves_and_again_for_other_roots():

@@ -47,7 +47,7 @@ class TwoHosts:
     def describe(self):
         return {"engine": "two hosts"}
 
-    def train(self, plan, start, task=None):
+    def train(self, plan, start):
         groups = range(len(plan.groups))
         shares = [[g for g in groups if self.deal(g) == side] for side in (0, 1)]
         outcome = Outcome()

@@ -37,6 +37,14 @@ from raysplit.attacks.data.semantic import ListedSamples as ListedSamples
 from raysplit.attacks.data.semantic import OwnedBy as OwnedBy
 from raysplit.attacks.data.semantic import SemanticBackdoor as SemanticBackdoor
 from raysplit.attacks.data.trigger import Patch as Patch
+from raysplit.attacks.inference.adversary import Adversary as Adversary
+from raysplit.attacks.inference.decoders import DecoderTraining as DecoderTraining
+from raysplit.attacks.inference.inversion import ImagePrior as ImagePrior
+from raysplit.attacks.inference.observe import Observe as Observe
+from raysplit.attacks.inference.query_decoder import QueryDecoder as QueryDecoder
+from raysplit.attacks.inference.query_free import QueryFree as QueryFree
+from raysplit.attacks.inference.unsplit import UnSplit as UnSplit
+from raysplit.attacks.inference.white_box import WhiteBoxInversion as WhiteBoxInversion
 from raysplit.attacks.messages.ascent import SmashedAscent as SmashedAscent
 from raysplit.attacks.messages.backdoor import SmashedBackdoor as SmashedBackdoor
 from raysplit.attacks.messages.feature_gradients import FeatureGradientTampering as FeatureGradientTampering
@@ -184,6 +192,7 @@ __all__ = [
     "SENSOR",
     "Adam",
     "AdaptiveRobustClipping",
+    "Adversary",
     "AgrTailored",
     "AlexNet",
     "AlexNetImageNet",
@@ -207,6 +216,7 @@ __all__ = [
     "CycleSfl",
     "DayNight",
     "Deadline",
+    "DecoderTraining",
     "Detection",
     "DeviceClass",
     "DeviceClasses",
@@ -236,6 +246,7 @@ __all__ = [
     "Gin",
     "GradientScreen",
     "Iid",
+    "ImagePrior",
     "InnerProductManipulation",
     "Krum",
     "LabelFlip",
@@ -262,6 +273,7 @@ __all__ = [
     "Neurotoxin",
     "NoiseLevels",
     "NormClipping",
+    "Observe",
     "OnServerReplicas",
     "OptimalInnerProductManipulation",
     "OptimalLittleIsEnough",
@@ -272,6 +284,8 @@ __all__ = [
     "PixelBackdoor",
     "Poisson",
     "QuantitySkew",
+    "QueryDecoder",
+    "QueryFree",
     "ResNet18",
     "Rotations",
     "RoundRobin",
@@ -308,6 +322,7 @@ __all__ = [
     "TraceFile",
     "Training",
     "TrimmedMean",
+    "UnSplit",
     "UnSplitCifar",
     "UnSplitMnist",
     "Uniform",
@@ -317,6 +332,7 @@ __all__ = [
     "Vgg16",
     "Wait",
     "Weighted",
+    "WhiteBoxInversion",
     "WireLabelFlip",
     "alexnet",
     "alexnet_imagenet",

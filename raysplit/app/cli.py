@@ -223,6 +223,42 @@ def matrix(
     show_matrix(updates, round, synthetic, attacks, rules, seed, out, as_json)
 
 
+@app.command()
+def infer(
+    run: Annotated[Path, typer.Argument(help="A run folder that has a checkpoint.")],
+    attack: Annotated[
+        str, typer.Option("--attack", help="Such as 'UnSplit(rounds=100), WhiteBoxInversion(steps=1000)'.")
+    ],
+    parties: Annotated[
+        list[str] | None,
+        typer.Option("--party", help="main_server (the default), fed_server, client; repeatable: they collude."),
+    ] = None,
+    knows: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--knows",
+            help="architecture, client_weights, server_weights, auxiliary_data, queries; repeatable; default: what the "
+            "attack needs.",
+        ),
+    ] = None,
+    round: Annotated[
+        int | None, typer.Option("--round", help="A round of training; default: the trained model in use.")
+    ] = None,
+    samples: Annotated[int, typer.Option("--samples", help="How many samples are attacked.")] = 10,
+    client: Annotated[int | None, typer.Option("--client", help="Whose samples; default: anybody's.")] = None,
+    auxiliary: Annotated[
+        int, typer.Option("--auxiliary", help="Samples that are not attacked: for the adversary, and to compare with.")
+    ] = 2000,
+    queries: Annotated[int, typer.Option("--queries", help="How many inputs the client portion answers.")] = 1000,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object an attack on standard output.")] = False,
+) -> None:
+    """What an adversary infers from a run: inputs, labels or a clone of the client portion, beside guesses."""
+    from raysplit.analysis.inference.infer import Setup
+    from raysplit.app.commands.infer import infer_run
+
+    infer_run(run, attack, Setup(round, samples, client, auxiliary, queries), parties, knows, as_json)
+
+
 @data_app.command("prepare")
 def data_prepare(
     data_set: Annotated[

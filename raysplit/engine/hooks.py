@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from raysplit.attacks.inference.observe import ObservationHook
 from raysplit.attacks.messages.tampering import tampering_of
 from raysplit.channels.hooks import HookStart, MessageHook, PartyEnd
 from raysplit.defenses.detection.hook import DetectionHook
@@ -17,7 +18,7 @@ def hooks_in_force(
     scenario: Scenario, plan: RoundPlan, memory: Mapping[str, State], attached: Sequence[MessageHook] = ()
 ) -> list[MessageHook]:
     """All parties' hooks of a round, in the order in which they get a message: what honest parties do comes first, then
-    what malicious ones do, then hooks ``attached`` from code. ``memory``: of whoever is played in this process."""
+    what malicious ones do, then what an adversary observes, then hooks ``attached`` from code. ``memory``: of whoever is played in this process."""
     found: list[MessageHook] = []
     if scenario.detection is not None and plan.detects:
         found.append(DetectionHook(scenario.detection, dict(memory.get(SERVER_DETECTION, {})), scenario.model.classes))
@@ -25,6 +26,9 @@ def hooks_in_force(
         tampering = tampering_of(scenario.attack, party, plan.seed, plan.round, scenario.model.classes, plan.malicious)
         if tampering is not None:
             found.append(tampering)
+    observe = scenario.observe
+    if observe is not None and plan.round in observe.rounds:
+        found.append(ObservationHook.of(observe, scenario.training.batch_size))
     if attached:
         start = HookStart(plan.seed, plan.round, scenario.model.classes, Memory(memory))
         found.extend(hook.opened(start) for hook in attached)

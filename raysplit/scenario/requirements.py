@@ -81,6 +81,10 @@ def _of_training(scenario: Scenario) -> Required:
         yield from ((scenario.devices, requirement) for requirement in scenario.devices.requires)
         policy = scenario.devices.stragglers
         yield from ((policy, requirement) for requirement in policy.requires)
+    if scenario.observe is not None:
+        yield from ((scenario.observe, requirement) for requirement in scenario.observe.requires)
+        for round in scenario.observe.rounds:
+            _check_start(scenario.observe, round, scenario.training.rounds)
     if scenario.record_updates_every is not None:
         yield from ((scenario, requirement) for requirement in _RECORDED)
     if scenario.cohort.dropouts is not None:

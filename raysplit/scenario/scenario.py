@@ -12,10 +12,11 @@ from typing import Any, Literal
 from raysplit.aggregation.rule import AggregationRule
 from raysplit.aggregation.rules.mean import Mean
 from raysplit.attacks.attack import Attack
+from raysplit.attacks.inference.observe import Observe
 from raysplit.defenses.detection.detection import Detection
 from raysplit.errors import ScenarioError
 from raysplit.models.network import ModelSpec
-from raysplit.parts.canonical import to_json
+from raysplit.parts.canonical import added_later, to_json
 from raysplit.parts.part import part
 from raysplit.population.population import PopulationSpec
 from raysplit.population.selection.cohort import Cohort
@@ -62,7 +63,8 @@ class Scenario:
     computed (None: no virtual time). ``record_updates_every``: of every so many rounds the matrix of updates that the
     fed server received, and that of server replicas, is kept under the run's ``updates``, n·d·4 bytes and more (None:
     of none). Part of the scenario, as recorded rounds take the mean over updates. ``detection``: who watches what
-    clients bring to the main server (None: nobody). ``groups`` is part of the scenario because sums are taken group by
+    clients bring to the main server (None: nobody). ``observe``: what an adversary keeps of messages, for
+    ``raysplit infer`` (None: nothing). ``groups`` is part of the scenario because sums are taken group by
     group: changing it changes last bits, the cluster never does. Raises ``ScenarioError`` for any combination that
     cannot be run as meant.
     """
@@ -84,6 +86,7 @@ class Scenario:
     record_updates_every: int | None = None
     server_defense: AggregationRule = Mean()
     detection: Detection | None = None
+    observe: Observe | None = added_later(None)
 
     def __post_init__(self) -> None:
         _check_own(self)

@@ -49,6 +49,7 @@ def shared_rounds(scenario: Scenario, other: Form, traces: bool | None = None) -
     seen = (leaves_traces(scenario), _may_leave_traces(other) if traces is None else traces)
     last = min(_rounds(own), _rounds(other)) - 1
     starts = {_start(form.get(name)) - 1 for form in (own, other) for name in ("attack", "defense", "server_defense")}
+    starts.update(min(form["observe"]["rounds"]) - 1 for form in (own, other) if "observe" in form)
     labels = _labels_only(scenario)  # ``other`` is alike in all that this asks, or its opening is another one anyway
     for rounds in sorted({last, *(start for start in starts if start < last)}, reverse=True):
         if rounds >= 1 and opening(own, rounds, labels, seen[0]) == opening(other, rounds, labels, seen[1]):
@@ -74,6 +75,8 @@ def opening(scenario: Form, rounds: int, labels_only: bool, traces: bool = False
         rule = form.get(name)
         if rule is not None and _is_own(rule) and _start(rule) > rounds:  # until then it is the mean
             form[name] = mean
+    if "observe" in form and min(form["observe"]["rounds"]) > rounds:
+        del form["observe"]
     means = form["defense"] == mean and form.get("server_defense") == mean
     if labels_only and form["attack"] is None and means:
         form["cohort"] = _without(form["cohort"], "malicious", "of")

@@ -16,6 +16,7 @@ from raysplit.simulation.evaluation import Evaluated
 from raysplit.simulation.recorder import record_round
 from raysplit.simulation.round import PlayedRound, Simulation, play_round
 from raysplit.storage.checkpoints import write_checkpoint
+from raysplit.storage.observations import write_observations
 from raysplit.storage.tables import Tables
 from raysplit.storage.updates import RecordedRound, write_updates
 from raysplit.threads import one_thread
@@ -56,7 +57,8 @@ class Progress:
 @dataclass(frozen=True)
 class Output:
     """Where a run is written: ``tables``, and the folder of its ``checkpoints``, of which those after the rounds in
-    ``keep`` stay. Recorded updates go into the folder ``updates`` beside it."""
+    ``keep`` stay. Recorded updates go into the folder ``updates`` beside it, observations into
+    ``observations``."""
 
     tables: Tables
     checkpoints: Path
@@ -65,6 +67,10 @@ class Output:
     def record(self, recorded: RecordedRound) -> None:
         """Write the updates of a recorded round."""
         write_updates(self.checkpoints.parent / "updates", recorded)
+
+    def observe(self, played: PlayedRound) -> None:
+        """Write what adversaries, and hooks that were attached from code, noted in a round."""
+        write_observations(self.checkpoints.parent / "observations", played.plan.round, played.outcome.observations)
 
 
 @one_thread()
@@ -86,6 +92,7 @@ def simulate(
     played: PlayedRound | None = None
     while progress.state.round < rounds and not (played is not None and played.diverged):
         played = play_round(simulation, progress.state)
+        output.observe(played)
         row = record_round(output.tables, played, population)
         progress.state = played.state
         round = played.state.round

@@ -79,6 +79,11 @@ def write_checkpoint(
     return final
 
 
+def checkpoint_rounds(folder: Path) -> list[tuple[int, Path]]:
+    """The checkpoints under ``folder`` with their rounds, ascending."""
+    return sorted((int(path.name.rsplit("-", 1)[1]), path) for path in folder.glob("round-*"))
+
+
 def newest_checkpoint(folder: Path) -> Path | None:
     """The checkpoint of the latest round under ``folder``, or None."""
     return max(folder.glob("round-*"), default=None)

@@ -40,6 +40,15 @@ class RunFolder:
         return self.path / "updates"
 
     @property
+    def observations(self) -> Path:
+        return self.path / "observations"
+
+    @property
+    def inference(self) -> Path:
+        """What ``raysplit infer`` made of the run."""
+        return self.path / "inference"
+
+    @property
     def source(self) -> Path:
         return self.path / "scenario.py"
 
@@ -73,7 +82,7 @@ def create(
     fresh = not folder.path.exists()
     if not fresh:
         with locked(folder):
-            for name in ("metrics", "checkpoints", "updates", "artifacts", "modules"):
+            for name in ("metrics", "checkpoints", "updates", "observations", "inference", "artifacts", "modules"):
                 shutil.rmtree(folder.path / name, ignore_errors=True)
             for name in ("run.json", "report.html"):
                 (folder.path / name).unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from raysplit.aggregation.rules.composed import Composed, PreAggregation
 from raysplit.aggregation.rules.median import Median
 from raysplit.errors import ScenarioError, first_line, nearest
 
-PackageName = Literal["attacks.updates", "aggregation.rules"]
+PackageName = Literal["attacks.updates", "aggregation.rules", "attacks.inference"]
 
 
 def named_in(package: PackageName) -> dict[str, type]:

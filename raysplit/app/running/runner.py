@@ -26,6 +26,7 @@ from raysplit.simulation.shard_checks import check_memory, check_shards
 from raysplit.simulation.shared_rounds import Form, adopt_tables, leaves_traces, shared_rounds
 from raysplit.simulation.simulation import Output, Progress, RoundReport, simulate
 from raysplit.storage.checkpoints import newest_checkpoint, read_checkpoint, write_checkpoint
+from raysplit.storage.observations import adopt_observations, rewind_observations
 from raysplit.storage.run_folder import RunFolder, check_free, create, folder_for, locked, origin_of
 from raysplit.storage.stored_scenario import stored_scenario
 from raysplit.storage.tables import open_tables, rewind
@@ -266,6 +267,7 @@ def _go_on(
     if folder.metrics.exists():
         rewind(folder.metrics, state.round)
     rewind_updates(folder.updates, state.round)
+    rewind_observations(folder.observations, state.round)
     population = scenario.population.open()
     progress = Progress(state)
     with open_tables(folder.metrics) as tables:
@@ -311,6 +313,7 @@ def _fork(job: Job) -> Fork | None:
     population = job.scenario.population.open()
     adopt_tables(fork.folder.metrics, job.folder.metrics, fork.rounds, job.scenario, population)
     adopt_updates(fork.folder.updates, job.folder.updates, fork.rounds)
+    adopt_observations(fork.folder.observations, job.folder.observations, fork.rounds)
     write_checkpoint(job.folder.checkpoints, state, layout, job.scenario.hash, job.keep)
     return fork
 

@@ -1,0 +1,111 @@
+"""What is kept of an inference: ``inference/<attack>-<hash>/`` in the run folder.
+
+``inference.json``: attack, adversary, setup and scores; ``reconstructions.arrow``: a row a sample; ``images.png``: the
+true images above the reconstructed ones, where inputs were attacked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from PIL import Image
+
+from raysplit.analysis.inference.infer import Inference
+from raysplit.errors import RunError
+from raysplit.parts.canonical import to_json
+from raysplit.storage.atomic import write_bytes, write_json
+
+_SCALE, _GAP, _COLUMNS = 3, 2, 10
+
+
+def record_of(inference: Inference) -> dict[str, Any]:
+    """Everything but the images, as JSON."""
+    setup = inference.setup
+    return {
+        "attack": to_json(inference.attack),
+        "adversary": {"parties": list(inference.adversary.parties), "assumed": list(inference.adversary.knows)},
+        "reads": sorted(channel.value for channel in inference.attack.reads),
+        "needs": sorted(inference.attack.needs),
+        "round": setup.round,
+        "samples": len(inference.victims),
+        "client": setup.client,
+        "auxiliary": 0 if inference.target.auxiliary is None else len(inference.target.auxiliary.y),
+        "queries": inference.found.queries,
+        "seconds": inference.seconds,
+        "scores": [{"of": s.of, "metric": s.metric, "value": s.value} for s in inference.scores],
+    }
+
+
+def folder_of(inference: Inference, folder: Path) -> Path:
+    """Where an inference belongs under ``folder``, a run's ``inference``: the same attack and setup in the same place."""
+    record = record_of(inference)
+    what = {name: value for name, value in record.items() if name not in ("scores", "seconds")}
+    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
+    return folder / f"{type(inference.attack).__name__}-{digest}"
+
+
+def write_inference(inference: Inference, folder: Path) -> Path:
+    """Write an inference under ``folder``, a run's ``inference``. Raises ``RunError`` where it cannot be written."""
+    path = folder_of(inference, folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        write_bytes(path / "reconstructions.arrow", _table(inference))
+        if inference.found.inputs is not None and inference.victims.x.shape[1] in (1, 3):
+            write_bytes(path / "images.png", grid_png(inference.victims.x, inference.found.inputs, inference))
+        write_json(path / "inference.json", record_of(inference))  # last: whoever finds it finds the rest
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error.strerror or error}); free some space") from error
+    return path
+
+
+def _table(inference: Inference) -> bytes:
+    victims, found = inference.victims, inference.found
+    columns: dict[str, Any] = {"client": victims.clients.numpy(), "label": victims.y.numpy()}
+    if found.labels is not None:
+        columns["inferred_label"] = found.labels.numpy()
+    if found.inputs is not None:
+        columns["squared_error"] = (found.inputs - victims.x).square().flatten(1).mean(1).double().numpy()
+        columns["inferred_input"] = list(found.inputs.detach().flatten(1).numpy())
+    sink = io.BytesIO()
+    table = pa.table(columns)
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def grid_png(truth: torch.Tensor, found: torch.Tensor, inference: Inference) -> bytes:
+    """Images [n, C, H, W] in pairs of rows, at most ten columns: the true ones above, what was found of them below."""
+    low, high = inference.target.low, inference.target.high
+    truth, found = (((x.detach() - low) / (high - low)).clamp(0, 1) for x in (truth, found))
+    n, channels, height, width = truth.shape
+    columns, rows = min(n, _COLUMNS), -(-n // _COLUMNS)
+    sheet = torch.ones(channels, rows * (2 * height + 2 * _GAP), columns * (width + _GAP))
+    for index in range(n):
+        top, left = index // _COLUMNS * (2 * height + 2 * _GAP), index % _COLUMNS * (width + _GAP)
+        sheet[:, top : top + height, left : left + width] = truth[index]
+        sheet[:, top + height : top + 2 * height, left : left + width] = found[index]
+    pixels = (sheet * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    picture = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+    scaled = picture.resize((picture.width * _SCALE, picture.height * _SCALE), Image.Resampling.NEAREST)
+    sink = io.BytesIO()
+    scaled.save(sink, format="PNG")
+    return sink.getvalue()
+
+
+def read_inferences(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """The records under ``folder``, a run's ``inference``, in order of name; what is damaged is left out."""
+    found = []
+    for path in sorted(folder.glob("*/inference.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(record, dict) and isinstance(record.get("scores"), list):
+            found.append((path.parent, record))
+    return found

@@ -1,0 +1,152 @@
+"""One inference attack on a run, from the threat model to its scores.
+
+1. The threat model is checked: the adversary must hold what the attack reads, and know what it needs.
+2. Victims: test samples as the deployed model sends them, or what a round of training showed.
+3. The attack infers, from its declared channels and facts alone.
+4. It is scored against the truth, beside guesses that saw nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from raysplit.analysis.inference.replay import observe_round
+from raysplit.analysis.inference.scoring import Score, scores_of
+from raysplit.analysis.inference.target import target_of
+from raysplit.analysis.inference.victims import Victims, auxiliary_of, deployed, first_of_each_class, trained
+from raysplit.analysis.runs.trained import Trained
+from raysplit.attacks.inference.adversary import Adversary
+from raysplit.attacks.inference.inference_attack import (
+    InferenceAttack,
+    Knowledge,
+    Observed,
+    Reconstruction,
+    Target,
+    check_adversary,
+)
+from raysplit.attacks.inference.observe import Observe
+from raysplit.channels.channel import Channel
+from raysplit.errors import RunError, ScenarioError
+from raysplit.storage.run_folder import RunFolder
+from raysplit.threads import one_thread
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Against whom and with what. ``round``: of training; None: the trained model in use. ``samples``: how many are
+    attacked. ``client``: whose only; None: anybody's. ``auxiliary``: how many samples that are not attacked the
+    adversary may have, and the scores compare with. ``queries``: the budget."""
+
+    round: int | None = None
+    samples: int = 10
+    client: int | None = None
+    auxiliary: int = 2000
+    queries: int = 1000
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What an attack found. ``seconds``: of the attack alone."""
+
+    attack: InferenceAttack
+    adversary: Adversary
+    setup: Setup
+    victims: Victims
+    target: Target
+    found: Reconstruction
+    scores: list[Score]
+    seconds: float
+
+
+def adversary_for(attack: InferenceAttack, trained_run: Trained, adversary: Adversary | None) -> Adversary:
+    """The adversary that is given, or a main server alone of which all is assumed that the attack needs."""
+    protocol = trained_run.scenario.protocol
+    if adversary is None:
+        held = Adversary().facts(protocol)
+        adversary = Adversary(knows=tuple(sorted(attack.needs - held)))
+    check_adversary(attack, adversary, protocol)
+    return adversary
+
+
+@one_thread()
+def infer(
+    trained_run: Trained, attack: InferenceAttack, adversary: Adversary | None = None, setup: Setup = Setup()
+) -> Inference:
+    """Carry out one attack. Raises ``UserError`` where the threat model does not allow it, the protocol shows nothing,
+    or the run has not come so far."""
+    scenario = trained_run.scenario
+    _check(trained_run, setup)
+    adversary = adversary_for(attack, trained_run, adversary)
+    chosen = [] if setup.round is not None else first_of_each_class(scenario, setup.samples, setup.client)
+    auxiliary = auxiliary_of(scenario, setup.auxiliary, chosen)
+    if auxiliary is None and "auxiliary_data" in attack.needs:
+        raise RunError(
+            f"{type(attack).__name__} needs auxiliary data, but the evaluated clients have no other test samples; raise "
+            "Evaluation.clients or attack fewer samples"
+        )
+    in_training = setup.round is not None
+    if setup.round is None:
+        target = target_of(scenario, trained_run.state, auxiliary, setup.queries, setup.client)
+        victims = deployed(scenario, target.client, chosen)
+    else:
+        observe = _observe(attack, setup)
+        seen = observe_round(RunFolder(trained_run.path), scenario, observe)
+        target = target_of(scenario, seen.before, auxiliary, setup.queries, setup.client, in_training)
+        victims = trained(scenario, seen.observations, observe, setup.samples, seen.malicious)
+    observed = Observed(attack, victims.messages, victims.batches, victims.batch_sizes, victims.labels)
+    began = time.perf_counter()
+    found = _checked(attack, attack.infer(observed, Knowledge(attack, target)), victims)
+    seconds = time.perf_counter() - began
+    scores = scores_of(type(attack).__name__, found, victims, target)
+    return Inference(attack, adversary, setup, victims, target, found, scores, seconds)
+
+
+def _check(trained_run: Trained, setup: Setup) -> None:
+    protocol, model = trained_run.scenario.protocol, trained_run.scenario.model
+    kind = type(protocol).__name__
+    if protocol.server == "none" or protocol.topology.kind != "pair":
+        raise RunError(f"{kind} has no clients that send smashed data to one main server, so there is nothing to infer")
+    if model.reads_bytes:
+        raise RunError(f"{type(model).__name__} reads packed graphs, which no inference attack here reconstructs")
+    if trained_run.personal and (setup.client is None or setup.round is not None):
+        raise RunError(
+            f"the clients of {kind} keep portions of their own; attack one client's trained model: --client 0, without "
+            "--round"
+        )
+    if setup.round is not None and protocol.synchrony != "synchronous":
+        raise RunError(
+            f"clients of {kind} train on batches of earlier rounds, so what a round showed cannot be scored; leave "
+            "--round out to attack the trained model"
+        )
+    if setup.samples < 1 or setup.auxiliary < 1 or setup.queries < 0:
+        raise ScenarioError(
+            f"samples and auxiliary count from 1 and queries from 0, but they are {setup.samples}, {setup.auxiliary} "
+            f"and {setup.queries}"
+        )
+
+
+def _observe(attack: InferenceAttack, setup: Setup) -> Observe:
+    """The first samples of every client in the round; smashed data are kept in any case, by which steps are found."""
+    assert setup.round is not None
+    channels = [Channel.SMASHED, *sorted(attack.reads - {Channel.SMASHED})]
+    clients = None if setup.client is None else (setup.client,)
+    return Observe((setup.round,), tuple(c.value for c in channels), clients, setup.samples)
+
+
+def _checked(attack: InferenceAttack, found: Reconstruction, victims: Victims) -> Reconstruction:
+    """Raise ``ScenarioError`` where an attack gives back what is none: a user's own may."""
+    name = type(attack).__name__
+    if not isinstance(found, Reconstruction):
+        raise ScenarioError(f"{name}.infer must return a Reconstruction, but it returns {type(found).__name__}")
+    if attack.goal == "inputs" and (found.inputs is None or found.inputs.shape != victims.x.shape):
+        shape = None if found.inputs is None else list(found.inputs.shape)
+        raise ScenarioError(f"{name}.infer must return inputs of shape {list(victims.x.shape)}, but it returns {shape}")
+    if attack.goal == "labels" and (found.labels is None or found.labels.shape != victims.y.shape):
+        shape = None if found.labels is None else list(found.labels.shape)
+        raise ScenarioError(f"{name}.infer must return labels of shape {list(victims.y.shape)}, but it returns {shape}")
+    if found.inputs is not None and not torch.isfinite(found.inputs).all():
+        raise ScenarioError(f"{name} diverged: its inputs are not finite; lower its learning rate")
+    return found

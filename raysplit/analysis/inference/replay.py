@@ -1,0 +1,79 @@
+"""A round of a run played again: the state before it, and what an adversary observes in it.
+
+Rounds are functions of the state before them, so nothing has to be recorded to be observed later: the nearest
+checkpoint and the scenario give every message again, bit for bit. Files under ``observations`` save the time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from raysplit.attacks.inference.observe import ObservationHook, Observe
+from raysplit.channels.hooks import Observation
+from raysplit.engine.local import LocalEngine
+from raysplit.errors import RunError
+from raysplit.memory.global_state import GlobalState
+from raysplit.scenario.layout import Layout
+from raysplit.scenario.scenario import Scenario
+from raysplit.simulation.planning import plan_round
+from raysplit.simulation.round import Simulation, play_round
+from raysplit.storage.checkpoints import checkpoint_rounds, read_checkpoint
+from raysplit.storage.observations import read_observations
+from raysplit.storage.run_folder import RunFolder
+from raysplit.threads import one_thread
+
+
+@dataclass(frozen=True)
+class ObservedRound:
+    """``before``: the state with which the round began. ``observations``: in the order of ``in_order``.
+    ``malicious``: clients whose data or messages were poisoned in it."""
+
+    round: int
+    before: GlobalState
+    observations: list[Observation]
+    malicious: frozenset[int]
+
+
+@one_thread()
+def observe_round(folder: RunFolder, scenario: Scenario, observe: Observe) -> ObservedRound:
+    """What ``observe`` asks for, of its only round: from the run's ``observations`` where that is what the scenario kept,
+    else by playing again from the nearest checkpoint before it.
+
+    Raises ``RunError`` where the run has not come so far.
+    """
+    (round,) = observe.rounds
+    done = int(folder.state().get("rounds", 0))
+    if round > done:
+        raise RunError(f"{folder.path} has played {done} rounds, so there is no round {round} to observe yet")
+    state = _before(folder, scenario, round)
+    kept = read_observations(folder.observations, round) if _covers(scenario.observe, observe) else None
+    plain = scenario.replace(observe=None)
+    population, layout = plain.population.open(), Layout(plain)
+    with LocalEngine(plain) as engine:
+        simulation = Simulation.of(plain, population, engine, layout)
+        while state.round < round - 1:
+            state = play_round(simulation, state).state
+    planned = plan_round(plain, population, simulation.sampler, simulation.clock, state)
+    malicious = frozenset(planned.plan.malicious)
+    if kept is not None:
+        return ObservedRound(round, state, kept, malicious)
+    with LocalEngine(plain, hooks=(ObservationHook.of(observe, scenario.training.batch_size),)) as engine:
+        played = play_round(Simulation.of(plain, population, engine, layout), state)
+    return ObservedRound(round, state, played.outcome.observations, malicious)
+
+
+def _covers(kept: Observe | None, asked: Observe) -> bool:
+    """Whether a run's own observations are all that is asked for."""
+    if kept is None or kept.party != asked.party or not set(asked.channels) <= set(kept.channels):
+        return False
+    whose = kept.clients is None or (asked.clients is not None and set(asked.clients) <= set(kept.clients))
+    return whose and set(asked.rounds) <= set(kept.rounds) and asked.max_samples <= kept.max_samples
+
+
+def _before(folder: RunFolder, scenario: Scenario, round: int) -> GlobalState:
+    """The newest state from which ``round`` is still to come: a checkpoint or the start."""
+    layout = Layout(scenario)
+    earlier = [(at, path) for at, path in checkpoint_rounds(folder.checkpoints) if at < round]
+    if not earlier:
+        return layout.initial()
+    return read_checkpoint(max(earlier)[1], layout, scenario.hash)

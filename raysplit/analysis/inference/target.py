@@ -1,0 +1,83 @@
+"""The target of an attack: the trained portions of a run's state, as modules."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from raysplit import rng
+from raysplit.attacks.inference.inference_attack import Auxiliary, Target
+from raysplit.memory.global_state import GlobalState
+from raysplit.models.flat import FlatPortion
+from raysplit.models.network import Portions, build, cut
+from raysplit.protocols.joint import joint
+from raysplit.scenario.scenario import Scenario
+
+RANGES = {"unit": (0.0, 1.0), "inverted": (0.0, 1.0), "centred": (-1.0, 1.0), "bytes": (0.0, 255.0)}
+"""Between which values the network's inputs lie, by ``Scenario.pixels``."""
+
+
+def portions_of(scenario: Scenario, seed: int) -> Portions:
+    """The scenario's network, initialised from ``seed`` and cut, in evaluation mode."""
+    model = joint(scenario.model, scenario.protocol)
+    network = build(model, seed, scenario.training.dtype).eval()
+    return cut(network, model, scenario.protocol.server != "none", scenario.protocol.u_shaped)
+
+
+def untrained_portion(scenario: Scenario, index: int) -> nn.Module:
+    """The head of a network with fresh random weights, number ``index``."""
+    return portions_of(scenario, rng.key(scenario.seed, "inference untrained portion", index) >> 65).head
+
+
+def target_of(
+    scenario: Scenario,
+    state: GlobalState,
+    auxiliary: Auxiliary | None,
+    query_budget: int,
+    client: int | None = None,
+    in_training: bool = False,
+) -> Target:
+    """``client``: whose portion, where clients keep portions of their own. ``in_training``: smashed data came from
+    batches in training mode, so BatchNorm normalises by the batch here too."""
+    portions = portions_of(scenario, scenario.seed)
+    portion = state.client if client is None else state.client_portions.get(client, state.client)
+    FlatPortion(portions.client).vector.copy_(portion)
+    if portions.server:
+        FlatPortion(portions.server).vector.copy_(state.server)
+    for module in (*portions.client, *portions.server):
+        module.requires_grad_(False)
+        if in_training:
+            _normalise_by_batch(module)
+    low, high = RANGES[scenario.pixels]
+    return Target(
+        scenario.seed,
+        scenario.model.input_shape,
+        scenario.model.classes,
+        low,
+        high,
+        functools.partial(untrained_portion, scenario),
+        portions.head,
+        _finish(portions),
+        auxiliary,
+        query_budget,
+    )
+
+
+def _finish(portions: Portions) -> Callable[[torch.Tensor], torch.Tensor]:
+    rest = nn.Sequential(*(portion for portion in (portions.body, portions.tail) if portion is not None))
+
+    def finish(z: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = rest(z)
+        return logits
+
+    return finish
+
+
+def _normalise_by_batch(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.train()
+            module.momentum = 0.0  # what was learned stays as it is

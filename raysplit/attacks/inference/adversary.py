@@ -1,0 +1,56 @@
+"""Who infers: a set of colluding parties, the channels that they hold together, and what they know besides."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from raysplit.channels.channel import Channel
+from raysplit.errors import ScenarioError
+from raysplit.parts.part import part
+from raysplit.protocols.protocol import TrainingProtocol
+
+PartyName = Literal["main_server", "fed_server", "client"]
+Fact = Literal["architecture", "client_weights", "server_weights", "auxiliary_data", "queries"]
+"""What may be known of a target: the client portion's layers; its weights; the server portion's weights; samples with
+labels that are not the victims'; answers of the client portion to chosen inputs."""
+
+_IMPLIED: dict[Fact, tuple[Fact, ...]] = {"client_weights": ("architecture", "queries")}
+"""Who has a client portion can run it."""
+
+
+@part
+class Adversary:
+    """Parties that put together what they hold. ``parties``: any of the main server, the fed server and one client.
+    ``knows``: facts that are assumed, beyond those that follow from the parties.
+
+    **Collusion is a union.** The main server holds the messages between it and every client, and its own portion. Where
+    portions are averaged or handed over, one client, or the fed server, holds the client portion: together with it the
+    main server inverts everybody's smashed data with the true weights.
+    """
+
+    parties: tuple[PartyName, ...] = ("main_server",)
+    knows: tuple[Fact, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.parties:
+            raise ScenarioError(f"Adversary.parties is empty; name any of {', '.join(get_args(PartyName))}")
+
+    def channels(self, protocol: TrainingProtocol) -> frozenset[Channel]:
+        """The protocol's channels on which one of the parties sends or receives everybody's messages; a client sends
+        and receives its own only, which are no other client's."""
+        ends = {party for party in self.parties if party != "client"}
+        return frozenset(c for c in protocol.channels if c.sender in ends or c.receiver in ends)
+
+    def facts(self, protocol: TrainingProtocol) -> frozenset[Fact]:
+        """Everything known: what is assumed, what the parties hold, and what that implies."""
+        known: set[Fact] = set(self.knows)
+        if "main_server" in self.parties and protocol.server != "none":
+            known.add("server_weights")
+        holders = {"averaging": ("client", "fed_server"), "handover": ("client",)}.get(protocol.client_sync, ())
+        if any(party in self.parties for party in holders):
+            known.add("client_weights")
+        if "client" in self.parties:
+            known.add("architecture")
+        for fact in tuple(known):
+            known.update(_IMPLIED.get(fact, ()))
+        return frozenset(known)

@@ -1,0 +1,128 @@
+"""Decoders from smashed data to inputs, and how they are trained: shared by attacks that learn an inverse."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from raysplit.errors import ScenarioError
+from raysplit.parts.part import part
+
+Decoder = Literal["small", "wide", "residual", "deep"]
+"""Four sizes, because the decoder decides more than the name of the attack (ResSFL reports the strongest of four)."""
+DECODERS: tuple[Decoder, ...] = ("small", "wide", "residual", "deep")
+_WIDTH = {"small": 16, "wide": 64, "residual": 32, "deep": 64}
+_BLOCKS = {"small": 0, "wide": 0, "residual": 2, "deep": 4}
+
+
+@part
+class DecoderTraining:
+    """``epochs`` of Adam at ``lr`` on batches of ``batch_size`` pairs (z, x), the rate halved every ``halve_every``.
+
+    Defaults: He et al. 2019, black-box attack. ``validation``: the share of pairs that is held out, by which the best
+    of several decoders is chosen; nothing of the victims' is used.
+    """
+
+    epochs: int = 50
+    lr: float = 1e-3
+    batch_size: int = 32
+    halve_every: int = 10
+    validation: float = 0.2
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.batch_size, self.halve_every) < 1 or self.lr <= 0 or not 0 < self.validation < 1:
+            raise ScenarioError(
+                "DecoderTraining takes epochs, batch_size and halve_every from 1, lr above 0 and validation between 0 "
+                f"and 1, but it is {self}"
+            )
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.relu(x + self.inner(x))
+
+
+def decoder(kind: Decoder, z_shape: tuple[int, ...], input_shape: tuple[int, int, int]) -> nn.Module:
+    """A network from smashed data [n, *z_shape] to inputs [n, C, H, W]; its last layer is linear.
+
+    Vectors are first spread over a grid of an eighth of the image's side; grids are doubled until they reach its size,
+    and cropped or stretched to it by interpolation.
+    """
+    channels, height, width = input_shape
+    hidden = _WIDTH[kind]
+    layers: list[nn.Module] = []
+    if len(z_shape) == 3:
+        depth, side = z_shape[0], z_shape[1]
+    else:
+        side = max(2, math.ceil(height / 8))
+        depth = hidden
+        layers += [
+            nn.Flatten(),
+            nn.Linear(math.prod(z_shape), depth * side * side),
+            nn.Unflatten(1, (depth, side, side)),
+        ]
+    layers += [nn.Conv2d(depth, hidden, 3, padding=1), nn.ReLU()]
+    layers += [_Residual(hidden) for _ in range(_BLOCKS[kind])]
+    while 2 * side <= height:
+        layers += [nn.ConvTranspose2d(hidden, hidden, 4, stride=2, padding=1), nn.ReLU()]
+        side *= 2
+    if side != height:
+        layers.append(nn.Upsample((height, width), mode="bilinear", align_corners=False))
+    layers.append(nn.Conv2d(hidden, channels, 3, padding=1))
+    return nn.Sequential(*layers)
+
+
+def made(
+    kind: Decoder, z_shape: tuple[int, ...], input_shape: tuple[int, int, int], draw: torch.Generator
+) -> nn.Module:
+    """A decoder with weights from the generator's stream, in the default precision."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(1 << 62, (), generator=draw)))
+        return decoder(kind, z_shape, input_shape)
+
+
+def train_decoder(
+    network: nn.Module, z: torch.Tensor, x: torch.Tensor, training: DecoderTraining, draw: torch.Generator
+) -> float:
+    """Train on pairs z [m, …], x [m, C, H, W]; returns the mean squared error on the held-out pairs."""
+    order = torch.randperm(len(z), generator=draw)
+    held = max(1, round(training.validation * len(z)))
+    if held >= len(z):
+        raise ScenarioError(f"a decoder needs two pairs of smashed data and inputs at least, but there are {len(z)}")
+    known, fresh = order[held:], order[:held]
+    optimizer = torch.optim.Adam(network.parameters(), lr=training.lr)
+    for epoch in range(training.epochs):
+        for group in optimizer.param_groups:
+            group["lr"] = training.lr * 0.5 ** (epoch // training.halve_every)
+        for rows in torch.split(known[torch.randperm(len(known), generator=draw)], training.batch_size):
+            optimizer.zero_grad()
+            functional.mse_loss(network(z[rows]), x[rows]).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    with torch.no_grad():
+        return float(functional.mse_loss(network(z[fresh]), x[fresh]))
+
+
+def strongest(
+    kinds: tuple[Decoder, ...],
+    pairs: tuple[torch.Tensor, torch.Tensor],
+    training: DecoderTraining,
+    draw: torch.Generator,
+) -> tuple[nn.Module, Decoder]:
+    """The decoder of ``kinds`` with the smallest error on held-out pairs, trained, and which it is."""
+    z, x = pairs
+    tried = []
+    for number, kind in enumerate(kinds):
+        network = made(kind, tuple(z.shape[1:]), tuple(x.shape[1:]), draw).to(z.dtype)  # type: ignore[arg-type]
+        tried.append((train_decoder(network, z, x, training, draw), number, network, kind))
+    _, _, network, kind = min(tried, key=lambda one: one[:2])
+    return network, kind

@@ -1,0 +1,223 @@
+"""The contract of inference attacks, and the only ways in which they learn anything.
+
+An attack is a pure function of what was observed and what is known: ``infer(observed, knowledge)``. Both hand out what
+the attack has declared and the adversary has, and nothing else, so a threat model is enforced, not promised.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import nn
+
+from raysplit import rng
+from raysplit.attacks.inference.adversary import Adversary, Fact
+from raysplit.channels.channel import Channel
+from raysplit.errors import ScenarioError
+from raysplit.parts.contract import answer, contract
+from raysplit.protocols.protocol import TrainingProtocol
+
+Goal = Literal["inputs", "labels"]
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What an attack made of n observed samples. ``inputs``: [n, C, H, W] as the network sees them; ``labels``: int64
+    [n]; None: not attempted. ``clones``: of the client portion, one or more. ``labels_up_to_permutation``: whether
+    labels are names of clusters only. ``queries``: how many inputs the client portion was asked about."""
+
+    inputs: torch.Tensor | None = None
+    labels: torch.Tensor | None = None
+    clones: tuple[nn.Module, ...] = ()
+    labels_up_to_permutation: bool = False
+    queries: int = 0
+
+
+@contract("an inference attack")
+class InferenceAttack:
+    """The contract of inference attacks: a frozen part derives from it and gives ``goal``, ``reads`` and ``infer``."""
+
+    @answer
+    @abstractmethod
+    def goal(self) -> Goal:
+        """What it is after, by which it is scored."""
+
+    @answer
+    @abstractmethod
+    def reads(self) -> frozenset[Channel]:
+        """The channels whose messages it reads."""
+
+    @answer
+    def needs(self) -> frozenset[Fact]:
+        """What it must know besides."""
+        return frozenset()
+
+    @answer
+    def reads_labels(self) -> bool:
+        """Whether it reads the labels that travel with smashed data."""
+        return False
+
+    @abstractmethod
+    def infer(self, observed: Observed, knowledge: Knowledge) -> Reconstruction:
+        """What it makes of the samples in ``observed``, in their order. Random choices come from
+        ``knowledge.generator``."""
+
+
+class Observed:
+    """Messages of n samples, a row each and all channels in the same order, as far as an attack declares to read them.
+
+    ``batches``: int64 [n], which split step a sample belongs to; the rows of one are neighbours. Cut gradients carry
+    1/B, B the size of the batch as it was sent, ``batch_sizes`` [n].
+    """
+
+    def __init__(
+        self,
+        attack: InferenceAttack,
+        messages: Mapping[Channel, torch.Tensor],
+        batches: torch.Tensor,
+        batch_sizes: torch.Tensor,
+        labels: torch.Tensor | None = None,
+    ) -> None:
+        self._attack, self._messages, self._labels = attack, messages, labels
+        self.batches, self.batch_sizes = batches, batch_sizes
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def on(self, channel: Channel) -> torch.Tensor:
+        """What crossed ``channel``, [n, …]. Raises ``ScenarioError`` where the attack has not declared it."""
+        name = type(self._attack).__name__
+        if channel not in self._attack.reads:
+            raise ScenarioError(f"{name} reads '{channel.value}', which it does not declare; add it to {name}.reads")
+        if channel not in self._messages:
+            raise ScenarioError(f"{name} reads '{channel.value}', which was not observed; name it in Observe.channels")
+        return self._messages[channel]
+
+    def labels(self) -> torch.Tensor:
+        """The labels that came with smashed data, int64 [n]. Raises ``ScenarioError`` where the attack has not declared
+        them or none came."""
+        name = type(self._attack).__name__
+        if not self._attack.reads_labels:
+            raise ScenarioError(f"{name} reads labels, which it does not declare; give it reads_labels = True")
+        if self._labels is None:
+            raise ScenarioError(f"{name} reads labels, but none travelled with what was observed; use another attack")
+        return self._labels
+
+
+@dataclass(frozen=True)
+class Auxiliary:
+    """Samples that are not the victims'. ``x``: [m, C, H, W] as the network sees them; ``y``: int64 [m]."""
+
+    x: torch.Tensor
+    y: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Target:
+    """All that there is to know; attacks get it through ``Knowledge`` only. ``untrained``: a client portion with fresh
+    random weights, by number. ``client``: the true one, whose ``forward`` gives smashed data, in evaluation mode.
+    ``finish``: from smashed data to logits [n, classes], the rest of the model as the main server has it. ``low``,
+    ``high``: between which values inputs lie."""
+
+    seed: int
+    input_shape: tuple[int, int, int]
+    classes: int
+    low: float
+    high: float
+    untrained: Callable[[int], nn.Module]
+    client: nn.Module
+    finish: Callable[[torch.Tensor], torch.Tensor]
+    auxiliary: Auxiliary | None = None
+    query_budget: int = 0
+
+
+@dataclass
+class Knowledge:
+    """What an attack may know of its target: what it declares in ``needs``, and no more."""
+
+    attack: InferenceAttack
+    target: Target
+    queries: int = field(default=0, init=False)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        return self.target.input_shape
+
+    @property
+    def classes(self) -> int:
+        return self.target.classes
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Between which values inputs lie."""
+        return self.target.low, self.target.high
+
+    def generator(self, purpose: str, *indices: int) -> torch.Generator:
+        """A stream of random numbers of the run's seed, the attack and a purpose."""
+        return rng.torch_stream(self.target.seed, f"inference {type(self.attack).__name__} {purpose}", *indices)
+
+    def untrained_portion(self, index: int = 0) -> nn.Module:
+        """A client portion of the true architecture with fresh random weights: number ``index`` of many."""
+        self._declared("architecture")
+        return self.target.untrained(index)
+
+    def client_portion(self) -> nn.Module:
+        """The true client portion, which the attack must leave as it is."""
+        self._declared("client_weights")
+        return self.target.client
+
+    def finish(self, z: torch.Tensor) -> torch.Tensor:
+        """Logits [n, classes] of smashed data, by the server's own portion. Gradients flow through it to ``z``."""
+        self._declared("server_weights")
+        return self.target.finish(z)
+
+    def auxiliary(self) -> Auxiliary:
+        """Samples that are not the victims'."""
+        self._declared("auxiliary_data")
+        assert self.target.auxiliary is not None
+        return self.target.auxiliary
+
+    def query(self, x: torch.Tensor) -> torch.Tensor:
+        """Smashed data of chosen inputs [n, C, H, W]. Raises ``ScenarioError`` beyond the budget of queries."""
+        self._declared("queries")
+        self.queries += len(x)
+        if self.queries > self.target.query_budget:
+            name = type(self.attack).__name__
+            raise ScenarioError(
+                f"{name} asks the client portion about {self.queries} inputs, but the budget is "
+                f"{self.target.query_budget}; raise --queries or let {name} ask less"
+            )
+        with torch.no_grad():
+            z: torch.Tensor = self.target.client(x)
+        return z
+
+    def _declared(self, fact: Fact) -> None:
+        name = type(self.attack).__name__
+        if fact not in self.attack.needs:
+            raise ScenarioError(f"{name} uses '{fact}', which it does not declare; add it to {name}.needs")
+
+
+def check_adversary(attack: InferenceAttack, adversary: Adversary, protocol: TrainingProtocol) -> None:
+    """Raise ``ScenarioError`` unless the adversary holds every channel that the attack reads and knows what it needs."""
+    name, parties = type(attack).__name__, " and ".join(adversary.parties)
+    held, known = adversary.channels(protocol), adversary.facts(protocol)
+    for channel in sorted(attack.reads - held):
+        raise ScenarioError(
+            f"{name} reads '{channel.value}', which {parties} of {type(protocol).__name__} "
+            f"{'does' if len(adversary.parties) == 1 else 'do'} not hold; the adversary holds "
+            f"{', '.join(sorted(c.value for c in held)) or 'no channel'}"
+        )
+    for fact in sorted(attack.needs - known):
+        raise ScenarioError(
+            f"{name} needs to know '{fact}', which the adversary does not; it knows "
+            f"{', '.join(sorted(known)) or 'nothing'}: add it to what is assumed, or use another attack"
+        )
+    if attack.reads_labels and protocol.u_shaped:
+        raise ScenarioError(
+            f"{name} reads labels that travel with smashed data, but those of a U-shaped {type(protocol).__name__} "
+            "never leave their clients; use another attack"
+        )

@@ -18,9 +18,7 @@ scenarios = [
         model=unsplit_mnist(cut=str(depth)),
         protocol=SplitLearning(),
         cohort=Cohort(size=1),
-        training=Training(
-            rounds=10, lr=1e-3, batch_size=64, optimizer=Adam(), client_state="per_client"
-        ),
+        training=Training(rounds=10, lr=1e-3, batch_size=64, optimizer=Adam(), client_state="per_client"),
         evaluation=Evaluation(every=10, clients=None),
         checkpoint_every=10,
     )

@@ -1,0 +1,73 @@
+"""``raysplit infer``: what it prints, and its sentences."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from raysplit.app import cli
+
+
+def main(arguments: list[str]) -> int:
+    """The command line in this process; its exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["raysplit", *arguments])
+        patch.setattr("signal.signal", lambda *_: None)
+        try:
+            cli.main()
+        except SystemExit as left:
+            return int(left.code or 0)
+    return 0
+
+
+SCENARIO = """
+from raysplit import Cohort, Evaluation, Scenario, SplitFedV2, Training, femnist_cnn, synthetic_writers
+
+scenario = Scenario(
+    name="tiny",
+    population=synthetic_writers(writers=4, mean_samples=30, sd_samples=5),
+    model=femnist_cnn(cut="V1"),
+    protocol=SplitFedV2(),
+    cohort=Cohort(size=2),
+    training=Training(rounds=1, lr=0.05, batch_size=8),
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("infer")
+    (folder / "tiny.py").write_text(SCENARIO)
+    assert main(["run", str(folder / "tiny.py"), "--engine", "local", "--out", str(folder / "runs")]) == 0
+    return next(path for path in (folder / "runs").iterdir() if path.is_dir())
+
+
+def test_it_prints_threat_model_and_scores_and_writes_them(run, capsys):
+    assert (
+        main(["infer", str(run), "--attack", "UnSplit(rounds=1, input_steps=2, model_steps=2)", "--samples", "2"]) == 0
+    )
+    printed = capsys.readouterr().out
+    assert "assumed besides: architecture" in printed and "mean image of the class" in printed
+    assert main(["infer", str(run), "--attack", "WhiteBoxInversion(steps=2)", "--party", "main_server", "--party",
+                 "client", "--round", "1", "--samples", "3", "--json"]) == 0  # fmt: skip
+    record = json.loads(capsys.readouterr().out)
+    assert record["adversary"]["parties"] == ["main_server", "client"] and record["round"] == 1
+    assert len(list((run / "inference").glob("*/inference.json"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--attack", "UnSplitt"], "did you mean 'UnSplit'?"),
+        (["--attack", "ImagePrior"], "takes inference attacks"),
+        (["--attack", "UnSplit", "--party", "server"], "--party knows no 'server'"),
+        (["--attack", "UnSplit", "--knows", "queries"], "needs to know 'architecture'"),
+        (["--attack", "WhiteBoxInversion", "--party", "fed_server"], "reads 'smashed'"),
+        (["--attack", "UnSplit", "--round", "7"], "no round 7"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(run, arguments, words, capsys):
+    assert main(["infer", str(run), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert words in error and "Traceback" not in error

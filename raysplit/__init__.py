@@ -43,6 +43,7 @@ HOMES = {
     "raysplit.attacks.messages.noise": ["SmashedNoise"],
     "raysplit.attacks.messages.replacement": ["FeatureReplacement"],
     "raysplit.attacks.messages.tailored": ["SmashedTailored"],
+    "raysplit.analysis.inference.of_run": ["infer"],
     "raysplit.attacks.inference.adversary": ["Adversary"],
     "raysplit.attacks.inference.decoders": ["DecoderTraining"],
     "raysplit.attacks.inference.inversion": ["ImagePrior"],

@@ -22,6 +22,7 @@ from raysplit.aggregation.rules.norm_clipping import NormClipping as NormClippin
 from raysplit.aggregation.rules.sign_guard import SignGuard as SignGuard
 from raysplit.aggregation.rules.start_at_round import StartAtRound as StartAtRound
 from raysplit.aggregation.rules.trimmed_mean import TrimmedMean as TrimmedMean
+from raysplit.analysis.inference.of_run import infer as infer
 from raysplit.analysis.runs.run import Run as Run
 from raysplit.analysis.runs.run import open_run as open_run
 from raysplit.app.running.run import run as run
@@ -346,6 +347,7 @@ __all__ = [
     "grid",
     "ham10000",
     "image_folder",
+    "infer",
     "leaf_cnn",
     "lenet",
     "mnist",

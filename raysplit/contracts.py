@@ -8,6 +8,8 @@
   On updates: ``UpdateAttack``, ``UpdateView`` → ``Poison``. On training data: ``DataAttack``, ``DataView`` →
   ``Samples``; where its success is measured ``MeasuredAttack``, at the cut ``MeasuredAtCut``, with a ``TestView``. On
   messages: ``MessageAttack``, ``Message`` and ``MessageView`` → ``Message``.
+- An inference attack: ``InferenceAttack``, ``Observed`` and ``Knowledge`` (with ``Auxiliary`` data) →
+  ``Reconstruction``; it declares a ``Goal``, the ``Channel`` s that it reads and the ``Fact`` s that it needs.
 - A hook on messages, at the end of one ``Party``: ``MessageHook``, opened with a ``HookStart``; it may change a
   ``Message``, observe it (→ ``State``), judge a split step (→ ``Ruling``) or go back to a ``Snapshot``, and remembers
   ``Memory``.
@@ -45,6 +47,15 @@ from raysplit.attacks.data.data_attack import (
     TestView,
     pick,
     relabelled,
+)
+from raysplit.attacks.inference.adversary import Fact
+from raysplit.attacks.inference.inference_attack import (
+    Auxiliary,
+    Goal,
+    InferenceAttack,
+    Knowledge,
+    Observed,
+    Reconstruction,
 )
 from raysplit.attacks.messages.message_attack import MessageAttack, MessageView, client_threat, server_threat
 from raysplit.channels.channel import Channel, Party, ThreatModel
@@ -92,6 +103,7 @@ __all__ = [
     "Aggregate",
     "AggregationRule",
     "Attack",
+    "Auxiliary",
     "Availability",
     "BackwardPass",
     "Channel",
@@ -102,14 +114,18 @@ __all__ = [
     "DataAttack",
     "DataView",
     "Draw",
+    "Fact",
     "FeatureSkew",
     "Fleet",
     "Geometry",
     "GeometryRule",
+    "Goal",
     "GradientRule",
     "Gradients",
     "HookStart",
+    "InferenceAttack",
     "Judgement",
+    "Knowledge",
     "LocalRoundView",
     "MeanGradient",
     "MeasuredAtCut",
@@ -120,6 +136,7 @@ __all__ = [
     "MessageHook",
     "MessageView",
     "ModelSpec",
+    "Observed",
     "OptimizerSpec",
     "Order",
     "Partitioner",
@@ -131,6 +148,7 @@ __all__ = [
     "PopulationInfo",
     "PopulationSpec",
     "PreAggregation",
+    "Reconstruction",
     "Requirement",
     "Rollback",
     "RoundContext",

@@ -14,6 +14,7 @@ def main(arguments: list[str]) -> int:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["raysplit", *arguments])
         patch.setattr("signal.signal", lambda *_: None)
+        patch.setenv("COLUMNS", "200")
         try:
             cli.main()
         except SystemExit as left:

@@ -96,16 +96,3 @@ def grid_png(truth: torch.Tensor, found: torch.Tensor, inference: Inference) -> 
     sink = io.BytesIO()
     scaled.save(sink, format="PNG")
     return sink.getvalue()
-
-
-def read_inferences(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """The records under ``folder``, a run's ``inference``, in order of name; what is damaged is left out."""
-    found = []
-    for path in sorted(folder.glob("*/inference.json")):
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(record, dict) and isinstance(record.get("scores"), list):
-            found.append((path.parent, record))
-    return found

@@ -72,7 +72,7 @@ def adversary_for(attack: InferenceAttack, trained_run: Trained, adversary: Adve
 
 
 @one_thread()
-def infer(
+def infer_trained(
     trained_run: Trained, attack: InferenceAttack, adversary: Adversary | None = None, setup: Setup = Setup()
 ) -> Inference:
     """Carry out one attack. Raises ``UserError`` where the threat model does not allow it, the protocol shows nothing,

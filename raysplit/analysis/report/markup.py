@@ -50,6 +50,15 @@ def picture(draw: Callable[[Theme], Figure], text: str, caption: str = "") -> st
     )
 
 
+def bitmap(png: bytes, text: str) -> str:
+    """A PNG inside the page, with ``text`` under it."""
+    data = base64.b64encode(png).decode()
+    return (
+        f'<figure><img src="data:image/png;base64,{data}" alt="{html.escape(text)}">'
+        f"<figcaption>{html.escape(text)}</figcaption></figure>\n"
+    )
+
+
 def paragraph(text: str, kind: str = "") -> str:
     """A paragraph of plain text; ``kind`` is a class of the style sheet."""
     return f"<p{f' class={kind}' if kind else ''}>{html.escape(text)}</p>\n"

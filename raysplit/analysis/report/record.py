@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from raysplit.analysis.report.inference import inference_section
 from raysplit.analysis.report.markup import definitions, folded, json_block, paragraph, picture, table
 from raysplit.analysis.report.numbers import NONE, count, percent, seconds, significant, size
 from raysplit.analysis.report.pairs import flatten, plain, type_name
@@ -35,6 +36,7 @@ def run_section(run: Run, anchor: str) -> str:
         "<h3>Threat model</h3>\n" + _threat(run),
         "<h3>Aggregation</h3>\n" + _aggregation(run),
         "<h3>Channels</h3>\n" + _channels(run),
+        inference_section(run),
         "<h3>Record</h3>\n" + folded("Every round" if run.state.rounds <= ROUNDS_SHOWN else "Rounds", _rounds(run)),
         folded("Scenario", json_block(run.scenario), printed=True),
         folded(

@@ -105,7 +105,7 @@ class Run:
         """
         from raysplit.analysis.runs.trained import trained_model
 
-        return trained_model(self._trained(), client)
+        return trained_model(self.trained(), client)
 
     def evaluate(self, population: PopulationSpec | None = None, clients: Sequence[int] | None = None) -> Evaluated:
         """The model of the newest checkpoint on test sets, as the simulator evaluates: loss in nats, accuracy, spread
@@ -118,9 +118,10 @@ class Run:
         """
         from raysplit.analysis.runs.trained import evaluate_trained
 
-        return evaluate_trained(self._trained(), population, clients)
+        return evaluate_trained(self.trained(), population, clients)
 
-    def _trained(self) -> Trained:
+    def trained(self) -> Trained:
+        """The state of the newest checkpoint, and the scenario that led to it; raises as ``model``."""
         from raysplit.analysis.runs.trained import read_trained
         from raysplit.storage.run_folder import RunFolder
         from raysplit.storage.stored_scenario import stored_scenario

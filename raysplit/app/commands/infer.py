@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from raysplit.analysis.inference.files import record_of, write_inference
-from raysplit.analysis.inference.infer import Inference, Setup, infer
+from raysplit.analysis.inference.infer import Inference, Setup, infer_trained
 from raysplit.analysis.matrix.parts import parts_named
 from raysplit.analysis.runs.run import open_run
 from raysplit.analysis.runs.trained import Trained, read_trained
@@ -38,7 +38,7 @@ def infer_run(
     for attack in chosen:
         adversary = _adversary(attack, trained, parties, knows)
         with console.status(f"{type(attack).__name__} on {path.name}"):
-            inference = infer(trained, attack, adversary, setup)
+            inference = infer_trained(trained, attack, adversary, setup)
         written = write_inference(inference, folder.inference)
         if as_json:
             print(json.dumps({**record_of(inference), "path": str(written)}), flush=True)

@@ -23,12 +23,15 @@ from raysplit import (
     UnSplit,
     WhiteBoxInversion,
 )
-from raysplit.analysis.inference.files import read_inferences, write_inference
-from raysplit.analysis.inference.infer import Setup, infer
+from raysplit.analysis.inference.files import write_inference
+from raysplit.analysis.inference.infer import Setup, infer_trained
 from raysplit.analysis.inference.replay import observe_round
+from raysplit.analysis.report.page import write_report
+from raysplit.analysis.runs.run import open_run
 from raysplit.analysis.runs.trained import Trained, read_trained
 from raysplit.channels.channel import Channel
 from raysplit.errors import RunError, ScenarioError
+from raysplit.storage.inferences import read_inferences
 from raysplit.storage.run_folder import RunFolder
 from tests.attacks.inference.test_observe import ALL, same
 from tests.toys import ToyCnn, toy
@@ -58,7 +61,7 @@ def test_the_truth_is_what_the_client_sent(protocol, tmp_path):
     tail = "fc1" if protocol.u_shaped else None
     trained = ran(toy(protocol, cut="V1", tail=tail), tmp_path)
     attack = WhiteBoxInversion(steps=1)
-    found = infer(trained, attack, Adversary(("main_server", "client")), Setup(round=2, samples=1000))
+    found = infer_trained(trained, attack, Adversary(("main_server", "client")), Setup(round=2, samples=1000))
     victims, target = found.victims, found.target
     first = {
         int(client): int(batch) for client, batch in zip(victims.clients.flip(0), victims.batches.flip(0), strict=True)
@@ -76,7 +79,9 @@ def test_the_truth_is_what_the_client_sent(protocol, tmp_path):
 
 def test_batch_norm_in_training_mode_gives_the_truth_too(tmp_path):
     trained = ran(toy(SplitFedV2(), model=ToyCnn("V1", None, batch_norm=True)), tmp_path)
-    found = infer(trained, WhiteBoxInversion(steps=1), Adversary(("main_server", "client")), Setup(round=1, samples=3))
+    found = infer_trained(
+        trained, WhiteBoxInversion(steps=1), Adversary(("main_server", "client")), Setup(round=1, samples=3)
+    )
     victims = found.victims
     for batch in victims.batches.unique():
         of = victims.batches == batch
@@ -87,7 +92,7 @@ def test_poisoned_clients_are_no_victims_since_their_data_are_no_longer_the_trut
     scenario = toy(SplitFedV2(), cohort=Cohort(6, malicious=0.5), attack=LabelFlip())
     trained = ran(scenario, tmp_path)
     seen = observe_round(RunFolder(trained.path), scenario, Observe((2,)))
-    found = infer(trained, UnSplit(rounds=1, input_steps=1), None, Setup(round=2, samples=1000))
+    found = infer_trained(trained, UnSplit(rounds=1, input_steps=1), None, Setup(round=2, samples=1000))
     assert len(seen.malicious) == 3
     assert set(found.victims.clients.tolist()) == set(range(6)) - seen.malicious
     assert found.victims.labels is not None and found.victims.labels.equal(found.victims.y)
@@ -95,7 +100,7 @@ def test_poisoned_clients_are_no_victims_since_their_data_are_no_longer_the_trut
 
 def test_victims_of_the_trained_model_are_one_of_each_class_first(tmp_path):
     trained = ran(toy(SplitFedV2(), clients=12), tmp_path)
-    found = infer(trained, UnSplit(rounds=1, input_steps=1), None, Setup(samples=7))
+    found = infer_trained(trained, UnSplit(rounds=1, input_steps=1), None, Setup(samples=7))
     assert found.victims.y.tolist()[:5] == [0, 1, 2, 3, 4] and found.victims.y.tolist()[5:] == [0, 1]
     assert found.target.client(found.victims.x[:1]).equal(found.victims.messages[Channel.SMASHED][:1])
     assert found.target.auxiliary is not None
@@ -106,13 +111,15 @@ def test_victims_of_the_trained_model_are_one_of_each_class_first(tmp_path):
 def test_scores_stand_beside_guesses_and_go_into_the_run_folder(tmp_path):
     trained = ran(toy(SplitFedV2(), clients=12), tmp_path)
     adversary = Adversary(("main_server", "client"))
-    found = infer(trained, WhiteBoxInversion(steps=300), adversary, Setup(samples=5))
+    found = infer_trained(trained, WhiteBoxInversion(steps=300), adversary, Setup(samples=5))
     mse = {score.of: score.value for score in found.scores if score.metric == "MSE"}
     assert set(mse) == {"WhiteBoxInversion", "black image", "mean image", "mean image of the class"}
     assert mse["black image"] == pytest.approx(float(found.victims.x.square().mean()), rel=1e-6)
     path = write_inference(found, RunFolder(trained.path).inference)
     again = write_inference(found, RunFolder(trained.path).inference)
     assert path == again
+    page = write_report([open_run(trained.path)], tmp_path / "report.html").read_text()
+    assert "<h3>Inference</h3>" in page and "data:image/png;base64," in page and "mean image of the class" in page
     [(where, record)] = read_inferences(RunFolder(trained.path).inference)
     assert where == path and record["adversary"] == {"parties": ["main_server", "client"], "assumed": []}
     assert record["reads"] == ["smashed"] and record["scores"] == json.loads(json.dumps(record["scores"]))
@@ -128,7 +135,7 @@ def test_scores_stand_beside_guesses_and_go_into_the_run_folder(tmp_path):
 
 def test_the_same_inference_twice_gives_the_same_bits(tmp_path):
     trained = ran(toy(SplitFedV2(), clients=12), tmp_path)
-    one, other = (infer(trained, UnSplit(rounds=2, input_steps=3), None, Setup(samples=3)) for _ in range(2))
+    one, other = (infer_trained(trained, UnSplit(rounds=2, input_steps=3), None, Setup(samples=3)) for _ in range(2))
     assert one.found.inputs.equal(other.found.inputs) and one.scores == other.scores
 
 
@@ -144,10 +151,10 @@ def test_the_same_inference_twice_gives_the_same_bits(tmp_path):
 def test_what_cannot_be_attacked_is_said_in_a_sentence(protocol, setup, words, tmp_path):
     trained = ran(toy(protocol), tmp_path)
     with pytest.raises((RunError, ScenarioError), match=words):
-        infer(trained, UnSplit(rounds=1), None, setup)
+        infer_trained(trained, UnSplit(rounds=1), None, setup)
 
 
 def test_a_personal_portion_is_attacked_client_by_client(tmp_path):
     trained = ran(toy(ParallelSl(), evaluation__clients=None), tmp_path)
-    found = infer(trained, UnSplit(rounds=1, input_steps=1), None, Setup(client=3, samples=2))
+    found = infer_trained(trained, UnSplit(rounds=1, input_steps=1), None, Setup(client=3, samples=2))
     assert set(found.victims.clients.tolist()) == {3}

@@ -69,7 +69,7 @@ def test_unsplit_equals_the_published_loop_image_by_image(clones):
 
 
 def test_a_shared_clone_goes_by_all_images_at_once():
-    truth, fresh = conv(1), conv(2)
+    truth, fresh = conv(1)[:1], conv(2)[:1]
     x = torch.rand(2, 1, 8, 8, dtype=torch.float64)
     attack = UnSplit(rounds=3, input_steps=10, model_steps=10, lr=0.05, clones="shared")
     both, one = attacked(attack, x, target(truth, fresh)), attacked(attack, x[:1], target(truth, fresh))

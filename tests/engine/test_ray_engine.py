@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from raysplit import Cohort, Detection, LabelScreen, SafeSplit, SmashedNoise, SmashedScreen
+from raysplit import Cohort, Detection, LabelScreen, Observe, SafeSplit, SmashedNoise, SmashedScreen
 from raysplit.aggregation.rules.mean import Mean
 from raysplit.aggregation.rules.median import Median
 from raysplit.attacks.messages.message_attack import MessageAttack, client_threat
@@ -33,6 +33,7 @@ from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from raysplit.training.failures import ClientFailure
 from raysplit.training.optimizers import Adam
+from tests.attacks.inference.test_observe import same
 from tests.engine.faults import Assassin, FaultyClients, alive, arm_after
 from tests.toys import play, toy
 
@@ -164,7 +165,9 @@ def faulty(protocol, tmp_path, client=4, fault="halt"):
     ],
 )
 def test_a_process_killed_in_the_middle_of_a_round_changes_no_bit(cluster, tmp_path, protocol, placement, victim):
-    scenario = faulty(protocol, tmp_path)
+    """Nor what an adversary observes in it: what hosts noted before the kill is noted once."""
+    observe = Observe((1, 2), ("smashed", "cut_gradients"))
+    scenario = faulty(protocol, tmp_path).replace(observe=observe)
     with ray_engine(scenario, cluster, 2, placement, servers=1) as engine:
         pid = engine.pids[victim]
         with Assassin(tmp_path, pid) as assassin:
@@ -173,7 +176,9 @@ def test_a_process_killed_in_the_middle_of_a_round_changes_no_bit(cluster, tmp_p
     assert assassin.struck and not alive(pid)
     assert played.tables["rounds"].column("retries").to_pylist()[0] == 0
     assert played.tables["rounds"].column("retries").to_pylist()[1] >= 1
-    assert_same(played, play(toy(protocol, training__rounds=3)))
+    here = play(toy(protocol, training__rounds=3, observe=observe))
+    assert_same(played, here)
+    assert same(played.observations, here.observations) and len(here.observations) > 8
 
 
 @pytest.mark.slow

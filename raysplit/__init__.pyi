@@ -39,8 +39,13 @@ from raysplit.attacks.data.semantic import OwnedBy as OwnedBy
 from raysplit.attacks.data.semantic import SemanticBackdoor as SemanticBackdoor
 from raysplit.attacks.data.trigger import Patch as Patch
 from raysplit.attacks.inference.adversary import Adversary as Adversary
+from raysplit.attacks.inference.cluster_labels import ClusterLabels as ClusterLabels
 from raysplit.attacks.inference.decoders import DecoderTraining as DecoderTraining
+from raysplit.attacks.inference.direction_labels import DirectionLabels as DirectionLabels
+from raysplit.attacks.inference.gradient_matching_labels import GradientMatchingLabels as GradientMatchingLabels
 from raysplit.attacks.inference.inversion import ImagePrior as ImagePrior
+from raysplit.attacks.inference.model_completion import ModelCompletion as ModelCompletion
+from raysplit.attacks.inference.norm_labels import NormLabels as NormLabels
 from raysplit.attacks.inference.observe import Observe as Observe
 from raysplit.attacks.inference.query_decoder import QueryDecoder as QueryDecoder
 from raysplit.attacks.inference.query_free import QueryFree as QueryFree
@@ -209,6 +214,7 @@ __all__ = [
     "CentredClipping",
     "ClassesPerClient",
     "Clipping",
+    "ClusterLabels",
     "Cohort",
     "Composed",
     "CompositeAttack",
@@ -224,6 +230,7 @@ __all__ = [
     "DeviceProfile",
     "Devices",
     "Digits",
+    "DirectionLabels",
     "Dirichlet",
     "DistributedBackdoor",
     "DivideAndConquer",
@@ -245,6 +252,7 @@ __all__ = [
     "GaussianNoise",
     "GeometricMedian",
     "Gin",
+    "GradientMatchingLabels",
     "GradientScreen",
     "Iid",
     "ImagePrior",
@@ -266,6 +274,7 @@ __all__ = [
     "MinSum",
     "MiniBatchSfl",
     "Misalignment",
+    "ModelCompletion",
     "ModelReplacement",
     "MultiKrum",
     "MultiTaskSplit",
@@ -274,6 +283,7 @@ __all__ = [
     "Neurotoxin",
     "NoiseLevels",
     "NormClipping",
+    "NormLabels",
     "Observe",
     "OnServerReplicas",
     "OptimalInnerProductManipulation",

@@ -237,8 +237,8 @@ def infer(
         list[str] | None,
         typer.Option(
             "--knows",
-            help="architecture, client_weights, server_weights, auxiliary_data, queries; repeatable; default: what the "
-            "attack needs.",
+            help="architecture, client_weights, server_weights, auxiliary_data, queries, known_labels, tail_gradients; "
+            "repeatable; default: what the attack needs.",
         ),
     ] = None,
     round: Annotated[

@@ -48,7 +48,7 @@ class VanillaStep:
         z = slot.forward(x)
         cut_gradients = yield address.message(Channel.SMASHED, z.detach(), y)
         if rule is not None:
-            slot.step(rule.gradients(slot, BackwardPass(x, y, z, cut_gradients.tensor)))
+            slot.step(rule.gradients(slot, BackwardPass(x, y, z, cut_gradients.tensor, None, address)))
         return cut_gradients.score
 
 
@@ -65,7 +65,8 @@ class UShapedStep:
         gradient, score = slot.tail_pass(features.tensor, y)
         cut_gradients = yield address.message(Channel.FEATURE_GRADIENTS, gradient)
         if rule is not None:
-            slot.step(rule.gradients(slot, BackwardPass(x, y, z, cut_gradients.tensor, features.tensor)))
+            batch = BackwardPass(x, y, z, cut_gradients.tensor, features.tensor, address)
+            slot.step(rule.gradients(slot, batch))
         return score
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import torch
 
+from raysplit.channels.message import StepAddress
 from raysplit.training.optimizers import Gradients
 from raysplit.training.parties import ClientSlot
 
@@ -21,7 +22,8 @@ class BackwardPass:
     ``x`` [B, …], ``y`` [B]: the batch. ``output``: what the client portion made of it, with its graph: smashed data
     [B, …], or the mean loss where the whole model is the client's. ``received``: ∂L/∂output, per sample and of the mean
     loss, as the client got it; None for the loss. U-shaped, the gradients of the tail are with its parameters already,
-    taken at ``features`` [B, …] as the client got them.
+    taken at ``features`` [B, …] as the client got them. ``address``: whose split step it is; None where the whole model
+    is the client's.
     """
 
     x: torch.Tensor
@@ -29,6 +31,7 @@ class BackwardPass:
     output: torch.Tensor
     received: torch.Tensor | None = None
     features: torch.Tensor | None = None
+    address: StepAddress | None = None
 
 
 class GradientRule(Protocol):

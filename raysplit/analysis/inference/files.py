@@ -37,6 +37,7 @@ def record_of(inference: Inference) -> dict[str, Any]:
         "client": setup.client,
         "auxiliary": 0 if inference.target.auxiliary is None else len(inference.target.auxiliary.y),
         "queries": inference.found.queries,
+        "known_labels": inference.told,
         "seconds": inference.seconds,
         "scores": [{"of": s.of, "metric": s.metric, "value": s.value} for s in inference.scores],
     }
@@ -69,6 +70,8 @@ def _table(inference: Inference) -> bytes:
     columns: dict[str, Any] = {"client": victims.clients.numpy(), "label": victims.y.numpy()}
     if found.labels is not None:
         columns["inferred_label"] = found.labels.numpy()
+    if found.positive_scores is not None:
+        columns["positive_score"] = found.positive_scores.detach().numpy()
     if found.inputs is not None:
         columns["squared_error"] = (found.inputs - victims.x).square().flatten(1).mean(1).double().numpy()
         columns["inferred_input"] = list(found.inputs.detach().flatten(1).numpy())

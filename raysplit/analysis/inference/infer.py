@@ -9,12 +9,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
+from raysplit.analysis.inference.known_alone import labels_from_known_alone
 from raysplit.analysis.inference.replay import observe_round
 from raysplit.analysis.inference.scoring import Score, scores_of
+from raysplit.analysis.inference.tail_gradients import TailGradients
 from raysplit.analysis.inference.target import target_of
 from raysplit.analysis.inference.victims import Victims, auxiliary_of, deployed, first_of_each_class, trained
 from raysplit.analysis.runs.trained import Trained
@@ -49,7 +51,8 @@ class Setup:
 
 @dataclass(frozen=True)
 class Inference:
-    """What an attack found. ``seconds``: of the attack alone."""
+    """What an attack found. ``told``: how many labels it was told, which are not scored; ``seconds``: of the attack
+    alone."""
 
     attack: InferenceAttack
     adversary: Adversary
@@ -59,6 +62,7 @@ class Inference:
     found: Reconstruction
     scores: list[Score]
     seconds: float
+    told: int = 0
 
 
 def adversary_for(attack: InferenceAttack, trained_run: Trained, adversary: Adversary | None) -> Adversary:
@@ -78,7 +82,7 @@ def infer_trained(
     """Carry out one attack. Raises ``UserError`` where the threat model does not allow it, the protocol shows nothing,
     or the run has not come so far."""
     scenario = trained_run.scenario
-    _check(trained_run, setup)
+    _check(trained_run, attack, setup)
     adversary = adversary_for(attack, trained_run, adversary)
     chosen = [] if setup.round is not None else first_of_each_class(scenario, setup.samples, setup.client)
     auxiliary = auxiliary_of(scenario, setup.auxiliary, chosen)
@@ -90,21 +94,30 @@ def infer_trained(
     in_training = setup.round is not None
     if setup.round is None:
         target = target_of(scenario, trained_run.state, auxiliary, setup.queries, setup.client)
-        victims = deployed(scenario, target.client, chosen)
+        victims = deployed(scenario, target, chosen)
     else:
         observe = _observe(attack, setup)
-        seen = observe_round(RunFolder(trained_run.path), scenario, observe)
+        tails = TailGradients(setup.samples) if "tail_gradients" in attack.needs else None
+        seen = observe_round(RunFolder(trained_run.path), scenario, observe, tails)
         target = target_of(scenario, seen.before, auxiliary, setup.queries, setup.client, in_training)
         victims = trained(scenario, seen.observations, observe, setup.samples, seen.malicious)
+        if tails is not None:
+            target = replace(target, tail_gradients=tails.of(victims.steps[: int(victims.batches[-1]) + 1]))
+    target = replace(target, labels=victims.y)
     observed = Observed(attack, victims.messages, victims.batches, victims.batch_sizes, victims.labels)
     began = time.perf_counter()
-    found = _checked(attack, attack.infer(observed, Knowledge(attack, target)), victims)
+    knowledge = Knowledge(attack, target)
+    found = _checked(attack, attack.infer(observed, knowledge), victims)
     seconds = time.perf_counter() - began
-    scores = scores_of(type(attack).__name__, found, victims, target)
-    return Inference(attack, adversary, setup, victims, target, found, scores, seconds)
+    told = sorted(knowledge.told)
+    guesses = {}
+    if told and found.labels is not None:
+        guesses["the known samples alone"] = labels_from_known_alone(scenario, victims, told)
+    scores = scores_of(type(attack).__name__, found, victims, target, told, guesses)
+    return Inference(attack, adversary, setup, victims, target, found, scores, seconds, len(told))
 
 
-def _check(trained_run: Trained, setup: Setup) -> None:
+def _check(trained_run: Trained, attack: InferenceAttack, setup: Setup) -> None:
     protocol, model = trained_run.scenario.protocol, trained_run.scenario.model
     kind = type(protocol).__name__
     if protocol.server == "none" or protocol.topology.kind != "pair":
@@ -116,6 +129,13 @@ def _check(trained_run: Trained, setup: Setup) -> None:
             f"the clients of {kind} keep portions of their own; attack one client's trained model: --client 0, without "
             "--round"
         )
+    for requirement in attack.requires:
+        requirement.check(attack, trained_run.scenario.setting)
+    for channel in sorted(attack.reads & {Channel.FEATURE_GRADIENTS, Channel.CUT_GRADIENTS}):
+        if setup.round is None and channel in protocol.channels:
+            raise RunError(
+                f"{type(attack).__name__} reads '{channel.value}', which cross in training only; name a round: --round 1"
+            )
     if setup.round is not None and protocol.synchrony != "synchronous":
         raise RunError(
             f"clients of {kind} train on batches of earlier rounds, so what a round showed cannot be scored; leave "
@@ -144,9 +164,12 @@ def _checked(attack: InferenceAttack, found: Reconstruction, victims: Victims) -
     if attack.goal == "inputs" and (found.inputs is None or found.inputs.shape != victims.x.shape):
         shape = None if found.inputs is None else list(found.inputs.shape)
         raise ScenarioError(f"{name}.infer must return inputs of shape {list(victims.x.shape)}, but it returns {shape}")
-    if attack.goal == "labels" and (found.labels is None or found.labels.shape != victims.y.shape):
-        shape = None if found.labels is None else list(found.labels.shape)
-        raise ScenarioError(f"{name}.infer must return labels of shape {list(victims.y.shape)}, but it returns {shape}")
+    answers = [one for one in (found.labels, found.positive_scores) if one is not None]
+    if attack.goal == "labels" and (not answers or any(one.shape != victims.y.shape for one in answers)):
+        shape = None if not answers else list(answers[0].shape)
+        raise ScenarioError(
+            f"{name}.infer must return labels or positive_scores of shape {list(victims.y.shape)}, but it returns {shape}"
+        )
     if found.inputs is not None and not torch.isfinite(found.inputs).all():
         raise ScenarioError(f"{name} diverged: its inputs are not finite; lower its learning rate")
     return found

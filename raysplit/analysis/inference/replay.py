@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from raysplit.analysis.inference.tail_gradients import TailGradients
 from raysplit.attacks.inference.observe import ObservationHook, Observe
 from raysplit.channels.hooks import Observation
 from raysplit.engine.local import LocalEngine
@@ -35,9 +36,12 @@ class ObservedRound:
 
 
 @one_thread()
-def observe_round(folder: RunFolder, scenario: Scenario, observe: Observe) -> ObservedRound:
+def observe_round(
+    folder: RunFolder, scenario: Scenario, observe: Observe, tail_gradients: TailGradients | None = None
+) -> ObservedRound:
     """What ``observe`` asks for, of its only round: from the run's ``observations`` where that is what the scenario kept,
-    else by playing again from the nearest checkpoint before it.
+    else by playing again from the nearest checkpoint before it. ``tail_gradients`` are never in a file, so with them the
+    round is played again.
 
     Raises ``RunError`` where the run has not come so far.
     """
@@ -46,7 +50,8 @@ def observe_round(folder: RunFolder, scenario: Scenario, observe: Observe) -> Ob
     if round > done:
         raise RunError(f"{folder.path} has played {done} rounds, so there is no round {round} to observe yet")
     state = _before(folder, scenario, round)
-    kept = read_observations(folder.observations, round) if _covers(scenario.observe, observe) else None
+    stored = tail_gradients is None and _covers(scenario.observe, observe)
+    kept = read_observations(folder.observations, round) if stored else None
     plain = scenario.replace(observe=None)
     population, layout = plain.population.open(), Layout(plain)
     with LocalEngine(plain) as engine:
@@ -57,7 +62,8 @@ def observe_round(folder: RunFolder, scenario: Scenario, observe: Observe) -> Ob
     malicious = frozenset(planned.plan.malicious)
     if kept is not None:
         return ObservedRound(round, state, kept, malicious)
-    with LocalEngine(plain, hooks=(ObservationHook.of(observe, scenario.training.batch_size),)) as engine:
+    hooks = (ObservationHook.of(observe, scenario.training.batch_size),)
+    with LocalEngine(plain, hooks=hooks, gradient_rule=tail_gradients) as engine:
         played = play_round(Simulation.of(plain, population, engine, layout), state)
     return ObservedRound(round, state, played.outcome.observations, malicious)
 

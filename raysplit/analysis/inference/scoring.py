@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,8 +10,9 @@ from torch import nn
 
 from raysplit.analysis.inference.victims import Victims
 from raysplit.analysis.scores.images import identified, mse, psnr, ssim
-from raysplit.analysis.scores.labels import label_accuracy, permuted_accuracy
+from raysplit.analysis.scores.labels import label_accuracy, leak_auc, permuted_accuracy
 from raysplit.attacks.inference.inference_attack import Auxiliary, Reconstruction, Target
+from raysplit.errors import RunError
 
 
 @dataclass(frozen=True)
@@ -22,15 +24,33 @@ class Score:
     value: float
 
 
-def scores_of(name: str, found: Reconstruction, victims: Victims, target: Target) -> list[Score]:
-    """The attack's scores first, then what guesses reach on the same samples."""
+def scores_of(
+    name: str,
+    found: Reconstruction,
+    victims: Victims,
+    target: Target,
+    told: Sequence[int] = (),
+    guesses: Mapping[str, torch.Tensor] = {},
+) -> list[Score]:
+    """The attack's scores first, then what guesses reach on the same samples. ``told``: samples whose labels the attack
+    was told, which are left out of scores on labels; ``guesses``: labels [n] of all, by who guesses.
+
+    Raises ``RunError`` where no label is left to score.
+    """
     scores: list[Score] = []
     if found.inputs is not None:
         tried = {name: found.inputs, **image_guesses(victims, target)}
         for of, images in tried.items():
             scores += _of_images(of, images, victims, target)
-    if found.labels is not None:
-        scores += _of_labels(name, found, victims, target)
+    if found.labels is not None or found.positive_scores is not None:
+        left = torch.ones(len(victims), dtype=torch.bool)
+        left[list(told)] = False
+        if not left.any():
+            raise RunError(f"{name} was told the labels of all {len(victims)} samples; attack more: --samples")
+        if found.labels is not None:
+            scores += _of_labels(name, found, guesses, victims.y, left, target)
+        if found.positive_scores is not None:
+            scores += _of_two_classes(name, found, found.positive_scores, victims, left, target)
     if found.clones and target.auxiliary is not None:
         scores += _of_clones(name, found.clones, target, target.auxiliary)
     return scores
@@ -64,19 +84,59 @@ def _of_images(of: str, found: torch.Tensor, victims: Victims, target: Target) -
     return scores
 
 
-def _of_labels(name: str, found: Reconstruction, victims: Victims, target: Target) -> list[Score]:
+def _of_labels(
+    name: str,
+    found: Reconstruction,
+    guesses: Mapping[str, torch.Tensor],
+    truth: torch.Tensor,
+    left: torch.Tensor,
+    target: Target,
+) -> list[Score]:
+    """Labels as they are named, and under the best naming of all."""
     assert found.labels is not None
-    commonest = victims.y.bincount(minlength=target.classes).argmax().expand_as(victims.y)
+    generator = torch.Generator().manual_seed(target.seed)
+    tried = {
+        name: found.labels,
+        **guesses,
+        "the commonest label": truth.bincount(minlength=target.classes).argmax().expand_as(truth),
+        "dice": torch.randint(target.classes, truth.shape, generator=generator),
+    }
     scores = []
-    if found.labels_up_to_permutation:
-        value = permuted_accuracy(found.labels, victims.y, target.classes)
-        scores.append(Score(name, "labels right, best naming", value))
-        generator = torch.Generator().manual_seed(target.seed)
-        dice = torch.randint(target.classes, victims.y.shape, generator=generator)
-        scores.append(Score("dice", "labels right, best naming", permuted_accuracy(dice, victims.y, target.classes)))
-    else:
-        scores.append(Score(name, "labels right", label_accuracy(found.labels, victims.y)))
-        scores.append(Score("the commonest label", "labels right", label_accuracy(commonest, victims.y)))
+    for of, labels in tried.items():
+        if of != name or not found.labels_up_to_permutation:
+            scores.append(Score(of, "labels right", label_accuracy(labels[left], truth[left])))
+        scores.append(
+            Score(of, "labels right, best naming", permuted_accuracy(labels[left], truth[left], target.classes))
+        )
+    return scores
+
+
+def _of_two_classes(
+    name: str,
+    found: Reconstruction,
+    positive_scores: torch.Tensor,
+    victims: Victims,
+    left: torch.Tensor,
+    target: Target,
+) -> list[Score]:
+    """Leak AUC over all samples, and its median over batches in which both classes were."""
+    positive = victims.y == found.positive_class
+    if not positive[left].any() or positive[left].all():
+        raise RunError(
+            f"{name} tells class {found.positive_class} from the rest, but only one of the two was observed; attack more: "
+            "--samples"
+        )
+    dice = torch.rand(len(left), generator=torch.Generator().manual_seed(target.seed))
+    scores = []
+    for of, values in {name: positive_scores, "dice": dice}.items():
+        scores.append(Score(of, "leak AUC", leak_auc(values[left], positive[left])))
+        by_batch = []
+        for batch in torch.unique(victims.batches).tolist():
+            rows = left & (victims.batches == batch)
+            if 0 < int(positive[rows].sum()) < int(rows.sum()):
+                by_batch.append(leak_auc(values[rows], positive[rows]))
+        if by_batch:
+            scores.append(Score(of, "leak AUC, median batch", float(torch.tensor(by_batch).quantile(0.5))))
     return scores
 
 

@@ -32,6 +32,13 @@ def untrained_portion(scenario: Scenario, index: int) -> nn.Module:
     return portions_of(scenario, rng.key(scenario.seed, "inference untrained portion", index) >> 65).head
 
 
+def untrained_tail(scenario: Scenario, index: int) -> nn.Module:
+    """U-shaped: the tail of the network whose head is untrained portion number ``index``."""
+    tail = portions_of(scenario, rng.key(scenario.seed, "inference untrained portion", index) >> 65).tail
+    assert tail is not None
+    return tail
+
+
 def target_of(
     scenario: Scenario,
     state: GlobalState,
@@ -52,6 +59,7 @@ def target_of(
         if in_training:
             _normalise_by_batch(module)
     low, high = RANGES[scenario.pixels]
+    u_shaped = scenario.protocol.u_shaped
     return Target(
         scenario.seed,
         scenario.model.input_shape,
@@ -63,6 +71,8 @@ def target_of(
         _finish(portions),
         auxiliary,
         query_budget,
+        portions.body if u_shaped else None,
+        functools.partial(untrained_tail, scenario) if u_shaped else None,
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from raysplit.attacks.inference.inference_attack import Auxiliary
+from raysplit.attacks.inference.inference_attack import Auxiliary, Target
 from raysplit.attacks.inference.observe import Observe
 from raysplit.channels.channel import Channel
 from raysplit.channels.hooks import Observation
@@ -24,7 +24,8 @@ from raysplit.simulation.evaluation import evaluation_clients
 class Victims:
     """n samples. ``messages``: by channel, [n, …] each. ``batches``, ``batch_sizes``: int64 [n], as in ``Observed``.
     ``labels``: those that travelled, None where none did. ``x``: [n, C, H, W] as the network sees them, ``y``: int64
-    [n], ``clients``: int64 [n]: the truth."""
+    [n], ``clients``: int64 [n]: the truth. ``steps``: the cohort position and the step of each split step, in the order
+    of ``batches``; none for the model in use."""
 
     messages: dict[Channel, torch.Tensor]
     batches: torch.Tensor
@@ -33,6 +34,7 @@ class Victims:
     x: torch.Tensor
     y: torch.Tensor
     clients: torch.Tensor
+    steps: tuple[tuple[int, int], ...] = ()
 
     def __len__(self) -> int:
         return len(self.y)
@@ -69,15 +71,18 @@ def first_of_each_class(scenario: Scenario, count: int, client: int | None = Non
     return [victim for _, _, _, victim in sorted(ranked, key=lambda one: one[:3])[:count]]
 
 
-def deployed(scenario: Scenario, head: torch.nn.Module, chosen: Sequence[tuple[int, int, Samples]]) -> Victims:
-    """What the trained client portion sends of test samples when the model is in use: smashed data, one sample at a
-    time, without labels."""
+def deployed(scenario: Scenario, target: Target, chosen: Sequence[tuple[int, int, Samples]]) -> Victims:
+    """What crosses for test samples when the trained model is in use, one sample at a time: smashed data without labels,
+    and features where it is U-shaped."""
     x = pixels(scenario, torch.cat([sample.x for _, _, sample in chosen]))
     with torch.no_grad():
-        z = torch.cat([head(one) for one in torch.split(x, 1)])
+        z = torch.cat([target.client(one) for one in torch.split(x, 1)])
+        messages = {Channel.SMASHED: z}
+        if target.features is not None:
+            messages[Channel.FEATURES] = torch.cat([target.features(one) for one in torch.split(z, 1)])
     n = len(x)
     return Victims(
-        {Channel.SMASHED: z},
+        messages,
         torch.arange(n),
         torch.ones(n, dtype=torch.int64),
         None,
@@ -120,6 +125,7 @@ def trained(
         torch.cat([x[:r] for (x, _), r in zip(truth, kept, strict=True)])[:count],
         torch.cat([y[:r] for (_, y), r in zip(truth, kept, strict=True)])[:count],
         torch.tensor([noted.client for noted, _ in steps]).repeat_interleave(rows)[:count],
+        tuple((noted.position, noted.step) for noted, _ in steps),
     )
 
 

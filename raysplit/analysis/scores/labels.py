@@ -1,4 +1,5 @@
-"""How many labels are right, as they are or under the best naming of clusters."""
+"""How many labels are right, as they are or under the best naming of clusters; how well a score tells two classes
+apart."""
 
 from __future__ import annotations
 
@@ -23,3 +24,16 @@ def permuted_accuracy(found: torch.Tensor, truth: torch.Tensor, classes: int) ->
     counts = confusion(found, truth, classes).numpy()
     rows, columns = linear_sum_assignment(-counts)
     return float(counts[rows, columns].sum() / max(1, len(truth)))
+
+
+def leak_auc(scores: torch.Tensor, positive: torch.Tensor) -> float:
+    """The chance that a positive sample scores above a negative one, ties counted half: the area under the ROC curve.
+
+    ``scores``: float [n]; ``positive``: bool [n], of both kinds. U/(n₊·n₋), U by the sum of the positives' ranks (Mann
+    and Whitney 1947). 0.5: nothing leaks; Li et al. 2021 call it leak AUC.
+    """
+    values, place = torch.unique(scores, return_inverse=True)
+    counts = place.bincount(minlength=len(values)).double()
+    ranks = (counts.cumsum(0) - (counts - 1) / 2)[place]
+    many, few = int(positive.sum()), int((~positive).sum())
+    return float((ranks[positive].sum() - many * (many + 1) / 2) / (many * few))

@@ -14,7 +14,7 @@ from raysplit.analysis.inference.infer import Inference, Setup, infer_trained
 from raysplit.analysis.matrix.parts import parts_named
 from raysplit.analysis.runs.run import open_run
 from raysplit.analysis.runs.trained import Trained, read_trained
-from raysplit.attacks.inference.adversary import Adversary, Fact, PartyName
+from raysplit.attacks.inference.adversary import ORACLES, Adversary, Fact, PartyName
 from raysplit.attacks.inference.inference_attack import InferenceAttack
 from raysplit.errors import ScenarioError, nearest
 from raysplit.storage.run_folder import RunFolder
@@ -86,11 +86,15 @@ def threat_lines(inference: Inference) -> list[str]:
     assumed = ", ".join(adversary.knows) or "nothing"
     reads = ", ".join(sorted(channel.value for channel in inference.attack.reads))
     queries = f"; {inference.found.queries} queries" if inference.found.queries else ""
-    return [
+    told = f"; the labels of {inference.told} samples, which are not scored" if inference.told else ""
+    lines = [
         f"{type(inference.attack).__name__} by {' and '.join(adversary.parties)}, against {when}: "
         f"{len(inference.victims)} samples, {inference.seconds:.1f} s",
-        f"reads {reads}; knows by its parties {_held(inference)}; assumed besides: {assumed}{queries}",
+        f"reads {reads}; knows by its parties {_held(inference)}; assumed besides: {assumed}{queries}{told}",
     ]
+    for fact in sorted(inference.attack.needs & ORACLES):
+        lines.append(f"an oracle: no message brings '{fact}' to anybody, so no real adversary can do this")
+    return lines
 
 
 def _held(inference: Inference) -> str:

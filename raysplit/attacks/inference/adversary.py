@@ -10,9 +10,15 @@ from raysplit.parts.part import part
 from raysplit.protocols.protocol import TrainingProtocol
 
 PartyName = Literal["main_server", "fed_server", "client"]
-Fact = Literal["architecture", "client_weights", "server_weights", "auxiliary_data", "queries"]
+Fact = Literal[
+    "architecture", "client_weights", "server_weights", "auxiliary_data", "queries", "known_labels", "tail_gradients"
+]
 """What may be known of a target: the client portion's layers; its weights; the server portion's weights; samples with
-labels that are not the victims'; answers of the client portion to chosen inputs."""
+labels that are not the victims'; answers of the client portion to chosen inputs; the labels of a few of the observed
+samples; the weight gradients of the client's tail, step by step."""
+ORACLES: frozenset[Fact] = frozenset({"tail_gradients"})
+"""What no set of parties learns from the protocol about everybody: an attack that needs it shows what a message that is
+never sent would give away."""
 
 _IMPLIED: dict[Fact, tuple[Fact, ...]] = {"client_weights": ("architecture", "queries")}
 """Who has a client portion can run it."""

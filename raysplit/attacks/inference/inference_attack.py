@@ -7,7 +7,7 @@ the attack has declared and the adversary has, and nothing else, so a threat mod
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,6 +20,7 @@ from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
 from raysplit.parts.contract import answer, contract
 from raysplit.protocols.protocol import TrainingProtocol
+from raysplit.protocols.requirements import Requirement
 
 Goal = Literal["inputs", "labels"]
 
@@ -28,12 +29,15 @@ Goal = Literal["inputs", "labels"]
 class Reconstruction:
     """What an attack made of n observed samples. ``inputs``: [n, C, H, W] as the network sees them; ``labels``: int64
     [n]; None: not attempted. ``clones``: of the client portion, one or more. ``labels_up_to_permutation``: whether
-    labels are names of clusters only. ``queries``: how many inputs the client portion was asked about."""
+    labels are names of clusters only. ``positive_scores``: float [n], the higher, the likelier a sample is of
+    ``positive_class``; no threshold is meant. ``queries``: how many inputs the client portion was asked about."""
 
     inputs: torch.Tensor | None = None
     labels: torch.Tensor | None = None
     clones: tuple[nn.Module, ...] = ()
     labels_up_to_permutation: bool = False
+    positive_scores: torch.Tensor | None = None
+    positive_class: int = 1
     queries: int = 0
 
 
@@ -60,6 +64,11 @@ class InferenceAttack:
     def reads_labels(self) -> bool:
         """Whether it reads the labels that travel with smashed data."""
         return False
+
+    @answer
+    def requires(self) -> Iterable[Requirement]:
+        """What must hold of a scenario that it attacks."""
+        return ()
 
     @abstractmethod
     def infer(self, observed: Observed, knowledge: Knowledge) -> Reconstruction:
@@ -120,8 +129,12 @@ class Auxiliary:
 class Target:
     """All that there is to know; attacks get it through ``Knowledge`` only. ``untrained``: a client portion with fresh
     random weights, by number. ``client``: the true one, whose ``forward`` gives smashed data, in evaluation mode.
-    ``finish``: from smashed data to logits [n, classes], the rest of the model as the main server has it. ``low``,
-    ``high``: between which values inputs lie."""
+    ``finish``: from smashed data to logits [n, classes], the rest of the model. ``low``, ``high``: between which values
+    inputs lie.
+
+    U-shaped, ``features``: the server portion, from smashed data to features; ``untrained_tail``: a client's tail with
+    fresh random weights, by number; ``tail_gradients``: of the true one, by parameter name, [split steps, …] each.
+    ``labels``: the observed samples' true ones, int64 [n]."""
 
     seed: int
     input_shape: tuple[int, int, int]
@@ -133,15 +146,21 @@ class Target:
     finish: Callable[[torch.Tensor], torch.Tensor]
     auxiliary: Auxiliary | None = None
     query_budget: int = 0
+    features: Callable[[torch.Tensor], torch.Tensor] | None = None
+    untrained_tail: Callable[[int], nn.Module] | None = None
+    tail_gradients: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    labels: torch.Tensor | None = None
 
 
 @dataclass
 class Knowledge:
-    """What an attack may know of its target: what it declares in ``needs``, and no more."""
+    """What an attack may know of its target: what it declares in ``needs``, and no more. ``told``: the observed samples
+    whose labels it asked for, by index; they are no part of its scores."""
 
     attack: InferenceAttack
     target: Target
     queries: int = field(default=0, init=False)
+    told: set[int] = field(default_factory=set, init=False)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -171,8 +190,11 @@ class Knowledge:
         return self.target.client
 
     def finish(self, z: torch.Tensor) -> torch.Tensor:
-        """Logits [n, classes] of smashed data, by the server's own portion. Gradients flow through it to ``z``."""
+        """Logits [n, classes] of smashed data, by the server's own portion. Gradients flow through it to ``z``. U-shaped,
+        the last layers are the client's, so that this takes its weights too."""
         self._declared("server_weights")
+        if self.target.untrained_tail is not None:
+            self._declared("client_weights")
         return self.target.finish(z)
 
     def auxiliary(self) -> Auxiliary:
@@ -180,6 +202,36 @@ class Knowledge:
         self._declared("auxiliary_data")
         assert self.target.auxiliary is not None
         return self.target.auxiliary
+
+    def untrained_tail(self, index: int = 0) -> nn.Module:
+        """U-shaped: a client's tail of the true architecture with fresh random weights: number ``index`` of many. It has
+        no parameters where the tail is the loss alone."""
+        self._declared("architecture")
+        assert self.target.untrained_tail is not None
+        return self.target.untrained_tail(index)
+
+    def tail_gradients(self) -> Mapping[str, torch.Tensor]:
+        """U-shaped: ∂L/∂γ of the client's tail γ, by parameter name, [split steps, …] each, in the order of
+        ``Observed.batches``. No message brings them to anybody."""
+        self._declared("tail_gradients")
+        return self.target.tail_gradients
+
+    def known_labels(self, count: int, classes: Iterable[int] | None = None) -> dict[int, torch.Tensor]:
+        """Class → indices, int64 [≤ count], of random observed samples of it; classes of which none was observed are
+        left out. ``classes``: of which; None: of all."""
+        self._declared("known_labels")
+        assert self.target.labels is not None
+        found = {}
+        for label in range(self.classes) if classes is None else classes:
+            rows = torch.nonzero(self.target.labels == label)[:, 0]
+            if len(rows):
+                stream = rng.torch_stream(
+                    self.target.seed, "inference known labels", label
+                )  # the same for every attack
+                drawn = torch.randperm(len(rows), generator=stream)
+                found[label] = rows[drawn[:count]].sort().values
+                self.told.update(found[label].tolist())
+        return found
 
     def query(self, x: torch.Tensor) -> torch.Tensor:
         """Smashed data of chosen inputs [n, C, H, W]. Raises ``ScenarioError`` beyond the budget of queries."""

@@ -3,6 +3,8 @@ inverted."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch.nn import functional
 
@@ -18,6 +20,7 @@ from raysplit.attacks.inference.inversion import ImagePrior, invert
 from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part
+from raysplit.protocols.requirements import Requirement, labels_at_server
 
 
 @part
@@ -47,6 +50,13 @@ class QueryFree(InferenceAttack):
     @property
     def needs(self) -> frozenset[Fact]:
         return frozenset({"architecture", "server_weights", "auxiliary_data"})
+
+    @property
+    def requires(self) -> Iterator[Requirement]:
+        yield labels_at_server(
+            "{component} trains its shadow against the server portion up to its logits, but the last layers of a U-shaped "
+            "{protocol} are the client's; use UnSplit"
+        )
 
     def infer(self, observed: Observed, knowledge: Knowledge) -> Reconstruction:
         shadow, auxiliary = knowledge.untrained_portion(), knowledge.auxiliary()

@@ -49,6 +49,7 @@ from raysplit.attacks.inference.norm_labels import NormLabels as NormLabels
 from raysplit.attacks.inference.observe import Observe as Observe
 from raysplit.attacks.inference.query_decoder import QueryDecoder as QueryDecoder
 from raysplit.attacks.inference.query_free import QueryFree as QueryFree
+from raysplit.attacks.inference.sign_labels import SignLabels as SignLabels
 from raysplit.attacks.inference.unsplit import UnSplit as UnSplit
 from raysplit.attacks.inference.white_box import WhiteBoxInversion as WhiteBoxInversion
 from raysplit.attacks.messages.ascent import SmashedAscent as SmashedAscent
@@ -313,6 +314,7 @@ __all__ = [
     "Shards",
     "SignFlip",
     "SignGuard",
+    "SignLabels",
     "SmashedAscent",
     "SmashedBackdoor",
     "SmashedNoise",

@@ -560,3 +560,17 @@ def table_short(here: Path) -> list[str]:
     run = stands(here, UNFINISHED)
     shutil.copy(here.parent / FINISHED / "empty.arrow", here / run / "metrics" / "rounds.arrow")
     return resume(run)
+
+
+# Attacks on runs
+
+
+def inferred(name: str, attack: str, *options: str) -> None:
+    """A case that attacks the finished run of ``TINY``."""
+    CASES[name] = lambda here: ["infer", str(stands(here, FINISHED)), "--attack", attack, *options]
+
+
+inferred("infer-two-classes", "NormLabels(channel='cut_gradients')", "--round", "1")
+inferred("infer-one-sample", "SignLabels", "--round", "1")
+inferred("infer-in-training", "ClusterLabels(channel='cut_gradients')")
+inferred("infer-channel", "ClusterLabels", "--round", "1")

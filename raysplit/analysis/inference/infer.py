@@ -32,6 +32,7 @@ from raysplit.attacks.inference.inference_attack import (
 from raysplit.attacks.inference.observe import Observe
 from raysplit.channels.channel import Channel
 from raysplit.errors import RunError, ScenarioError
+from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.storage.run_folder import RunFolder
 from raysplit.threads import one_thread
 
@@ -131,11 +132,7 @@ def _check(trained_run: Trained, attack: InferenceAttack, setup: Setup) -> None:
         )
     for requirement in attack.requires:
         requirement.check(attack, trained_run.scenario.setting)
-    for channel in sorted(attack.reads & {Channel.FEATURE_GRADIENTS, Channel.CUT_GRADIENTS}):
-        if setup.round is None and channel in protocol.channels:
-            raise RunError(
-                f"{type(attack).__name__} reads '{channel.value}', which cross in training only; name a round: --round 1"
-            )
+    _check_gradients(attack, protocol, setup)
     if setup.round is not None and protocol.synchrony != "synchronous":
         raise RunError(
             f"clients of {kind} train on batches of earlier rounds, so what a round showed cannot be scored; leave "
@@ -145,6 +142,23 @@ def _check(trained_run: Trained, attack: InferenceAttack, setup: Setup) -> None:
         raise ScenarioError(
             f"samples and auxiliary count from 1 and queries from 0, but they are {setup.samples}, {setup.auxiliary} "
             f"and {setup.queries}"
+        )
+
+
+def _check_gradients(attack: InferenceAttack, protocol: TrainingProtocol, setup: Setup) -> None:
+    """Raise ``RunError`` where the attack goes by gradients that there are not."""
+    name = type(attack).__name__
+    gradients = [c.value for c in sorted(attack.reads) if c in (Channel.FEATURE_GRADIENTS, Channel.CUT_GRADIENTS)]
+    if "tail_gradients" in attack.needs:
+        gradients.append("tail_gradients")
+        if not protocol.u_shaped:
+            raise RunError(
+                f"{name} needs 'tail_gradients', but {type(protocol).__name__} is not U-shaped, so that clients have no "
+                "tail; use another attack"
+            )
+    if setup.round is None and gradients:
+        raise RunError(
+            f"{name} goes by '{gradients[0]}', which there are in training only; name a round, as in --round 1"
         )
 
 
@@ -172,4 +186,6 @@ def _checked(attack: InferenceAttack, found: Reconstruction, victims: Victims) -
         )
     if found.inputs is not None and not torch.isfinite(found.inputs).all():
         raise ScenarioError(f"{name} diverged: its inputs are not finite; lower its learning rate")
+    if found.positive_scores is not None and not torch.isfinite(found.positive_scores).all():
+        raise ScenarioError(f"{name}.infer must return finite positive_scores, but some are not")
     return found

@@ -84,7 +84,7 @@ def threat_lines(inference: Inference) -> list[str]:
     adversary, setup = inference.adversary, inference.setup
     when = "the trained model in use" if setup.round is None else f"round {setup.round} of training"
     assumed = ", ".join(adversary.knows) or "nothing"
-    reads = ", ".join(sorted(channel.value for channel in inference.attack.reads))
+    reads = ", ".join(sorted(channel.value for channel in inference.attack.reads)) or "no channel"
     queries = f"; {inference.found.queries} queries" if inference.found.queries else ""
     told = f"; the labels of {inference.told} samples, which are not scored" if inference.told else ""
     lines = [

@@ -57,6 +57,11 @@ class ClusterLabels(InferenceAttack):
 
     def infer(self, observed: Observed, knowledge: Knowledge) -> Reconstruction:
         x = observed.on(Channel(self.channel)).flatten(1)
+        if not self.known and len(x) < 2 * knowledge.classes:
+            raise ScenarioError(
+                f"ClusterLabels looks for {knowledge.classes} clusters in {len(x)} samples, where nearly any naming fits; "
+                "attack more: --samples, or give it known samples"
+            )
         if not self.known:
             draw = knowledge.generator("clusters")
             labels = cosine_k_means(x, knowledge.classes, self.restarts, self.iterations, draw)

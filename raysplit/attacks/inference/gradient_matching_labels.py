@@ -66,8 +66,8 @@ class GradientMatchingLabels(InferenceAttack):
         if self.form == "oracle":
             yield Requirement(
                 lambda setting: setting.batch_size == 1,
-                "{component}(form='oracle') compares the weight gradient of one sample, but batches have "
-                "{setting.batch_size} samples; train with batch_size=1 or use form='protocol'",
+                "{component}(form='oracle') compares the weight gradient of one sample, but Training.batch_size is "
+                "{setting.batch_size}; train with batch_size=1 or use form='protocol'",
             )
 
     def infer(self, observed: Observed, knowledge: Knowledge) -> Reconstruction:

@@ -207,7 +207,11 @@ class Knowledge:
         """U-shaped: a client's tail of the true architecture with fresh random weights: number ``index`` of many. It has
         no parameters where the tail is the loss alone."""
         self._declared("architecture")
-        assert self.target.untrained_tail is not None
+        if self.target.untrained_tail is None:
+            name = type(self.attack).__name__
+            raise ScenarioError(
+                f"{name} asks for a client's tail, which a U-shaped protocol alone has; use another attack"
+            )
         return self.target.untrained_tail(index)
 
     def tail_gradients(self) -> Mapping[str, torch.Tensor]:

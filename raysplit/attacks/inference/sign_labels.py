@@ -44,12 +44,8 @@ class SignLabels(InferenceAttack):
     @property
     def requires(self) -> Iterator[Requirement]:
         yield Requirement(
-            lambda setting: setting.protocol.u_shaped,
-            "{component} reads a client's tail, but {protocol} is not U-shaped and has none; use u_shaped=True",
-        )
-        yield Requirement(
             lambda setting: setting.batch_size == 1,
-            "{component} goes by the weight gradient of one sample, but batches have {setting.batch_size} samples; train "
+            "{component} goes by the weight gradient of one sample, but Training.batch_size is {setting.batch_size}; train "
             "with batch_size=1 or use ClusterLabels",
         )
 

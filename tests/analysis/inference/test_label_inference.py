@@ -18,6 +18,7 @@ from raysplit import (
     ModelCompletion,
     Observe,
     QueryFree,
+    SignLabels,
     SplitFedV2,
     SplitLearning,
     Training,
@@ -71,6 +72,8 @@ def test_the_oracle_gets_what_backward_passes_left_with_the_tail(one_by_one):
         residual = tail(h).softmax(1) - functional.one_hot(victims.y[index : index + 1], 5)
         assert gradients["fc2.weight"][index].allclose(residual.T @ h, atol=1e-6)
     assert value(found, "GradientMatchingLabels", "labels right") == 1
+    signs = infer(one_by_one, SignLabels(), None, Setup(round=2, samples=1000))
+    assert value(signs, "SignLabels", "labels right") == 1
     assert value(found, "the commonest label", "labels right") < 0.5
     assert any("an oracle: no message brings 'tail_gradients'" in line for line in threat_lines(found))
     assert "tail_gradients" in record_of(found)["adversary"]["assumed"]
@@ -133,13 +136,24 @@ def test_the_model_in_use_shows_features_where_it_is_u_shaped(tmp_path):
 @pytest.mark.parametrize(
     ("attack", "words"),
     [
-        (ClusterLabels(), "reads 'feature_gradients', which cross in training only; name a round: --round 1"),
+        (
+            ClusterLabels(),
+            "goes by 'feature_gradients', which there are in training only; name a round, as in --round 1",
+        ),
+        (SignLabels(), "goes by 'tail_gradients', which there are in training only"),
+        (GradientMatchingLabels(), "goes by 'tail_gradients', which there are in training only"),
         (QueryFree(epochs=1, steps=1), "the last layers of a U-shaped SplitFedV2 are the client's"),
     ],
 )
 def test_what_the_model_in_use_does_not_show_is_said(one_by_one, attack, words):
     with pytest.raises((RunError, ScenarioError), match=words):
         infer(one_by_one, attack, None, Setup())
+
+
+def test_where_labels_travel_there_is_no_tail_whose_gradients_could_be_watched(tmp_path):
+    trained = ran(toy(SplitFedV2(), training__batch_size=1, training__rounds=1), tmp_path)
+    with pytest.raises(RunError, match="SplitFedV2 is not U-shaped, so that clients have no tail"):
+        infer(trained, SignLabels(), None, Setup(round=1))
 
 
 @pytest.mark.slow

@@ -219,6 +219,11 @@ def test_known_labels_are_counted_and_are_the_same_for_every_attack():
     assert told[0] == told[1]
 
 
+def test_as_many_clusters_as_samples_are_refused():
+    with pytest.raises(ScenarioError, match="10 clusters in 12 samples, where nearly any naming fits"):
+        world(12, 10).attacked(ClusterLabels())
+
+
 def test_a_class_that_was_not_observed_is_no_known_one():
     shown = world(30, 5)
     shown = replace(shown, labels=shown.labels % 3)
@@ -230,13 +235,12 @@ def test_a_class_that_was_not_observed_is_no_known_one():
 @pytest.mark.parametrize(
     ("attack", "scenario", "words"),
     [
-        (SignLabels(), toy(SplitFedV2()), "SplitFedV2 is not U-shaped"),
-        (SignLabels(), toy(SplitFedV2(u_shaped=True), tail="fc1"), "one sample, but batches have 4 samples"),
+        (SignLabels(), toy(SplitFedV2(u_shaped=True), tail="fc1"), "one sample, but Training.batch_size is 4"),
         (NormLabels(), toy(SplitFedV2(u_shaped=True), tail="fc1"), "two classes apart .* but ToyCnn has 5"),
         (
             GradientMatchingLabels(),
             toy(SplitFedV2(u_shaped=True), tail="fc1"),
-            r"one sample, but batches have 4 samples; train with batch_size=1 or use form='protocol'",
+            "one sample, but Training.batch_size is 4; train with batch_size=1 or use form='protocol'",
         ),
     ],
 )

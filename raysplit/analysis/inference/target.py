@@ -72,6 +72,7 @@ def target_of(
         auxiliary,
         query_budget,
         portions.body if u_shaped else None,
+        portions.tail,
         functools.partial(untrained_tail, scenario) if u_shaped else None,
     )
 

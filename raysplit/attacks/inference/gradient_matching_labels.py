@@ -33,13 +33,16 @@ class GradientMatchingLabels(InferenceAttack):
     them, by its name in the network; None: the last layer's weights (Table 3 at depth 1). One sample a step.
     ``form="protocol"``: ∂/∂h, which the client does send, a row a sample, so batches may be of any size. Its labels are
     right by chance only while the tail has layers: a tail whose classes are permuted sends the same gradients for
-    permuted labels. Judge it by the best naming.
+    permuted labels. Judge it by the best naming. ``true_tail``: f₂ itself stands for the clone and stays as it is: the
+    main server together with one client, where portions are averaged or handed over. Then every label is right, as long
+    as the tail has moved little since the round began.
 
     Source: Erdoğan, Küpçü, Çiçek 2021, section 4.3, equation (3), Algorithm 2; Adam at 1e-3 from the public code.
     """
 
     form: Literal["oracle", "protocol"] = "oracle"
     compared: str | None = None
+    true_tail: bool = False
     lr: float = 1e-3
     goal: Goal = "labels"
 
@@ -52,6 +55,11 @@ class GradientMatchingLabels(InferenceAttack):
                 "compared out or use form='oracle'"
             )
 
+        if self.form == "oracle" and self.true_tail:
+            raise ScenarioError(
+                "GradientMatchingLabels(true_tail=True) compares feature gradients; use form='protocol' with it"
+            )
+
     @property
     def reads(self) -> frozenset[Channel]:
         seen = {Channel.FEATURES} if self.form == "oracle" else {Channel.FEATURES, Channel.FEATURE_GRADIENTS}
@@ -59,6 +67,8 @@ class GradientMatchingLabels(InferenceAttack):
 
     @property
     def needs(self) -> frozenset[Fact]:
+        if self.true_tail:
+            return frozenset({"client_weights"})
         return frozenset({"architecture", "tail_gradients"} if self.form == "oracle" else {"architecture"})
 
     @property
@@ -71,8 +81,9 @@ class GradientMatchingLabels(InferenceAttack):
             )
 
     def infer(self, observed: Observed, knowledge: Knowledge) -> Reconstruction:
-        features, clone = observed.on(Channel.FEATURES), knowledge.untrained_tail()
-        weights = list(clone.parameters())
+        features = observed.on(Channel.FEATURES)
+        clone = knowledge.client_tail() if self.true_tail else knowledge.untrained_tail()
+        weights = [] if self.true_tail else list(clone.parameters())
         optimizer = torch.optim.Adam(weights, self.lr, amsgrad=True) if weights else None
         parameter, seen = self._compared(observed, knowledge, clone)
         labels = torch.empty(len(observed), dtype=torch.int64)

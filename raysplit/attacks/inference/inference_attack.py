@@ -132,8 +132,9 @@ class Target:
     ``finish``: from smashed data to logits [n, classes], the rest of the model. ``low``, ``high``: between which values
     inputs lie.
 
-    U-shaped, ``features``: the server portion, from smashed data to features; ``untrained_tail``: a client's tail with
-    fresh random weights, by number; ``tail_gradients``: of the true one, by parameter name, [split steps, …] each.
+    U-shaped, ``features``: the server portion, from smashed data to features; ``tail``: the clients' true one;
+    ``untrained_tail``: one with fresh random weights, by number; ``tail_gradients``: of the true one, by parameter name,
+    [split steps, …] each.
     ``labels``: the observed samples' true ones, int64 [n]."""
 
     seed: int
@@ -147,6 +148,7 @@ class Target:
     auxiliary: Auxiliary | None = None
     query_budget: int = 0
     features: Callable[[torch.Tensor], torch.Tensor] | None = None
+    tail: nn.Module | None = None
     untrained_tail: Callable[[int], nn.Module] | None = None
     tail_gradients: Mapping[str, torch.Tensor] = field(default_factory=dict)
     labels: torch.Tensor | None = None
@@ -193,7 +195,7 @@ class Knowledge:
         """Logits [n, classes] of smashed data, by the server's own portion. Gradients flow through it to ``z``. U-shaped,
         the last layers are the client's, so that this takes its weights too."""
         self._declared("server_weights")
-        if self.target.untrained_tail is not None:
+        if self.target.tail is not None:
             self._declared("client_weights")
         return self.target.finish(z)
 
@@ -208,11 +210,21 @@ class Knowledge:
         no parameters where the tail is the loss alone."""
         self._declared("architecture")
         if self.target.untrained_tail is None:
-            name = type(self.attack).__name__
-            raise ScenarioError(
-                f"{name} asks for a client's tail, which a U-shaped protocol alone has; use another attack"
-            )
+            raise self._no_tail()
         return self.target.untrained_tail(index)
+
+    def client_tail(self) -> nn.Module:
+        """U-shaped: the clients' true tail, as it was before what was observed. The attack must leave it as it is."""
+        self._declared("client_weights")
+        if self.target.tail is None:
+            raise self._no_tail()
+        return self.target.tail
+
+    def _no_tail(self) -> ScenarioError:
+        name = type(self.attack).__name__
+        return ScenarioError(
+            f"{name} asks for a client's tail, which a U-shaped protocol alone has; use another attack"
+        )
 
     def tail_gradients(self) -> Mapping[str, torch.Tensor]:
         """U-shaped: ∂L/∂γ of the client's tail γ, by parameter name, [split steps, …] each, in the order of

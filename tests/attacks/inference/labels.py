@@ -64,6 +64,7 @@ class World:
         target = Target(
             *(1, (1, 1, 1), classes, 0.0, 1.0, lambda _: nn.Identity(), nn.Identity(), self.tail, None, 0),
             nn.Identity(),
+            self.tail,
             lambda _: copy.deepcopy(self.fresh),
             self.tail_gradients() if "tail_gradients" in attack.needs else {},
             self.labels,

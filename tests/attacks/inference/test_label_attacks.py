@@ -17,7 +17,9 @@ from raysplit import (
     GradientMatchingLabels,
     ModelCompletion,
     NormLabels,
+    ParallelSl,
     SignLabels,
+    SplitFedV1,
     SplitFedV2,
     SplitLearning,
 )
@@ -38,6 +40,7 @@ ATTACKS = [
     ClusterLabels(channel="smashed", known=1),
     GradientMatchingLabels(),
     GradientMatchingLabels(form="protocol"),
+    GradientMatchingLabels(form="protocol", true_tail=True),
     SignLabels(),
     ModelCompletion(steps=2),
     ModelCompletion(steps=2, channel="smashed", unlabelled=0.0),
@@ -185,6 +188,21 @@ def test_the_sign_of_weight_gradients_gives_every_label_at_any_depth_and_however
     assert label_accuracy(shown.attacked(SignLabels()).labels, shown.labels) == 1
 
 
+@pytest.mark.parametrize("hidden", [None, 7])
+def test_one_client_gives_the_main_server_everybodys_labels_where_tails_are_shared(hidden):
+    attack, shown = GradientMatchingLabels(form="protocol", true_tail=True), world(60, 5, hidden, batch=4)
+    before = copy.deepcopy(shown.tail.state_dict())
+    assert label_accuracy(shown.attacked(attack).labels, shown.labels) == 1
+    assert all(tensor.equal(before[name]) for name, tensor in shown.tail.state_dict().items())
+    together = Adversary(("main_server", "client"))
+    for protocol in (SplitFedV1(u_shaped=True), SplitFedV2(u_shaped=True), SplitLearning(u_shaped=True)):
+        check_adversary(attack, together, protocol)
+        with pytest.raises(ScenarioError, match="needs to know 'client_weights'"):
+            check_adversary(attack, Adversary(), protocol)
+    with pytest.raises(ScenarioError, match="needs to know 'client_weights'"):
+        check_adversary(attack, together, ParallelSl(u_shaped=True))
+
+
 def test_a_tail_that_is_the_loss_alone_gives_every_label_away():
     shown = world(30, 12, batch=4)
     bare = replace(shown, tail=nn.Sequential(), fresh=nn.Sequential())
@@ -258,6 +276,7 @@ def test_what_an_attack_requires_of_a_scenario_is_said(attack, scenario: Scenari
         lambda: ClusterLabels(known=-1),
         lambda: GradientMatchingLabels(lr=-1.0),
         lambda: GradientMatchingLabels(form="protocol", compared="fc3.weight"),
+        lambda: GradientMatchingLabels(true_tail=True),
         lambda: ModelCompletion(known=0),
         lambda: ModelCompletion(unlabelled=-1.0),
     ],

@@ -235,11 +235,7 @@ def infer(
     ] = None,
     knows: Annotated[
         list[str] | None,
-        typer.Option(
-            "--knows",
-            help="architecture, client_weights, server_weights, auxiliary_data, queries, known_labels, tail_gradients; "
-            "repeatable; default: what the attack needs.",
-        ),
+        typer.Option("--knows", help="Facts, such as architecture; repeatable; default: all that the attack needs."),
     ] = None,
     round: Annotated[
         int | None, typer.Option("--round", help="A round of training; default: the trained model in use.")

@@ -6,9 +6,11 @@ Published: 100 % at depth 1 on all three sets, 9.1, 10.2 and 8.1 % at depth 2. T
     raysplit infer runs/mnist-tail1-HASH --round 1 --samples 1000 --attack "GradientMatchingLabels()"
     raysplit infer runs/mnist-tail2-HASH --round 1 --samples 1000 --attack "GradientMatchingLabels(compared='fc2.weight')"
 
-The first is what the table shows: weight gradients of the tail, which no message brings to the server. What a server
-does see is attacked by ``GradientMatchingLabels(form='protocol')``, ``ClusterLabels()``, ``ClusterLabels(known=1)`` and
-``ModelCompletion()``. What was measured: docs/papers/erdogan2021.md.
+The first is what the table shows: weight gradients of the tail, which no message brings to the server; ``SignLabels()``
+reads every label off them, at any depth and however trained. What a server does see is attacked by
+``GradientMatchingLabels(form='protocol')``, ``ClusterLabels()``, ``ClusterLabels(known=1)`` and ``ModelCompletion()``;
+with one client (``--party main_server --party client``) by ``GradientMatchingLabels(form='protocol', true_tail=True)``.
+What was measured: docs/papers/erdogan2021.md.
 """
 
 from raysplit import (

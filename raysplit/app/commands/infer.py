@@ -86,7 +86,7 @@ def threat_lines(inference: Inference) -> list[str]:
     assumed = ", ".join(adversary.knows) or "nothing"
     reads = ", ".join(sorted(channel.value for channel in inference.attack.reads)) or "no channel"
     queries = f"; {inference.found.queries} queries" if inference.found.queries else ""
-    told = f"; the labels of {inference.told} samples, which are not scored" if inference.told else ""
+    told = f"; told the labels of {inference.told} of them, which are not scored" if inference.told else ""
     lines = [
         f"{type(inference.attack).__name__} by {' and '.join(adversary.parties)}, against {when}: "
         f"{len(inference.victims)} samples, {inference.seconds:.1f} s",

@@ -30,7 +30,8 @@ class GradientMatchingLabels(InferenceAttack):
 
     ``form="oracle"``: ∂/∂γ₂, the *weight* gradients of the tail, as the published code takes them from the client. No
     message of a U-shaped protocol brings them, so the fact ``tail_gradients`` must be assumed. ``compared``: which of
-    them, by its name in the network; None: the last layer's weights (Table 3 at depth 1). One sample a step.
+    them, by its name in the network; None: the last layer's weights (Table 3 at depth 1). One sample a step. A tail that
+    was trained before the clone began misleads it for good; ``SignLabels`` is not misled.
     ``form="protocol"``: ∂/∂h, which the client does send, a row a sample, so batches may be of any size. Its labels are
     right by chance only while the tail has layers: a tail whose classes are permuted sends the same gradients for
     permuted labels. Judge it by the best naming. ``true_tail``: f₂ itself stands for the clone and stays as it is: the
@@ -54,7 +55,6 @@ class GradientMatchingLabels(InferenceAttack):
                 f"GradientMatchingLabels(form='protocol') compares feature gradients, not {self.compared!r}; leave "
                 "compared out or use form='oracle'"
             )
-
         if self.form == "oracle" and self.true_tail:
             raise ScenarioError(
                 "GradientMatchingLabels(true_tail=True) compares feature gradients; use form='protocol' with it"

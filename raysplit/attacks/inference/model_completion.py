@@ -94,7 +94,8 @@ class ModelCompletion(InferenceAttack):
             if semi:
                 some = others[torch.randint(len(others), (min(self.batch_size, len(others)),), generator=draw)]
                 inputs, targets = torch.cat([z, some]), torch.cat([y, self._guessed(head, some)])
-                share = max(share := float(numbers.beta(self.mixing, self.mixing)), 1 - share)
+                drawn = float(numbers.beta(self.mixing, self.mixing))
+                share = max(drawn, 1 - drawn)
                 order = torch.randperm(len(inputs), generator=draw)
                 inputs = share * inputs + (1 - share) * inputs[order]
                 targets = share * targets + (1 - share) * targets[order]

@@ -112,7 +112,7 @@ def test_clusters_are_scored_by_the_best_naming_beside_dice(tmp_path):
 def test_labels_that_were_told_are_not_scored_and_stand_beside_a_model_on_them_alone(one_by_one):
     found = infer_trained(one_by_one, ClusterLabels(known=1), None, Setup(round=1, samples=1000))
     assert found.told == 5 and record_of(found)["known_labels"] == 5
-    assert "the labels of 5 samples, which are not scored" in threat_lines(found)[1]
+    assert "told the labels of 5 of them, which are not scored" in threat_lines(found)[1]
     alone = value(found, "the known samples alone", "labels right")
     assert value(found, "ClusterLabels", "labels right") > 0.9 > 0.5 > alone
     right = found.found.labels == found.victims.y

@@ -40,6 +40,7 @@ from raysplit.attacks.data.semantic import SemanticBackdoor as SemanticBackdoor
 from raysplit.attacks.data.trigger import Patch as Patch
 from raysplit.attacks.inference.adversary import Adversary as Adversary
 from raysplit.attacks.inference.decoders import DecoderTraining as DecoderTraining
+from raysplit.attacks.inference.hijacked import HijackedInversion as HijackedInversion
 from raysplit.attacks.inference.inversion import ImagePrior as ImagePrior
 from raysplit.attacks.inference.observe import Observe as Observe
 from raysplit.attacks.inference.query_decoder import QueryDecoder as QueryDecoder
@@ -49,6 +50,7 @@ from raysplit.attacks.inference.white_box import WhiteBoxInversion as WhiteBoxIn
 from raysplit.attacks.messages.ascent import SmashedAscent as SmashedAscent
 from raysplit.attacks.messages.backdoor import SmashedBackdoor as SmashedBackdoor
 from raysplit.attacks.messages.feature_gradients import FeatureGradientTampering as FeatureGradientTampering
+from raysplit.attacks.messages.hijacking import FeatureSpaceHijacking as FeatureSpaceHijacking
 from raysplit.attacks.messages.labels import WireLabelFlip as WireLabelFlip
 from raysplit.attacks.messages.malicious_server import ServerSteering as ServerSteering
 from raysplit.attacks.messages.malicious_server import ServerTampering as ServerTampering
@@ -237,6 +239,7 @@ __all__ = [
     "FarthestLabelFlip",
     "FeatureGradientTampering",
     "FeatureReplacement",
+    "FeatureSpaceHijacking",
     "FedAvg",
     "FedOpt",
     "FemnistCnn",
@@ -246,6 +249,7 @@ __all__ = [
     "GeometricMedian",
     "Gin",
     "GradientScreen",
+    "HijackedInversion",
     "Iid",
     "ImagePrior",
     "InnerProductManipulation",

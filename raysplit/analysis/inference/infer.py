@@ -15,7 +15,7 @@ import torch
 
 from raysplit.analysis.inference.replay import observe_round
 from raysplit.analysis.inference.scoring import Score, scores_of
-from raysplit.analysis.inference.target import target_of
+from raysplit.analysis.inference.target import hijacking_of, target_of
 from raysplit.analysis.inference.victims import Victims, auxiliary_of, deployed, first_of_each_class, trained
 from raysplit.analysis.runs.trained import Trained
 from raysplit.attacks.inference.adversary import Adversary
@@ -63,11 +63,11 @@ class Inference:
 
 def adversary_for(attack: InferenceAttack, trained_run: Trained, adversary: Adversary | None) -> Adversary:
     """The adversary that is given, or a main server alone of which all is assumed that the attack needs."""
-    protocol = trained_run.scenario.protocol
+    protocol, hijacked = trained_run.scenario.protocol, hijacking_of(trained_run.scenario) is not None
     if adversary is None:
-        held = Adversary().facts(protocol)
+        held = Adversary().facts(protocol) | {"hijack"}
         adversary = Adversary(knows=tuple(sorted(attack.needs - held)))
-    check_adversary(attack, adversary, protocol)
+    check_adversary(attack, adversary, protocol, hijacked)
     return adversary
 
 
@@ -96,6 +96,11 @@ def infer_trained(
         seen = observe_round(RunFolder(trained_run.path), scenario, observe)
         target = target_of(scenario, seen.before, auxiliary, setup.queries, setup.client, in_training)
         victims = trained(scenario, seen.observations, observe, setup.samples, seen.malicious)
+    if "hijack" in attack.needs and target.hijack is None:
+        raise RunError(
+            f"{type(attack).__name__} needs what the hijacking had learned, but nothing of it is kept there; choose a "
+            "--round after the attack's first, or run the scenario with --keep-state"
+        )
     observed = Observed(attack, victims.messages, victims.batches, victims.batch_sizes, victims.labels)
     began = time.perf_counter()
     found = _checked(attack, attack.infer(observed, Knowledge(attack, target)), victims)

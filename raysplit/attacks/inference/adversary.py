@@ -10,9 +10,10 @@ from raysplit.parts.part import part
 from raysplit.protocols.protocol import TrainingProtocol
 
 PartyName = Literal["main_server", "fed_server", "client"]
-Fact = Literal["architecture", "client_weights", "server_weights", "auxiliary_data", "queries"]
+Fact = Literal["architecture", "client_weights", "server_weights", "auxiliary_data", "queries", "hijack"]
 """What may be known of a target: the client portion's layers; its weights; the server portion's weights; samples with
-labels that are not the victims'; answers of the client portion to chosen inputs."""
+labels that are not the victims'; answers of the client portion to chosen inputs; the inverse that a hijacking in
+training has learned."""
 
 _IMPLIED: dict[Fact, tuple[Fact, ...]] = {"client_weights": ("architecture", "queries")}
 """Who has a client portion can run it."""

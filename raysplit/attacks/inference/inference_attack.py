@@ -121,7 +121,7 @@ class Target:
     """All that there is to know; attacks get it through ``Knowledge`` only. ``untrained``: a client portion with fresh
     random weights, by number. ``client``: the true one, whose ``forward`` gives smashed data, in evaluation mode.
     ``finish``: from smashed data to logits [n, classes], the rest of the model as the main server has it. ``low``,
-    ``high``: between which values inputs lie."""
+    ``high``: between which values inputs lie. ``hijack``: from smashed data to inputs, as a hijacking learned it."""
 
     seed: int
     input_shape: tuple[int, int, int]
@@ -133,6 +133,7 @@ class Target:
     finish: Callable[[torch.Tensor], torch.Tensor]
     auxiliary: Auxiliary | None = None
     query_budget: int = 0
+    hijack: Callable[[torch.Tensor], torch.Tensor] | None = None
 
 
 @dataclass
@@ -181,6 +182,12 @@ class Knowledge:
         assert self.target.auxiliary is not None
         return self.target.auxiliary
 
+    def hijack(self, z: torch.Tensor) -> torch.Tensor:
+        """Inputs [n, C, H, W] of smashed data, by the inverse that ``FeatureSpaceHijacking`` has learned in training."""
+        self._declared("hijack")
+        assert self.target.hijack is not None
+        return self.target.hijack(z)
+
     def query(self, x: torch.Tensor) -> torch.Tensor:
         """Smashed data of chosen inputs [n, C, H, W]. Raises ``ScenarioError`` beyond the budget of queries."""
         self._declared("queries")
@@ -201,10 +208,14 @@ class Knowledge:
             raise ScenarioError(f"{name} uses '{fact}', which it does not declare; add it to {name}.needs")
 
 
-def check_adversary(attack: InferenceAttack, adversary: Adversary, protocol: TrainingProtocol) -> None:
+def check_adversary(
+    attack: InferenceAttack, adversary: Adversary, protocol: TrainingProtocol, hijacked: bool = False
+) -> None:
     """Raise ``ScenarioError`` unless the adversary holds every channel that the attack reads and knows what it needs."""
     name, parties = type(attack).__name__, " and ".join(adversary.parties)
     held, known = adversary.channels(protocol), adversary.facts(protocol)
+    if hijacked and "main_server" in adversary.parties:
+        known |= {"hijack"}
     for channel in sorted(attack.reads - held):
         raise ScenarioError(
             f"{name} reads '{channel.value}', which {parties} of {type(protocol).__name__} "

@@ -43,6 +43,7 @@ from raysplit.attacks.inference.cluster_labels import ClusterLabels as ClusterLa
 from raysplit.attacks.inference.decoders import DecoderTraining as DecoderTraining
 from raysplit.attacks.inference.direction_labels import DirectionLabels as DirectionLabels
 from raysplit.attacks.inference.gradient_matching_labels import GradientMatchingLabels as GradientMatchingLabels
+from raysplit.attacks.inference.hijacked import HijackedInversion as HijackedInversion
 from raysplit.attacks.inference.inversion import ImagePrior as ImagePrior
 from raysplit.attacks.inference.model_completion import ModelCompletion as ModelCompletion
 from raysplit.attacks.inference.norm_labels import NormLabels as NormLabels
@@ -55,6 +56,7 @@ from raysplit.attacks.inference.white_box import WhiteBoxInversion as WhiteBoxIn
 from raysplit.attacks.messages.ascent import SmashedAscent as SmashedAscent
 from raysplit.attacks.messages.backdoor import SmashedBackdoor as SmashedBackdoor
 from raysplit.attacks.messages.feature_gradients import FeatureGradientTampering as FeatureGradientTampering
+from raysplit.attacks.messages.hijacking import FeatureSpaceHijacking as FeatureSpaceHijacking
 from raysplit.attacks.messages.labels import WireLabelFlip as WireLabelFlip
 from raysplit.attacks.messages.malicious_server import ServerSteering as ServerSteering
 from raysplit.attacks.messages.malicious_server import ServerTampering as ServerTampering
@@ -245,6 +247,7 @@ __all__ = [
     "FarthestLabelFlip",
     "FeatureGradientTampering",
     "FeatureReplacement",
+    "FeatureSpaceHijacking",
     "FedAvg",
     "FedOpt",
     "FemnistCnn",
@@ -255,6 +258,7 @@ __all__ = [
     "Gin",
     "GradientMatchingLabels",
     "GradientScreen",
+    "HijackedInversion",
     "Iid",
     "ImagePrior",
     "InnerProductManipulation",

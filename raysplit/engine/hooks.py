@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
 
 from raysplit.attacks.inference.observe import ObservationHook
+from raysplit.attacks.messages.hook_attack import AttackStart, HookAttack, path_of
 from raysplit.attacks.messages.tampering import tampering_of
+from raysplit.attacks.scheduled import attacks_in_force
 from raysplit.channels.hooks import HookStart, MessageHook, PartyEnd
 from raysplit.defenses.detection.hook import DetectionHook
 from raysplit.memory.memory import SERVER_DETECTION, Memory, State
+from raysplit.models.pixels import to_pixels
 from raysplit.protocols.outcome import Outcome
 from raysplit.protocols.plan import RoundPlan
 from raysplit.scenario.scenario import Scenario
@@ -26,6 +31,7 @@ def hooks_in_force(
         tampering = tampering_of(scenario.attack, party, plan.seed, plan.round, scenario.model.classes, plan.malicious)
         if tampering is not None:
             found.append(tampering)
+    found.extend(_learning(scenario, plan, memory))
     observe = scenario.observe
     if observe is not None and plan.round in observe.rounds:
         found.append(ObservationHook.of(observe, scenario.training.batch_size))
@@ -33,6 +39,23 @@ def hooks_in_force(
         start = HookStart(plan.seed, plan.round, scenario.model.classes, Memory(memory))
         found.extend(hook.opened(start) for hook in attached)
     return found
+
+
+def _learning(scenario: Scenario, plan: RoundPlan, memory: Mapping[str, State]) -> Iterator[MessageHook]:
+    """Hooks of attacks that act through one of their own."""
+    for number, attack in enumerate(attacks_in_force(scenario.attack, plan.round)):
+        if isinstance(attack, HookAttack):
+            yield attack.hook(
+                AttackStart(
+                    plan.seed,
+                    plan.round,
+                    number,
+                    scenario.model.input_shape,
+                    lambda x: to_pixels(x, scenario.pixels, scenario.training.dtype, torch.device("cpu")),
+                    scenario.population.open,
+                    dict(memory.get(path_of(attack), {})),
+                )
+            )
 
 
 def take_end(outcome: Outcome, *ends: PartyEnd) -> None:

@@ -17,6 +17,7 @@ from raysplit.aggregation.update_attack import UpdateAttack
 from raysplit.attacks.attack import Attack
 from raysplit.attacks.data.data_attack import DataAttack
 from raysplit.attacks.data.poisoning import measured
+from raysplit.attacks.messages.hook_attack import HookAttack
 from raysplit.attacks.messages.message_attack import MessageAttack
 from raysplit.attacks.scheduled import singles
 from raysplit.channels.channel import Channel
@@ -194,8 +195,9 @@ def _of_attacks(attack: Attack | None) -> Required:
 def _of_single(single: Attack) -> Iterator[Requirement]:
     """What one attack requires: its kind, the channels of its threat model, and what it says itself."""
     yield Requirement(
-        lambda _: isinstance(single, UpdateAttack | DataAttack | MessageAttack),
-        "{component} says when it attacks but not what: derive it from UpdateAttack, DataAttack or MessageAttack",
+        lambda _: isinstance(single, UpdateAttack | DataAttack | MessageAttack | HookAttack),
+        "{component} says when it attacks but not what: derive it from UpdateAttack, DataAttack, MessageAttack or "
+        "HookAttack",
     )
     changes = single.threat_model.changes
     for channel in sorted(changes | single.threat_model.sees):

@@ -17,7 +17,7 @@ from raysplit.analysis.inference.known_alone import labels_from_known_alone
 from raysplit.analysis.inference.replay import observe_round
 from raysplit.analysis.inference.scoring import Score, scores_of
 from raysplit.analysis.inference.tail_gradients import TailGradients
-from raysplit.analysis.inference.target import target_of
+from raysplit.analysis.inference.target import hijacking_of, target_of
 from raysplit.analysis.inference.victims import Victims, auxiliary_of, deployed, first_of_each_class, trained
 from raysplit.analysis.runs.trained import Trained
 from raysplit.attacks.inference.adversary import Adversary
@@ -68,11 +68,11 @@ class Inference:
 
 def adversary_for(attack: InferenceAttack, trained_run: Trained, adversary: Adversary | None) -> Adversary:
     """The adversary that is given, or a main server alone of which all is assumed that the attack needs."""
-    protocol = trained_run.scenario.protocol
+    protocol, hijacked = trained_run.scenario.protocol, hijacking_of(trained_run.scenario) is not None
     if adversary is None:
-        held = Adversary().facts(protocol)
+        held = Adversary().facts(protocol) | {"hijack"}
         adversary = Adversary(knows=tuple(sorted(attack.needs - held)))
-    check_adversary(attack, adversary, protocol)
+    check_adversary(attack, adversary, protocol, hijacked)
     return adversary
 
 
@@ -105,6 +105,11 @@ def infer_trained(
         if tails is not None:
             target = replace(target, tail_gradients=tails.of(victims.steps[: int(victims.batches[-1]) + 1]))
     target = replace(target, labels=victims.y)
+    if "hijack" in attack.needs and target.hijack is None:
+        raise RunError(
+            f"{type(attack).__name__} needs what the hijacking had learned, but nothing of it is kept there; choose a "
+            "--round after the attack's first, or run the scenario with --keep-state"
+        )
     observed = Observed(attack, victims.messages, victims.batches, victims.batch_sizes, victims.labels)
     began = time.perf_counter()
     knowledge = Knowledge(attack, target)

@@ -10,6 +10,9 @@ from torch import nn
 
 from raysplit import rng
 from raysplit.attacks.inference.inference_attack import Auxiliary, Target
+from raysplit.attacks.messages.hijacking import FeatureSpaceHijacking, restored
+from raysplit.attacks.messages.hook_attack import path_of
+from raysplit.attacks.scheduled import singles
 from raysplit.memory.global_state import GlobalState
 from raysplit.models.flat import FlatPortion
 from raysplit.models.network import Portions, build, cut
@@ -71,10 +74,32 @@ def target_of(
         _finish(portions),
         auxiliary,
         query_budget,
+        _hijack(scenario, state),
         portions.body if u_shaped else None,
         portions.tail,
         functools.partial(untrained_tail, scenario) if u_shaped else None,
     )
+
+
+def hijacking_of(scenario: Scenario) -> FeatureSpaceHijacking | None:
+    """The scenario's hijacking, if there is one."""
+    found = [single for single in singles(scenario.attack) if isinstance(single, FeatureSpaceHijacking)]
+    return found[0] if found else None
+
+
+def _hijack(scenario: Scenario, state: GlobalState) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    attack = hijacking_of(scenario)
+    learned = {} if attack is None else state.memory.get(path_of(attack), {})
+    if attack is None or not learned:
+        return None
+    networks, _ = restored(attack, learned, scenario.seed, scenario.model.input_shape)
+
+    def inverse(z: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            x: torch.Tensor = networks.inverse(z)
+        return x
+
+    return inverse
 
 
 def _finish(portions: Portions) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -69,7 +69,7 @@ def _adversary(
     together = Adversary(tuple(_one_of(word, "--party", get_args(PartyName)) for word in parties or ["main_server"]))
     if knows:
         return Adversary(together.parties, tuple(_one_of(word, "--knows", get_args(Fact)) for word in knows))
-    held = together.facts(trained.scenario.protocol)
+    held = together.facts(trained.scenario.protocol) | {"hijack"}
     return Adversary(together.parties, tuple(sorted(attack.needs - held)))
 
 

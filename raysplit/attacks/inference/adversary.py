@@ -11,11 +11,19 @@ from raysplit.protocols.protocol import TrainingProtocol
 
 PartyName = Literal["main_server", "fed_server", "client"]
 Fact = Literal[
-    "architecture", "client_weights", "server_weights", "auxiliary_data", "queries", "known_labels", "tail_gradients"
+    "architecture",
+    "client_weights",
+    "server_weights",
+    "auxiliary_data",
+    "queries",
+    "known_labels",
+    "tail_gradients",
+    "hijack",
 ]
 """What may be known of a target: the client portion's layers; its weights; the server portion's weights; samples with
 labels that are not the victims'; answers of the client portion to chosen inputs; the labels of a few of the observed
-samples; the weight gradients of the client's tail, step by step."""
+samples; the weight gradients of the client's tail, step by step; the inverse that a hijacking in training has
+learned."""
 ORACLES: frozenset[Fact] = frozenset({"tail_gradients"})
 """What no set of parties learns from the protocol about everybody: an attack that needs it shows what a message that is
 never sent would give away."""

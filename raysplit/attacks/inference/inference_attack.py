@@ -135,7 +135,8 @@ class Target:
     U-shaped, ``features``: the server portion, from smashed data to features; ``tail``: the clients' true one;
     ``untrained_tail``: one with fresh random weights, by number; ``tail_gradients``: of the true one, by parameter name,
     [split steps, …] each.
-    ``labels``: the observed samples' true ones, int64 [n]."""
+    ``labels``: the observed samples' true ones, int64 [n]. ``hijack``: from smashed data to inputs, as a hijacking
+    learned it."""
 
     seed: int
     input_shape: tuple[int, int, int]
@@ -147,6 +148,7 @@ class Target:
     finish: Callable[[torch.Tensor], torch.Tensor]
     auxiliary: Auxiliary | None = None
     query_budget: int = 0
+    hijack: Callable[[torch.Tensor], torch.Tensor] | None = None
     features: Callable[[torch.Tensor], torch.Tensor] | None = None
     tail: nn.Module | None = None
     untrained_tail: Callable[[int], nn.Module] | None = None
@@ -249,6 +251,12 @@ class Knowledge:
                 self.told.update(found[label].tolist())
         return found
 
+    def hijack(self, z: torch.Tensor) -> torch.Tensor:
+        """Inputs [n, C, H, W] of smashed data, by the inverse that ``FeatureSpaceHijacking`` has learned in training."""
+        self._declared("hijack")
+        assert self.target.hijack is not None
+        return self.target.hijack(z)
+
     def query(self, x: torch.Tensor) -> torch.Tensor:
         """Smashed data of chosen inputs [n, C, H, W]. Raises ``ScenarioError`` beyond the budget of queries."""
         self._declared("queries")
@@ -269,10 +277,14 @@ class Knowledge:
             raise ScenarioError(f"{name} uses '{fact}', which it does not declare; add it to {name}.needs")
 
 
-def check_adversary(attack: InferenceAttack, adversary: Adversary, protocol: TrainingProtocol) -> None:
+def check_adversary(
+    attack: InferenceAttack, adversary: Adversary, protocol: TrainingProtocol, hijacked: bool = False
+) -> None:
     """Raise ``ScenarioError`` unless the adversary holds every channel that the attack reads and knows what it needs."""
     name, parties = type(attack).__name__, " and ".join(adversary.parties)
     held, known = adversary.channels(protocol), adversary.facts(protocol)
+    if hijacked and "main_server" in adversary.parties:
+        known |= {"hijack"}
     for channel in sorted(attack.reads - held):
         raise ScenarioError(
             f"{name} reads '{channel.value}', which {parties} of {type(protocol).__name__} "

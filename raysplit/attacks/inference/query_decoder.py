@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from raysplit.attacks.inference.adversary import Fact
-from raysplit.attacks.inference.decoders import DECODERS, Decoder, DecoderTraining, strongest
+from raysplit.attacks.inference.decoders import DecoderTraining, strongest
 from raysplit.attacks.inference.inference_attack import (
     Goal,
     InferenceAttack,
@@ -15,6 +15,7 @@ from raysplit.attacks.inference.inference_attack import (
 )
 from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
+from raysplit.models.decoders import DECODERS, Decoder
 from raysplit.parts.part import part
 
 

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from raysplit import DecoderTraining, ImagePrior, QueryDecoder, UnSplit, WhiteBoxInversion
-from raysplit.attacks.inference.decoders import DECODERS, decoder
 from raysplit.attacks.inference.inference_attack import Auxiliary, InferenceAttack, Knowledge, Reconstruction, Target
 from raysplit.attacks.inference.inversion import total_variation
 from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
+from raysplit.models.decoders import DECODERS, decoder
 from tests.attacks.inference.test_threat_model import seen
 
 

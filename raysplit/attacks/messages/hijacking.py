@@ -1,0 +1,212 @@
+"""Feature-space hijacking (Pasquini et al. 2021): a malicious main server teaches clients to send what it can invert."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from raysplit import rng
+from raysplit.attacks.messages.hijacking_networks import check_grid, critic, gradient_penalty, pilot
+from raysplit.attacks.messages.hook_attack import AttackStart, HookAttack, path_of
+from raysplit.attacks.messages.message_attack import checked, server_threat
+from raysplit.attacks.messages.tampering import Tampered
+from raysplit.channels.channel import Channel, Party, ThreatModel
+from raysplit.channels.hooks import MessageHook
+from raysplit.channels.message import Message
+from raysplit.errors import ScenarioError
+from raysplit.memory.memory import Memory, State
+from raysplit.models.decoders import Decoder, decoder
+from raysplit.models.describe import describe
+from raysplit.models.network import ModelSpec, check_cut
+from raysplit.parts.part import part, within
+
+
+@part
+class FeatureSpaceHijacking(HookAttack):
+    """Cut gradients that make the client portion f imitate a pilot f̃, whose inverse the server trains.
+
+    At every split step, on its smashed data z and public samples x, all with the same weights, then one step of Adam
+    each::
+
+        f̃, f̃⁻¹:  mean (x − f̃⁻¹(f̃(x)))²                          pilot_lr
+        D:        mean D(f̃(x)) − mean D(z) + penalty·GP            critic_lr
+        client:   ∂ mean D(z) / ∂z instead of the task's gradient
+
+    D is low on what looks like the pilot's. GP is over all of a sample (the published code's norm is over H and W
+    alone). What the client sent is then f̃⁻¹(z): ``raysplit infer RUN --attack HijackedInversion``. ``public``: how many
+    test samples of the scenario's population the server has. Source: Pasquini, Ateniese, Bernaschi, CCS 2021, section
+    3, and its code, whose rates, penalty 500 and depths of networks are the defaults of neither: these are for two
+    cores (``width``, ``blocks``).
+    """
+
+    public: int = 1000
+    pilot_lr: float = 1e-3
+    critic_lr: float = 1e-4
+    penalty: float = 500.0
+    width: int = 32
+    blocks: int = 2
+    decoder: Decoder = "small"
+    start_round: int = 1
+
+    def __post_init__(self) -> None:
+        checked(self, self.start_round, pilot_lr=self.pilot_lr, critic_lr=self.critic_lr)
+        within("FeatureSpaceHijacking.public", self.public, 1)
+        within("FeatureSpaceHijacking.penalty", self.penalty, 0)
+        within("FeatureSpaceHijacking.width", self.width, 1)
+        within("FeatureSpaceHijacking.blocks", self.blocks, 0)
+
+    @property
+    def threat_model(self) -> ThreatModel:
+        return server_threat(Channel.CUT_GRADIENTS, sees=(Channel.SMASHED,))
+
+    def fits(self, model: ModelSpec) -> None:
+        first, _ = check_cut(model, split=True, u_shaped=False)
+        check_grid(describe(model)[first - 1].shape)
+
+    def hook(self, start: AttackStart) -> MessageHook:
+        return _Hijacking(self, start)
+
+
+class Hijack(nn.Module):
+    """What the server trains: the pilot, its inverse and the critic, with weights from the run's streams."""
+
+    def __init__(
+        self, attack: FeatureSpaceHijacking, seed: int, input_shape: tuple[int, int, int], z_shape: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(rng.key(seed, "hijack networks") >> 65)
+            self.pilot = pilot(input_shape, z_shape)
+            self.inverse = decoder(attack.decoder, z_shape, input_shape)
+            self.critic = critic(z_shape, attack.width, attack.blocks)
+
+
+_SHAPE = "z_shape"
+
+
+def restored(
+    attack: FeatureSpaceHijacking, learned: State, seed: int, input_shape: tuple[int, int, int]
+) -> tuple[Hijack, dict[str, torch.optim.Adam]]:
+    """The networks and their optimisers as they were kept."""
+    z_shape = tuple(int(size) for size in learned[_SHAPE])
+    networks = Hijack(attack, seed, input_shape, z_shape).to(_dtype(learned))
+    networks.load_state_dict({name[4:]: t for name, t in learned.items() if name.startswith("net/")})
+    optimizers = _optimizers(attack, networks)
+    for kind, optimizer in optimizers.items():
+        for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
+            names = (f"adam/{kind}/{index}/{name}" for name in ("step", "exp_avg", "exp_avg_sq"))
+            step, first, second = (learned[name].clone() for name in names)
+            optimizer.state[parameter] = {"step": step, "exp_avg": first, "exp_avg_sq": second}
+    return networks, optimizers
+
+
+def _dtype(learned: State) -> torch.dtype:
+    return next(tensor.dtype for name, tensor in learned.items() if name.startswith("net/"))
+
+
+def _optimizers(attack: FeatureSpaceHijacking, networks: Hijack) -> dict[str, torch.optim.Adam]:
+    both = [*networks.pilot.parameters(), *networks.inverse.parameters()]
+    return {
+        "pilot": torch.optim.Adam(both, lr=attack.pilot_lr),
+        "critic": torch.optim.Adam(networks.critic.parameters(), lr=attack.critic_lr),
+    }
+
+
+class _Hijacking(MessageHook):
+    """One round of it. A shared server's messages come in the planned order on every engine."""
+
+    party: Party = "main_server"
+    channels = frozenset({Channel.SMASHED, Channel.CUT_GRADIENTS})
+
+    def __init__(self, attack: FeatureSpaceHijacking, start: AttackStart) -> None:
+        self._attack, self._start = attack, start
+        self._z: dict[int, torch.Tensor] = {}
+        self._tampered: dict[tuple[int, int], Tampered] = {}
+        self._networks: Hijack | None = None
+        self._public = torch.empty(0)
+        if start.learned:
+            self._networks, self._optimizers = restored(attack, start.learned, start.seed, start.input_shape)
+            self._z_shape = tuple(int(size) for size in start.learned[_SHAPE])
+
+    def change(self, message: Message, labels: torch.Tensor | None) -> Message:
+        if message.channel is Channel.SMASHED:
+            self._z[message.client] = message.tensor.detach()
+            return message
+        began = time.perf_counter()
+        z = self._z.pop(message.client)
+        with torch.enable_grad():
+            gradient = self._step(z, message)
+        sent = torch.empty_like(message.tensor).copy_(gradient)
+        moved, length = (sent - message.tensor).norm(), message.tensor.norm()
+        change = float(moved / length) if length > 0 else 0.0
+        key = (self._start.number, message.client)
+        done = Tampered(1, 1, change, seconds=time.perf_counter() - began)
+        self._tampered[key] = self._tampered.get(key, Tampered()).plus(done)
+        return replace(message, tensor=sent)
+
+    def _step(self, z: torch.Tensor, message: Message) -> torch.Tensor:
+        """∂ mean D(z) / ∂z, [B, …]; then the server's networks take a step."""
+        networks = self._open(z)
+        draw = rng.torch_stream(self._start.seed, "hijack", message.round, message.client, message.step)
+        x = self._public[torch.randint(len(self._public), (len(z),), generator=draw)]
+        imitated = networks.pilot(x)
+        rebuilt = functional.mse_loss(networks.inverse(imitated), x)
+        known = z.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(networks.critic(known).mean(), [known])
+        fake = imitated.detach()
+        mix = torch.rand((len(z), 1, 1, 1), generator=draw, dtype=z.dtype)
+        apart = networks.critic(fake).mean() - networks.critic(z).mean()
+        judged = apart + self._attack.penalty * gradient_penalty(networks.critic, z, fake, mix)
+        for kind, loss in (("pilot", rebuilt), ("critic", judged)):
+            self._optimizers[kind].zero_grad()
+            loss.backward()
+            self._optimizers[kind].step()
+        return gradient
+
+    def _open(self, z: torch.Tensor) -> Hijack:
+        attack, start = self._attack, self._start
+        if self._networks is None:
+            self._z_shape = tuple(z.shape[1:])
+            self._networks = Hijack(attack, start.seed, start.input_shape, self._z_shape).to(z.dtype)
+            self._optimizers = _optimizers(attack, self._networks)
+        if not len(self._public):
+            self._public = torch.cat(list(_public_samples(start, attack.public)))[: attack.public]
+        return self._networks
+
+    def memory(self) -> Memory:
+        if self._networks is None:
+            return {}
+        kept: State = {_SHAPE: torch.tensor(self._z_shape)}
+        kept.update({f"net/{name}": t.detach().clone() for name, t in self._networks.state_dict().items()})
+        for kind, optimizer in self._optimizers.items():
+            for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
+                for name, tensor in optimizer.state[parameter].items():
+                    kept[f"adam/{kind}/{index}/{name}"] = tensor.detach().clone()
+        return {path_of(self._attack): kept}
+
+    def records(self) -> Mapping[str, Mapping[Any, Any]]:
+        return {"tampered": self._tampered}
+
+
+def _public_samples(start: AttackStart, count: int) -> Iterator[torch.Tensor]:
+    """Test samples in client order until there are ``count``, as the network sees them. Raises ``ScenarioError`` where
+    the population has none."""
+    population, found = start.open(), 0
+    for client in range(population.info.clients):
+        x = population.test(client).x
+        if len(x):
+            yield start.inputs(x)
+        found += len(x)
+        if found >= count:
+            return
+    if not found:
+        raise ScenarioError(
+            f"FeatureSpaceHijacking trains on test samples, but the population {population.info.name!r} has none; "
+            "prepare it with a test share"
+        )

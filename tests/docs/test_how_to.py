@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+import raysplit
 from raysplit.analysis.runs.run import open_run
 from raysplit.app.running.engine_choice import EngineChoice
 from raysplit.app.running.runner import Watch, jobs_from, run
+from raysplit.scenario.file import load_scenarios
 
 PAGES = sorted((Path(__file__).resolve().parents[2] / "docs" / "how-to").glob("*.md"))
 BLOCKS = [
@@ -25,7 +27,7 @@ def play(folder, page, block, choice):
 
 
 def test_every_page_has_an_example():
-    assert [page.stem for page in PAGES] == ["attack", "data-set", "defense", "detection", "protocol"]
+    assert [page.stem for page in PAGES] == ["attack", "data-set", "defense", "detection", "inference", "protocol"]
     assert {block.values[0] for block in BLOCKS} == {page.stem for page in PAGES}
 
 
@@ -52,6 +54,19 @@ def test_data_set_example_learns(tmp_path):
     [opened] = play(tmp_path, "data-set", block, EngineChoice(engine="local"))
     summary = opened.summary()
     assert summary.final is not None and summary.final > 0.9
+
+
+def test_inference_example_attacks_its_own_run(tmp_path):
+    """The page's attack answers with auxiliary images alone, the nearest of them."""
+    [block] = [param.values[1] for param in BLOCKS if param.values[0] == "inference"]
+    (tmp_path / "page.py").write_text(block, encoding="utf-8")
+    scenarios, module = load_scenarios(tmp_path / "page.py")
+    opened = raysplit.run(scenarios[0], out=tmp_path / "runs")
+    assert [path.name for path in (opened.path / "observations").iterdir()] == ["round-000002.arrow"]
+    found = raysplit.infer(opened, module.NearestSample(), round=2, samples=6)
+    known = found.target.auxiliary.x
+    assert all((known == image).flatten(1).all(1).any() for image in found.found.inputs)
+    assert found.found.queries == len(known[:1000]) and {score.metric for score in found.scores} >= {"MSE", "SSIM"}
 
 
 def test_defense_example_is_the_rule_that_aggregates(tmp_path):

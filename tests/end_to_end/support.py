@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -145,6 +146,20 @@ def page(cells: Mapping[tuple[str, str], Cell]) -> str:
         lines.append(f"| {protocol} | {' | '.join(row)} |")
     refusals = [f"[{number}] {note.removeprefix('refused: ')}" for number, note in enumerate(notes, 1)]
     return "\n".join([HEAD, *lines, "", *([*refusals, ""] if refusals else []), FOOT])
+
+
+def cells_of(page: str) -> dict[tuple[str, str], Cell]:
+    """What docs/support.md says of every cell: ``page`` backwards."""
+    notes = dict(re.findall(r"^\[(\d+)\] (.*)$", page, re.MULTILINE))
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")][1:]
+    cells: dict[tuple[str, str], Cell] = {}
+    for protocol, *said in rows:
+        for family, text in zip(FAMILIES, said, strict=True):
+            refused = re.fullmatch(r"no \[(\d+)\]", text)
+            cells[protocol, family] = (
+                f"refused: {notes[refused[1]]}" if refused else {"P C": "both", "C": "colocated"}[text]
+            )
+    return cells
 
 
 HEAD = """# What runs with what

@@ -72,6 +72,8 @@ from raysplit.models.alexnet import AlexNet as AlexNet
 from raysplit.models.alexnet import AlexNetImageNet as AlexNetImageNet
 from raysplit.models.alexnet import alexnet as alexnet
 from raysplit.models.alexnet import alexnet_imagenet as alexnet_imagenet
+from raysplit.models.bag_of_words import BagOfWords as BagOfWords
+from raysplit.models.bag_of_words import bag_of_words as bag_of_words
 from raysplit.models.femnist_cnn import FemnistCnn as FemnistCnn
 from raysplit.models.femnist_cnn import LeafCnn as LeafCnn
 from raysplit.models.femnist_cnn import femnist_cnn as femnist_cnn
@@ -84,6 +86,10 @@ from raysplit.models.resnet import ResNet18 as ResNet18
 from raysplit.models.resnet import resnet18 as resnet18
 from raysplit.models.sequential import Sequential as Sequential
 from raysplit.models.sequential import sequential as sequential
+from raysplit.models.stacked_lstm import StackedLstm as StackedLstm
+from raysplit.models.stacked_lstm import sent140_lstm as sent140_lstm
+from raysplit.models.stacked_lstm import shakespeare_lstm as shakespeare_lstm
+from raysplit.models.stacked_lstm import stacked_lstm as stacked_lstm
 from raysplit.models.torchvision_model import TorchvisionModel as TorchvisionModel
 from raysplit.models.torchvision_model import torchvision_model as torchvision_model
 from raysplit.models.unsplit import UnSplitCifar as UnSplitCifar
@@ -190,6 +196,7 @@ __all__ = [
     "ArrowFile",
     "AsyncSplitFed",
     "AsyncSplitLearning",
+    "BagOfWords",
     "Brightness",
     "Bucketing",
     "Buffer",
@@ -298,6 +305,7 @@ __all__ = [
     "SplitFedV2",
     "SplitFedV3",
     "SplitLearning",
+    "StackedLstm",
     "StartAtRound",
     "StepDecay",
     "Subset",
@@ -321,6 +329,7 @@ __all__ = [
     "alexnet",
     "alexnet_imagenet",
     "att_faces",
+    "bag_of_words",
     "cifar10",
     "digits",
     "fashion_mnist",
@@ -338,7 +347,10 @@ __all__ = [
     "partitioned",
     "resnet18",
     "run",
+    "sent140_lstm",
     "sequential",
+    "shakespeare_lstm",
+    "stacked_lstm",
     "subset",
     "synthetic_writers",
     "table",

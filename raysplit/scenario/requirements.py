@@ -72,7 +72,7 @@ def _of_training(scenario: Scenario) -> Required:
         scenario,
         Requirement(
             lambda setting: not setting.model.reads_bytes or scenario.pixels == "bytes",
-            f"{{model}} reads packed graphs byte by byte, but Scenario.pixels is {scenario.pixels!r}; use "
+            f"{{model}} reads packed graphs or texts byte by byte, but Scenario.pixels is {scenario.pixels!r}; use "
             "pixels='bytes'",
         ),
     )

@@ -120,6 +120,7 @@ HOMES = {
     "raysplit.population.partition.shards": ["Shards"],
     "raysplit.population.partition.subset": ["Subset", "subset"],
     "raysplit.population.handwriting.synthetic": ["SyntheticWriters", "synthetic_writers"],
+    "raysplit.population.text.synthetic": ["SyntheticRoles", "synthetic_roles"],
     "raysplit.population.sets.tudataset": ["tudataset"],
     "raysplit.protocols.buffered": ["BufferedSplitFed", "Speeds"],
     "raysplit.protocols.centralized": ["Centralized"],

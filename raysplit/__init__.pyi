@@ -137,6 +137,8 @@ from raysplit.population.sets.mnist import mnist as mnist
 from raysplit.population.sets.own_data import image_folder as image_folder
 from raysplit.population.sets.own_data import table as table
 from raysplit.population.sets.tudataset import tudataset as tudataset
+from raysplit.population.text.synthetic import SyntheticRoles as SyntheticRoles
+from raysplit.population.text.synthetic import synthetic_roles as synthetic_roles
 from raysplit.protocols.buffered import BufferedSplitFed as BufferedSplitFed
 from raysplit.protocols.buffered import Speeds as Speeds
 from raysplit.protocols.centralized import Centralized as Centralized
@@ -309,6 +311,7 @@ __all__ = [
     "StartAtRound",
     "StepDecay",
     "Subset",
+    "SyntheticRoles",
     "SyntheticWriters",
     "TargetedLabelFlip",
     "Task",
@@ -352,6 +355,7 @@ __all__ = [
     "shakespeare_lstm",
     "stacked_lstm",
     "subset",
+    "synthetic_roles",
     "synthetic_writers",
     "table",
     "torchvision_model",

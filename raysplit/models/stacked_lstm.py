@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
@@ -70,7 +71,7 @@ class StackedLstm(ModelSpec):
             inputs = self.dim if number == 1 else self.hidden
             stages.append((f"lstm{number}", LstmLayer(inputs, self.hidden, self.dropout, number == self.layers)))
         widths = [self.hidden, *([self.units] if self.units else []), self.classes]
-        for number, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False), 1):
+        for number, (inputs, outputs) in enumerate(pairwise(widths), 1):
             linear = nn.Linear(inputs, outputs)
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
@@ -98,7 +99,8 @@ class LstmLayer(nn.Module):
                 nn.init.uniform_(parameter, -bound, bound)
             else:
                 nn.init.zeros_(parameter)
-        nn.init.ones_(self.lstm.bias_ih_l0[hidden : 2 * hidden])  # gates lie in the order in, forget, cell, out
+            if name == "bias_ih_l0":
+                nn.init.ones_(parameter[hidden : 2 * hidden])  # gates lie in the order in, forget, cell, out
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         outputs, _ = self.lstm(x)

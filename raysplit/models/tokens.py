@@ -18,10 +18,10 @@ def to_tokens(x: torch.Tensor, tokens: int) -> torch.Tensor:
     """Samples [B, 1, 1, L] of floating whole numbers → int64 [B, L]; raises ``ScenarioError`` for a token that the
     table lacks."""
     numbers = x.flatten(1).long()
-    if numbers.numel() and not 0 <= int(numbers.min()) <= (largest := int(numbers.max())) < tokens:
-        wrong = largest if largest >= tokens else int(numbers.min())
+    least, most = (int(number) for number in numbers.aminmax()) if numbers.numel() else (0, 0)
+    if least < 0 or most >= tokens:
         raise ScenarioError(
-            f"a text has the token {wrong}, but the model was told of {tokens} tokens, 0 to {tokens - 1}; set its tokens "
+            f"a text has the token {least if least < 0 else most}, but the model was told of {tokens} tokens, 0 to {tokens - 1}; set its tokens "
             "to what the population was prepared with"
         )
     return numbers

@@ -40,7 +40,7 @@ def _lines(path: Path, count: int | None, dim: int | None) -> Iterator[tuple[str
     number = 0
     try:
         with open(path, encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):  # noqa: B007 - named in the error
+            for number, line in enumerate(lines, 1):
                 if count is not None and number > count:
                     return
                 cells = line.rstrip("\n").rstrip(" ").split(" ")

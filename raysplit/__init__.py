@@ -110,6 +110,7 @@ HOMES = {
     "raysplit.population.sets.ham10000": ["ham10000"],
     "raysplit.population.sets.mnist": ["mnist"],
     "raysplit.population.sets.own_data": ["image_folder", "table"],
+    "raysplit.population.partition.by_user": ["ByUser", "by_user"],
     "raysplit.population.partition.classes_per_client": ["ClassesPerClient"],
     "raysplit.population.partition.dirichlet": ["Dirichlet"],
     "raysplit.population.partition.feature_skew": ["NoiseLevels", "Rotations"],

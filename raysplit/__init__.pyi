@@ -104,6 +104,8 @@ from raysplit.parts.part import part as part
 from raysplit.population.arrow import ArrowFile as ArrowFile
 from raysplit.population.handwriting.synthetic import SyntheticWriters as SyntheticWriters
 from raysplit.population.handwriting.synthetic import synthetic_writers as synthetic_writers
+from raysplit.population.partition.by_user import ByUser as ByUser
+from raysplit.population.partition.by_user import by_user as by_user
 from raysplit.population.partition.classes_per_client import ClassesPerClient as ClassesPerClient
 from raysplit.population.partition.dirichlet import Dirichlet as Dirichlet
 from raysplit.population.partition.feature_skew import NoiseLevels as NoiseLevels
@@ -204,6 +206,7 @@ __all__ = [
     "Buffer",
     "BufferedSplitFed",
     "Bulyan",
+    "ByUser",
     "Centralized",
     "CentredClipping",
     "ClassesPerClient",
@@ -333,6 +336,7 @@ __all__ = [
     "alexnet_imagenet",
     "att_faces",
     "bag_of_words",
+    "by_user",
     "cifar10",
     "digits",
     "fashion_mnist",

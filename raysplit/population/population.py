@@ -28,7 +28,8 @@ class PopulationInfo:
     ``shape`` is a sample's [C, H, W]; ``digest`` names the data (two populations with equal digests give equal bytes);
     ``synthetic`` populations are announced as such in the log, the record and the report. ``dtype``: ``"uint8"``
     (bytes, of which the network sees what ``Scenario.pixels`` says) or ``"float32"`` (numbers that it sees as they
-    are).
+    are). ``unseen``: so many clients, the last ones, have no training samples and never take part: they are whom the
+    model is evaluated on, and nobody else (LEAF's split by user).
     """
 
     name: str
@@ -39,6 +40,12 @@ class PopulationInfo:
     digest: str
     description: str = ""
     dtype: str = "uint8"
+    unseen: int = 0
+
+    @property
+    def trainable(self) -> int:
+        """How many clients can take part: the first ones."""
+        return self.clients - self.unseen
 
 
 class Population(Protocol):

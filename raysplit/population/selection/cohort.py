@@ -146,7 +146,7 @@ class ParticipationSampler:
     def __init__(self, cohort: Cohort, seed: int, population: Population) -> None:
         """Raises ``ScenarioError`` or ``PopulationError`` where the cohort does not fit the population."""
         self.cohort, self.seed = cohort, seed
-        self._clients = population.info.clients
+        self._clients = population.info.trainable
         cohort.check(self._clients, population.info.name)
         self.ranks = malicious_ranks(seed, self._clients)
         self._samples = cache(lambda: population.train_sizes(np.arange(self._clients, dtype=np.int64)))

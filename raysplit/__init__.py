@@ -110,6 +110,8 @@ HOMES = {
     "raysplit.population.sets.ham10000": ["ham10000"],
     "raysplit.population.sets.mnist": ["mnist"],
     "raysplit.population.sets.own_data": ["image_folder", "table"],
+    "raysplit.population.sets.sent140": ["sent140"],
+    "raysplit.population.sets.shakespeare": ["shakespeare"],
     "raysplit.population.partition.by_user": ["ByUser", "by_user"],
     "raysplit.population.partition.classes_per_client": ["ClassesPerClient"],
     "raysplit.population.partition.dirichlet": ["Dirichlet"],

@@ -138,6 +138,8 @@ from raysplit.population.sets.ham10000 import ham10000 as ham10000
 from raysplit.population.sets.mnist import mnist as mnist
 from raysplit.population.sets.own_data import image_folder as image_folder
 from raysplit.population.sets.own_data import table as table
+from raysplit.population.sets.sent140 import sent140 as sent140
+from raysplit.population.sets.shakespeare import shakespeare as shakespeare
 from raysplit.population.sets.tudataset import tudataset as tudataset
 from raysplit.population.text.synthetic import SyntheticRoles as SyntheticRoles
 from raysplit.population.text.synthetic import synthetic_roles as synthetic_roles
@@ -354,8 +356,10 @@ __all__ = [
     "partitioned",
     "resnet18",
     "run",
+    "sent140",
     "sent140_lstm",
     "sequential",
+    "shakespeare",
     "shakespeare_lstm",
     "stacked_lstm",
     "subset",

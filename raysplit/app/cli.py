@@ -229,7 +229,8 @@ def data_prepare(
         str,
         typer.Argument(
             metavar="NAME",
-            help="femnist, mnist, fashion_mnist, cifar10, ham10000, tudataset, att_faces, image_folder or table.",
+            help="femnist, mnist, fashion_mnist, cifar10, ham10000, tudataset, att_faces, shakespeare, sent140, image_folder "
+            "or table.",
         ),
     ],
     source: Annotated[
@@ -257,6 +258,12 @@ def data_prepare(
     encoding: Annotated[
         str | None, typer.Option("--encoding", help="Of a CSV, such as cp1252; default: utf-8.")
     ] = None,
+    words: Annotated[int | None, typer.Option("--words", help="Words that have a number of their own.")] = None,
+    vectors: Annotated[
+        Path | None, typer.Option("--vectors", help="A file of word vectors (GloVe), whose words are numbered.")
+    ] = None,
+    characters: Annotated[bool, typer.Option("--characters", help="Number characters, not words.")] = False,
+    least: Annotated[int | None, typer.Option("--least", help="Leave clients of fewer samples out.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of the split, where there is no official one.")] = None,
 ) -> None:
     """Download, verify and convert a data set into a population (docs/data-sets.md)."""
@@ -275,6 +282,10 @@ def data_prepare(
         "delimiter": delimiter,
         "decimal": decimal,
         "encoding": encoding,
+        "words": words,
+        "vectors": vectors,
+        "characters": characters or None,
+        "least": least,
         "seed": seed,
     }
     given = {option: value for option, value in options.items() if value is not None}

@@ -271,7 +271,7 @@ def test_what_cannot_be_prepared_is_one_sentence(tmp_path: Path, quiet: Console)
 def test_what_is_prepared_trains_the_networks_for_it(tmp_path: Path, quiet: Console, kind: str) -> None:
     out = str(tmp_path / "s.arrow")
     if kind == "shakespeare":
-        save(tmp_path / "leaf", "all_data.json", roles("A", "B"))
+        save(tmp_path / "leaf", "all_data.json", roles("A", "B", times=13))
         shakespeare.prepare(Path(out), source=tmp_path / "leaf", console=quiet)
         population, model = shakespeare_set.shakespeare(out), shakespeare_lstm(hidden=4)
     else:

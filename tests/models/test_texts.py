@@ -3,12 +3,15 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from raysplit.attacks.attack import CompositeAttack
 from raysplit.attacks.data.backdoor import DistributedBackdoor, PixelBackdoor
 from raysplit.attacks.data.label_flip import LabelFlip, TargetedLabelFlip
 from raysplit.attacks.data.semantic import Brightness, SemanticBackdoor
 from raysplit.attacks.messages.noise import SmashedNoise
+from raysplit.costs.portions import cut_costs
+from raysplit.engine.host import Host
 from raysplit.errors import ScenarioError
 from raysplit.models.bag_of_words import bag_of_words
 from raysplit.models.describe import describe
@@ -22,7 +25,9 @@ from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from raysplit.protocols.splitfed_v3 import SplitFedV3
 from raysplit.protocols.vertical_split import VerticalSplit
+from raysplit.training.gradient_rules import BackwardPass, MeanGradient
 from raysplit.training.optimizers import Adam, Sgd
+from tests.costs.test_traffic import assert_as_counted
 from tests.models.texts import TextClients, lstm, plain_lstm, texts
 from tests.toys import distance, play, weighted_average
 
@@ -224,3 +229,29 @@ def test_a_missing_file_of_word_vectors_is_told_when_the_model_is_described():
 def test_one_layer_cannot_be_cut():
     with pytest.raises(ScenarioError, match=r"BagOfWords\(units=0\) is one layer, which nothing can cut"):
         bag_of_words(units=0)
+
+
+@pytest.mark.parametrize("protocol", [FedAvg(), SplitFedV1(), SplitFedV2(u_shaped=True), SplitLearning()], ids=repr)
+def test_bytes_of_texts_are_those_predicted(protocol):
+    assert_as_counted(texts(protocol, "layer1", "lstm2" if protocol.u_shaped else None))
+
+
+def test_flops_of_a_training_step_are_torchs():
+    """In float64, where torch's counter sees an LSTM's products. It needs no gradient of the state before the first
+    token, 2 · 4 · hidden² a sample and layer, which ours are more."""
+    scenario = texts(SplitFedV2(), "layer2", training__precision="float64")
+    host = Host(scenario)
+    client, server = host.client_slots(1)[0], host.server_slots(1)[0]
+    client.enter(client.flat.vector.clone(), None, 0.1)
+    server.enter(server.flat.vector.clone(), None, 0.1)
+    x, y = TextClients().open().train(0).x.double(), torch.zeros(5, dtype=torch.int64)
+    with FlopCounterMode(display=False) as clients:
+        z = client.forward(x)
+    with FlopCounterMode(display=False) as servers:
+        gradient, _ = server.whole_step(z.detach(), y)
+    with FlopCounterMode(display=False) as back:
+        MeanGradient().gradients(client, BackwardPass(x, y, z, gradient))
+    costs = cut_costs(scenario)
+    unneeded = 5 * 2 * 4 * 5 * 5
+    assert clients.get_total_flops() + back.get_total_flops() == 5 * costs.client_step - unneeded
+    assert servers.get_total_flops() == 5 * costs.body.step - unneeded

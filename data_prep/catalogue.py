@@ -29,8 +29,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "ham10000": ("size", "seed"),
     "tudataset": ("name", "seed"),
     "att_faces": ("pool", "seed"),
-    "shakespeare": ("least",),
-    "sent140": ("words", "vectors", "characters", "least", "seed"),
+    "shakespeare": ("by", "least", "seed"),
+    "sent140": ("words", "vectors", "characters", "by", "least", "seed"),
     "image_folder": ("by_client", "label", "client", "pool", "size", "grey", "seed"),
     "table": (
         "label",

@@ -19,10 +19,10 @@ import numpy as np
 from rich.console import Console
 
 from data_prep.download import Patience
-from data_prep.leaf_json import SampleKind, find_leaf_files, read_leaf
+from data_prep.leaf_json import SampleKind, Split, find_leaf_files, read_leaf
 from data_prep.official import OfficialFile, obtain
 from data_prep.prepared import Summary, write
-from data_prep.split import at_least, split_client
+from data_prep.split import at_least, by_user, check_by, split_client, whole
 from raysplit.errors import PopulationError, ScenarioError
 from raysplit.models.word_vectors import read_words
 from raysplit.population.arrow_writer import ClientData
@@ -50,6 +50,7 @@ def prepare(
     vectors: Path | None = None,
     characters: bool = False,
     least: int = 2,
+    by: str = "sample",
     console: Console | None = None,
     seed: int = 0,
     patience: Patience | None = None,
@@ -61,7 +62,7 @@ def prepare(
     of the training sets (ties in the order of texts), or the first ones of the file of word ``vectors``, are 1, 2, …,
     all others and what fills up are 0. ``characters``: uint8 [1, 1, 140], printable ASCII being 1 to 95. ``least``:
     users of fewer tweets are left out. What is not split is split nine to one within each user by a stream of
-    ``seed``. Raises ``PopulationError`` or ``DownloadError``.
+    ``seed``; ``by="user"`` instead takes a tenth of the users to test on alone. Raises ``PopulationError`` or ``DownloadError``.
     """
     console = console or Console(stderr=True)
     if characters and vectors is not None:
@@ -70,8 +71,9 @@ def prepare(
         raise PopulationError(f"--words must be at least 1 and below {1 << 24:,}, but it is {words}")
     archive = OfficialFile(ARCHIVE, f"{OFFICIAL}/{ARCHIVE}", starts_with=b"PK")
     folder = obtain("sent140", [archive], out, source=source, mirror=mirror, patience=patience, console=console)
-    users, origin = _users(folder, seed)
-    tweets = list(at_least(least, users))
+    users, origin = _users(folder, by, seed)
+    kept = at_least(least, users)
+    tweets = list(by_user(kept, seed=seed) if by == "user" else kept)
     if characters:
         encode, length, dtype = partial(_characters, {c: n for n, c in enumerate(PRINTABLE, 1)}), CHARACTERS, "uint8"
         read = "numbers of characters, 96 tokens"
@@ -94,11 +96,12 @@ def prepare(
     )
 
 
-def _users(folder: Path, seed: int) -> tuple[Iterator[ClientData], str]:
+def _users(folder: Path, by: str, seed: int) -> tuple[Iterator[ClientData], str]:
     """Users whose ``x`` are texts, and where they come from, in words."""
     files = find_leaf_files(folder)
-    split = partial(split_client, seed=seed)
-    in_words = f"split nine to one with seed {seed}"
+    check_by(by, files is not None and files.split)
+    split: Split = partial(split_client, seed=seed) if by == "sample" else whole
+    in_words = f"split {'nine to one' if by == 'sample' else 'by user'} with seed {seed}"
     if files is not None:
         origin = "LEAF json in LEAF's split" if files.split else f"LEAF json {in_words}"
         return read_leaf(files, SampleKind("tweets", _read), split), origin

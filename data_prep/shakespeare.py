@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from data_prep.leaf_json import LeafFiles, SampleKind, find_leaf_files, read_leaf
+from data_prep.leaf_json import SampleKind, Split, find_leaf_files, read_leaf
 from data_prep.prepared import Summary, write
-from data_prep.split import at_least, split_in_order
+from data_prep.split import at_least, by_user, check_by, split_in_order, whole
 from raysplit.errors import PopulationError
 from raysplit.population.arrow_writer import ClientData
 from raysplit.population.text.characters import ALPHABET, WINDOW, encode, windows
@@ -27,13 +27,16 @@ def prepare(
     source: Path | None = None,
     mirror: str | None = None,
     least: int = 2,
+    by: str = "sample",
     console: Console | None = None,
+    seed: int = 0,
 ) -> Summary:
     """Write the roles in folder ``source`` to ``out``, print what came out and return it.
 
     ``source`` holds LEAF's json (a split, by sample or by user, is kept), or texts ``ROLE.txt``. What is not split is
     split as LEAF splits it: a role's first nine tenths to train, then a gap of 79 windows, which would overlap, then
-    the test set. ``least``: roles of fewer samples are left out. Raises ``PopulationError``.
+    the test set. ``by="user"`` instead takes a tenth of the roles, by a stream of ``seed``, to test on alone. ``least``:
+    roles of fewer samples are left out. Raises ``PopulationError``.
     """
     if source is None or mirror is not None:
         raise PopulationError(
@@ -42,10 +45,11 @@ def prepare(
         )
     if not source.is_dir():
         raise PopulationError(f"there is no folder {str(source)!r}; --from names a folder with LEAF's json or ROLE.txt")
-    clients, origin = _clients(source)
+    clients, origin = _clients(source, by, seed)
+    kept = at_least(least, clients)
     return write(
         out,
-        at_least(least, clients),
+        by_user(kept, seed=seed) if by == "user" else kept,
         name="shakespeare",
         shape=(1, 1, WINDOW),
         classes=len(ALPHABET),
@@ -56,24 +60,24 @@ def prepare(
     )
 
 
-def _clients(folder: Path) -> tuple[Iterator[ClientData], str]:
+def _clients(folder: Path, by: str, seed: int) -> tuple[Iterator[ClientData], str]:
     files = find_leaf_files(folder)
+    check_by(by, files is not None and files.split)
+    split, in_words = (
+        (split_in_order, "nine to one in order") if by == "sample" else (whole, f"by user with seed {seed}")
+    )
     if files is not None:
-        origin = "LEAF json in LEAF's split" if files.split else "LEAF json split nine to one in order"
-        return _of_json(files), origin
+        origin = "LEAF json in LEAF's split" if files.split else f"LEAF json split {in_words}"
+        return read_leaf(files, SampleKind("windows", _read), split), origin
     texts = sorted(file for file in folder.iterdir() if file.suffix == ".txt")
     if not texts:
         raise PopulationError(
             f"{str(folder)!r} holds neither LEAF's json (train/ and test/, all_data/, or *.json) nor texts ROLE.txt"
         )
-    return _of_texts(texts), f"{len(texts):,} texts split nine to one in order"
+    return _of_texts(texts, split), f"{len(texts):,} texts split {in_words}"
 
 
-def _of_json(files: LeafFiles) -> Iterator[ClientData]:
-    yield from read_leaf(files, SampleKind("windows", _read), split_in_order)
-
-
-def _of_texts(texts: list[Path]) -> Iterator[ClientData]:
+def _of_texts(texts: list[Path], split: Split) -> Iterator[ClientData]:
     for file in texts:
         try:
             text = file.read_text(encoding="utf-8")
@@ -81,7 +85,7 @@ def _of_texts(texts: list[Path]) -> Iterator[ClientData]:
             raise PopulationError(f"{str(file)!r} cannot be read as UTF-8; save it anew") from error
         x, y = windows(text)
         if len(y):
-            yield split_in_order(file.stem, x, y)
+            yield split(file.stem, x, y)
 
 
 def _read(where: str, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:

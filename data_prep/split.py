@@ -51,6 +51,33 @@ def split_in_order(name: str, x: np.ndarray, y: np.ndarray, gap: int = 79) -> Cl
     return ClientData(name, x[:train], y[:train], x[train + gap :], y[train + gap :])
 
 
+def whole(name: str, x: np.ndarray, y: np.ndarray) -> ClientData:
+    """``x`` [n, …] and ``y`` [n] as one training set."""
+    return ClientData(name, x, y, x[:0], y[:0])
+
+
+def by_user(clients: Iterable[ClientData], *, seed: int) -> Iterator[ClientData]:
+    """Clients that are not split yet, floor(0.9 n) of them to train and the others, which come last, to test on, as LEAF
+    splits by user; which ones follows from ``seed`` and n."""
+    gathered = list(clients)
+    train = len(gathered) * 9 // 10
+    if not train:
+        raise PopulationError("one client cannot be split by user; leave --by out")
+    order = stream(seed, "data_prep split by user").permutation(len(gathered))
+    yield from (gathered[place] for place in np.sort(order[:train]))
+    for place in np.sort(order[train:]):
+        name, x, y, none, no_labels = gathered[place]
+        yield ClientData(name, none, no_labels, x, y)
+
+
+def check_by(by: str, split: bool) -> None:
+    """Raise ``PopulationError`` unless ``by`` is LEAF's ``user`` or ``sample``, and the data not split already."""
+    if by not in ("sample", "user"):
+        raise PopulationError(f"--by must be user or sample, as LEAF's -t, not {by!r}")
+    if split and by == "user":
+        raise PopulationError("LEAF has split these json files already; leave --by out, or take its folder all_data")
+
+
 def at_least(least: int, clients: Iterable[ClientData]) -> Iterator[ClientData]:
     """The clients of ``least`` samples or more, training and test together; raises ``PopulationError`` where there are
     none."""

@@ -263,6 +263,7 @@ def data_prepare(
         Path | None, typer.Option("--vectors", help="A file of word vectors (GloVe), whose words are numbered.")
     ] = None,
     characters: Annotated[bool, typer.Option("--characters", help="Number characters, not words.")] = False,
+    by: Annotated[str | None, typer.Option("--by", help="Split the samples of each client, or clients: user.")] = None,
     least: Annotated[int | None, typer.Option("--least", help="Leave clients of fewer samples out.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of the split, where there is no official one.")] = None,
 ) -> None:
@@ -285,6 +286,7 @@ def data_prepare(
         "words": words,
         "vectors": vectors,
         "characters": characters or None,
+        "by": by,
         "least": least,
         "seed": seed,
     }

@@ -140,6 +140,30 @@ def test_leafs_split_by_user_leaves_its_test_users_unseen(tmp_path: Path, quiet:
         assert "5, 2 of them only to test on" in str(summary)
 
 
+@pytest.mark.parametrize("name", ["shakespeare", "sent140"])
+def test_what_leaf_has_not_split_can_be_split_by_user(tmp_path: Path, quiet: Console, name: str) -> None:
+    users = [f"user{number:02}" for number in range(20)]
+    whole = roles(*users) if name == "shakespeare" else tweets(**{user: [(user, 1)] * 3 for user in users})
+    save(tmp_path / "leaf", "all_data.json", whole)
+    module: Any = {"shakespeare": shakespeare, "sent140": sent140}[name]
+    module.prepare(tmp_path / "u.arrow", source=tmp_path / "leaf", by="user", console=quiet)
+    population = opened(tmp_path / "u.arrow")
+    names = [population.name(k) for k in range(20)]
+    assert population.info.unseen == 2 and sorted(names) == users
+    assert names[:18] == sorted(names[:18]) and names[18:] == sorted(names[18:])
+    ids = np.arange(20)
+    expected = [len(whole["user_data"][user]["y"]) for user in names]
+    assert population.train_sizes(ids).tolist() == [*expected[:18], 0, 0]
+    assert population.test_sizes(ids).tolist() == [*[0] * 18, *expected[18:]]
+    with pytest.raises(PopulationError, match="--by must be user or sample, as LEAF's -t, not 'role'"):
+        module.prepare(tmp_path / "u.arrow", source=tmp_path / "leaf", by="role", console=quiet)
+    (tmp_path / "leaf" / "all_data.json").unlink()
+    for part in ("train", "test"):
+        save(tmp_path / "leaf" / part, "t.json", whole)
+    with pytest.raises(PopulationError, match="LEAF has split these json files already; leave --by out"):
+        module.prepare(tmp_path / "u.arrow", source=tmp_path / "leaf", by="user", console=quiet)
+
+
 GOOD = [("I am happy, HAPPY; happy", 1), ("sad sad you!", 0), ("don't", 0), ("you? happy", 1)]
 
 

@@ -268,29 +268,12 @@ def data_prepare(
     seed: Annotated[int | None, typer.Option("--seed", help="Of the split, where there is no official one.")] = None,
 ) -> None:
     """Download, verify and convert a data set into a population (docs/data-sets.md)."""
+    options = dict(locals())
     from raysplit.app.doctor import prepare
 
-    options = {
-        "name": name,
-        "size": size,
-        "grey": grey or None,
-        "by_client": by_client or None,
-        "pool": pool or None,
-        "label": label,
-        "client": client,
-        "features": features or None,
-        "standardise": standardise or None,
-        "delimiter": delimiter,
-        "decimal": decimal,
-        "encoding": encoding,
-        "words": words,
-        "vectors": vectors,
-        "characters": characters or None,
-        "by": by,
-        "least": least,
-        "seed": seed,
-    }
-    given = {option: value for option, value in options.items() if value is not None}
+    for argument in ("data_set", "source", "out", "mirror"):
+        del options[argument]
+    given = {name: value for name, value in options.items() if value is not None and value is not False and value != []}
     prepare(data_set, source, out, mirror, Console(), given)
 
 

@@ -23,10 +23,12 @@ from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
 from raysplit.models.network import check_cut
 from raysplit.parts.contract import check_answers
+from raysplit.population.partition.feature_skew import NoiseLevels, Rotations
+from raysplit.population.partition.partitioned import Partitioned
 from raysplit.population.selection.dropouts import Dropouts
 from raysplit.protocols.consistency import check_values, requirements_of
 from raysplit.protocols.joint import joint
-from raysplit.protocols.requirements import Requirement, Setting, client_sync_is, has_channel
+from raysplit.protocols.requirements import Requirement, Setting, client_sync_is, has_channel, images
 
 if TYPE_CHECKING:
     from raysplit.scenario.scenario import Scenario
@@ -76,6 +78,12 @@ def _of_training(scenario: Scenario) -> Required:
             "pixels='bytes'",
         ),
     )
+    features = scenario.population.features if isinstance(scenario.population, Partitioned) else None
+    if isinstance(features, NoiseLevels | Rotations):
+        yield (
+            features,
+            images("{component} changes pixels, but {model} reads packed graphs or texts; leave features out"),
+        )
     yield from ((scenario.training, requirement) for requirement in scenario.training.requires)
     if scenario.devices is not None:
         yield from ((scenario.devices, requirement) for requirement in scenario.devices.requires)

@@ -181,6 +181,13 @@ edited(
     'shakespeare_lstm(), pixels="bytes", attack=SemanticBackdoor(Brightness(), target=0),',
 )
 edited("texts-are-no-pixels", 'femnist_cnn(cut="V2")', "shakespeare_lstm()")
+CASES["texts-turned"] = lambda here: scenario(
+    here,
+    TINY.replace('femnist_cnn(cut="V2"),', 'shakespeare_lstm(), pixels="bytes",').replace(
+        "synthetic_writers(writers=20, mean_samples=30, sd_samples=5)",
+        "partitioned(synthetic_roles(), Iid(), clients=9, features=Rotations(4))",
+    ),
+)
 edited("bag-uncut", 'femnist_cnn(cut="V2")', "bag_of_words(units=0)")
 edited("vectors-missing", 'femnist_cnn(cut="V2")', 'sent140_lstm(embedding="glove.txt")')
 edited("attack-no-goal", "clients=5", "clients=5, success_of=LabelFlip()")

@@ -17,6 +17,9 @@ from raysplit.models.bag_of_words import bag_of_words
 from raysplit.models.describe import describe
 from raysplit.models.network import build, cut
 from raysplit.models.stacked_lstm import sent140_lstm, shakespeare_lstm
+from raysplit.population.partition.feature_skew import NoiseLevels, Rotations
+from raysplit.population.partition.iid import Iid
+from raysplit.population.partition.partitioned import partitioned
 from raysplit.protocols.centralized import Centralized
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.parallel_sl import ParallelSl
@@ -183,6 +186,15 @@ def test_texts_have_no_width_and_are_no_pixels():
         texts(VerticalSplit(2))
     with pytest.raises(ScenarioError, match="StackedLstm reads packed graphs or texts byte by byte"):
         texts(FedAvg()).replace(pixels="unit")
+
+
+@pytest.mark.parametrize("features", [NoiseLevels(0.1), Rotations(4)], ids=repr)
+def test_texts_are_not_turned_and_get_no_noise(features):
+    population = partitioned(TextClients(), Iid(), clients=4, features=features)
+    with pytest.raises(
+        ScenarioError, match="changes pixels, but StackedLstm reads packed graphs or texts; leave features"
+    ):
+        texts(FedAvg()).replace(population=population)
 
 
 GLOVE = "the 0.5 -1 2\nof 1e-2 0 3\nto 4 5 6\nand 7 8 9\n"

@@ -33,7 +33,7 @@ FORMAT = 1
 @part
 class Evaluation:
     """Every ``every`` rounds and after the last, on the test sets of ``clients`` clients (None: all), the same ones
-    each time.
+    each time; of a population with unseen clients on theirs alone.
 
     Where the scenario's attack has a goal (a backdoor, a targeted flip) its success is measured too, from round 1 on.
     ``success_of``: measure this attack's success instead, whether or not anybody carries it out: so a clean run tells

@@ -18,6 +18,11 @@ def check_population(scenario: Scenario, info: PopulationInfo) -> None:
                     f"{type(rule).__name__} names the root client {root}, but the population {info.name!r} has only "
                     f"{info.trainable} clients, counted from 0"
                 )
+    if info.unseen and scenario.protocol.published.tested == "in_training":
+        raise ScenarioError(
+            f"{type(scenario.protocol).__name__} as published tests clients while they train, but those of population "
+            f"{info.name!r} that train have nothing to test on; take one that is split by sample"
+        )
     if info.shape != model.input_shape:
         raise PopulationError(
             f"{type(model).__name__} takes samples of shape {model.input_shape}, but population {info.name!r} has "

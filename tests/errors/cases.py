@@ -390,6 +390,12 @@ edited(
     "synthetic_writers(writers=20, mean_samples=30, sd_samples=5)",
     "by_user(synthetic_writers(writers=5, mean_samples=30, sd_samples=5), test_share=0.4)",
 )
+CASES["population-by-user-published"] = lambda here: scenario(
+    here,
+    TINY.replace("SplitFedV2()", 'SplitFedV1(as_published="thapa2022")').replace(
+        "synthetic_writers(writers=20, mean_samples=30, sd_samples=5)", "by_user(synthetic_writers(writers=20))"
+    ),
+)
 edited("population-roles", "synthetic_writers(writers=20, mean_samples=30, sd_samples=5)", "synthetic_roles(roles=0)")
 edited("population-unprepared", "synthetic_writers(writers=20, mean_samples=30, sd_samples=5)", "femnist()")
 

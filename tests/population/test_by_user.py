@@ -16,6 +16,7 @@ from raysplit.population.partition.partitioned import partitioned
 from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.split_learning import SplitLearning
+from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v3 import SplitFedV3
 from raysplit.scenario.population_check import check_population
 from tests.toys import ToyClients, play, toy
@@ -58,6 +59,13 @@ def test_cohorts_and_root_clients_are_drawn_from_those_that_train():
     rooted = toy(FedAvg(), clients=8, population=population, defense=FLTrust(roots=(8,)))
     with pytest.raises(ScenarioError, match="names the root client 8, but the population 'toys, by user' has only 8"):
         check_population(rooted, population.open().info)
+
+
+def test_clients_that_are_tested_while_they_train_are_not_unseen():
+    population = by_user(ToyClients(10), 0.2)
+    scenario = toy(SplitFedV1(as_published="thapa2022"), clients=8, population=population)
+    with pytest.raises(ScenarioError, match="SplitFedV1 as published tests clients while they train, but those of"):
+        check_population(scenario, population.open().info)
 
 
 def test_what_cannot_be_split_by_user():

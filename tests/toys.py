@@ -20,7 +20,7 @@ from raysplit.engine.local import LocalEngine
 from raysplit.memory.global_state import GlobalState
 from raysplit.models.network import ModelSpec
 from raysplit.parts.part import part
-from raysplit.population.population import PopulationInfo, Samples
+from raysplit.population.population import PopulationInfo, PopulationSpec, Samples
 from raysplit.population.selection.cohort import Cohort
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.scenario.layout import Layout
@@ -33,7 +33,7 @@ from raysplit.training.settings import Training
 
 
 @part
-class ToyClients:
+class ToyClients(PopulationSpec):
     """``order``: client k owns the data of ``order[k]``, so that a test can deal the same data to other ids."""
 
     clients: int = 6

@@ -16,14 +16,14 @@ import torch
 
 from raysplit.errors import PopulationError
 from raysplit.population.arrow_schema import CLIENT_FIELDS, Header, sample_schema
-from raysplit.population.population import PopulationInfo, Samples
+from raysplit.population.population import PopulationInfo, PopulationSpec, Samples
 
 #: In ``ArrowFile.path``, stands for the data directory of the machine that opens the file.
 DATA = "$RAYSPLIT_DATA"
 
 
 @dataclass(frozen=True)
-class ArrowFile:
+class ArrowFile(PopulationSpec):
     """The population in ``path`` (``NAME.arrow``, with ``NAME.clients.arrow`` beside it).
 
     A path that begins with ``$RAYSPLIT_DATA/`` is looked up in the data directory of the machine that opens it, so that

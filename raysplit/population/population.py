@@ -7,11 +7,14 @@ Every host process opens its own: a memory map or a generator costs the same for
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+
+from raysplit.parts.contract import contract
 
 
 class Samples(NamedTuple):
@@ -71,10 +74,12 @@ class Population(Protocol):
         ...
 
 
-@runtime_checkable
-class PopulationSpec(Protocol):
-    """A scenario's description of a population; a frozen dataclass of plain values."""
+@contract("a population")
+class PopulationSpec(ABC):
+    """The contract of a scenario's description of a population: a frozen dataclass of plain values (``part``) derives
+    from it and gives ``open``. What RaySplit opens it opens by ``open_population`` (``opening.py``), which holds an own
+    one to what ``Population`` says."""
 
+    @abstractmethod
     def open(self) -> Population:
         """Open it; raises ``PopulationError`` naming the command that would prepare missing data."""
-        ...

@@ -17,6 +17,7 @@ from raysplit.engine.engine import Engine
 from raysplit.errors import ClusterError, RunError, ScenarioError, UserError, first_line, nearest
 from raysplit.memory.global_state import GlobalState
 from raysplit.parts.own_modules import own_files
+from raysplit.population.opening import open_population
 from raysplit.population.population import PopulationInfo
 from raysplit.scenario.file import apply_sets, load_scenarios
 from raysplit.scenario.layout import Layout
@@ -168,7 +169,7 @@ def ready(jobs: list[Job], choice: EngineChoice, if_exists: IfExists) -> Iterato
     portions = []
     for job in jobs:
         check_shards(job.scenario, choice.shards)
-        check_population(job.scenario, job.scenario.population.open().info)
+        check_population(job.scenario, open_population(job.scenario.population).info)
         if if_exists != "continue":
             check_free(job.folder, job.scenario, if_exists == "replace")
         start = Layout(job.scenario).initial()
@@ -266,7 +267,7 @@ def _go_on(
     if folder.metrics.exists():
         rewind(folder.metrics, state.round)
     rewind_updates(folder.updates, state.round)
-    population = scenario.population.open()
+    population = open_population(scenario.population)
     progress = Progress(state)
     with open_tables(folder.metrics) as tables:
         about = engine.describe()
@@ -308,7 +309,7 @@ def _fork(job: Job) -> Fork | None:
         return None
     layout = Layout(job.scenario)
     state = read_checkpoint(fork.checkpoint, layout, origin_of(fork.folder)["hash"])
-    population = job.scenario.population.open()
+    population = open_population(job.scenario.population)
     adopt_tables(fork.folder.metrics, job.folder.metrics, fork.rounds, job.scenario, population)
     adopt_updates(fork.folder.updates, job.folder.updates, fork.rounds)
     write_checkpoint(job.folder.checkpoints, state, layout, job.scenario.hash, job.keep)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from raysplit.errors import PopulationError, nearest
-from raysplit.parts.ownership import OF_RAYSPLIT
+from raysplit.parts.ownership import is_raysplits
 from raysplit.population.population import Population, PopulationInfo, PopulationSpec, Samples
 
 DTYPES = {"uint8": torch.uint8, "float32": torch.float32}
@@ -25,9 +25,7 @@ def open_population(spec: PopulationSpec) -> Population:
     Raises ``PopulationError`` as the spec does, and where what it opens is no ``Population``.
     """
     opened = spec.open()
-    if type(opened).__module__.partition(".")[0] in OF_RAYSPLIT:
-        return opened
-    return CheckedPopulation(opened, type(spec).__name__)
+    return opened if is_raysplits(opened) else CheckedPopulation(opened, type(spec).__name__)
 
 
 class CheckedPopulation:

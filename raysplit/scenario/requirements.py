@@ -25,6 +25,7 @@ from raysplit.models.network import check_cut
 from raysplit.parts.contract import check_answers
 from raysplit.population.partition.feature_skew import NoiseLevels, Rotations
 from raysplit.population.partition.partitioned import Partitioned
+from raysplit.population.selection.draws import Poisson
 from raysplit.population.selection.dropouts import Dropouts
 from raysplit.protocols.consistency import check_values, requirements_of
 from raysplit.protocols.joint import joint
@@ -215,11 +216,22 @@ def _of_single(single: Attack) -> Iterator[Requirement]:
 
 
 def _check_malicious(attack: Attack, scenario: Scenario) -> None:
+    """Raise ``ScenarioError`` where malicious clients would attack and there are none in any cohort, as far as the
+    cohort alone says (``malicious_check.py`` asks the population)."""
+    cohort = scenario.cohort
     for single in singles(attack):
-        if scenario.cohort.malicious == 0 and single.threat_model.party == "clients":
+        if single.threat_model.party != "clients":
+            continue
+        name = type(single).__name__
+        if cohort.malicious == 0:
             raise ScenarioError(
-                f"{type(single).__name__} needs malicious clients, but Cohort.malicious is 0; give a share such as 0.2 "
-                "or leave attack out"
+                f"{name} needs malicious clients, but Cohort.malicious is 0; give a share such as 0.2 or leave attack "
+                "out"
+            )
+        if cohort.of == "cohort" and not isinstance(cohort.draw, Poisson) and cohort.assumed == 0:
+            raise ScenarioError(
+                f"{name} needs malicious clients, but Cohort.malicious={cohort.malicious:g} of a cohort of "
+                f"{cohort.size} is nobody; give a share such as {1 / cohort.size:.2g} or leave attack out"
             )
 
 

@@ -166,6 +166,9 @@ edited("cut-missing", 'cut="V2"', "cut=None")
 edited("cut-server-empty", 'cut="V2"', 'cut="fc2"')
 edited("cut-no-tail", "SplitFedV2()", "SplitFedV2(u_shaped=True)")
 edited("attack-nobody", "malicious=0.25),", "malicious=0),\n    attack=AgrTailored(),")
+edited("attack-nobody-sampled", "malicious=0.25),", "malicious=0.1, of='cohort'),\n    attack=AgrTailored(),")
+edited("attack-nobody-there", "malicious=0.25),", "malicious=0.009),\n    attack=AgrTailored(),")
+edited("attack-nobody-acts", "size=4, malicious=0.25),", "size=1, malicious=0.05),\n    attack=AgrTailored(),")
 edited("attack-no-channel", "SplitFedV2()", "SplitLearning(), attack=AgrTailored()")
 edited("attack-too-late", "SplitFedV2()", "SplitFedV2(), attack=AgrTailored(start_round=9)")
 edited("attack-class", "SplitFedV2()", "SplitFedV2(), attack=PixelBackdoor(target=62)")
@@ -450,6 +453,12 @@ def population_numbers(here: Path) -> list[str]:
 def population_classes(here: Path) -> list[str]:
     population(here, classes=100)
     return on_file(here)
+
+
+@case
+def population_misspelt(here: Path) -> list[str]:
+    mine = "from raysplit.contracts import PopulationSpec\n\n@part\nclass Mine(PopulationSpec):\n    clients: int = 3\n"
+    return scenario(here, TINY.replace("from raysplit import *\n", "from raysplit import *\n" + mine))
 
 
 # Run folders

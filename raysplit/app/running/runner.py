@@ -21,6 +21,7 @@ from raysplit.population.opening import open_population
 from raysplit.population.population import PopulationInfo
 from raysplit.scenario.file import apply_sets, load_scenarios
 from raysplit.scenario.layout import Layout
+from raysplit.scenario.malicious_check import check_malicious
 from raysplit.scenario.population_check import check_population
 from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.shard_checks import check_memory, check_shards
@@ -169,7 +170,9 @@ def ready(jobs: list[Job], choice: EngineChoice, if_exists: IfExists) -> Iterato
     portions = []
     for job in jobs:
         check_shards(job.scenario, choice.shards)
-        check_population(job.scenario, open_population(job.scenario.population).info)
+        population = open_population(job.scenario.population)
+        check_population(job.scenario, population.info)
+        check_malicious(job.scenario, population)
         if if_exists != "continue":
             check_free(job.folder, job.scenario, if_exists == "replace")
         start = Layout(job.scenario).initial()

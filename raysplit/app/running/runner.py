@@ -4,6 +4,7 @@ ended."""
 from __future__ import annotations
 
 import shutil
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ from raysplit.storage.run_folder import RunFolder, check_free, create, folder_fo
 from raysplit.storage.stored_scenario import stored_scenario
 from raysplit.storage.tables import open_tables, rewind
 from raysplit.storage.updates import adopt_updates, rewind_updates
+from raysplit.training.failures import ClientFailure
 
 IfExists = Literal["refuse", "replace", "continue"]
 """What to do where the folder holds a run of the scenario already: raise an error; start afresh; or do what is left of
@@ -78,10 +80,12 @@ class Ended:
 
 @dataclass(frozen=True)
 class Failed:
-    """A job that an error stopped: ``why`` in a sentence. What it has done can be resumed."""
+    """A job that an error stopped: ``why`` in a sentence, and the ``trace`` of whatever is not said by a sentence alone.
+    What it has done can be resumed."""
 
     folder: RunFolder
     why: str
+    trace: str = ""
 
 
 @dataclass
@@ -188,10 +192,12 @@ def attempt(job: Job, choice: EngineChoice, cluster: Cluster | None, watch: Watc
         return play(job, choice, cluster, watch, "continue")
     except ClusterError:
         raise
+    except ClientFailure as failure:  # brings the traceback of its host along
+        return Failed(job.folder, str(failure), failure.trace)
     except UserError as error:
         return Failed(job.folder, str(error))
     except Exception as error:
-        return Failed(job.folder, f"{type(error).__name__}: {first_line(error)}")
+        return Failed(job.folder, f"{type(error).__name__}: {first_line(error)}", traceback.format_exc())
 
 
 def ended_before(folder: RunFolder) -> Ended | None:

@@ -39,9 +39,10 @@ COHORTS = ((11, 2), (20, 4))
 D = 40
 
 
-def rules(f: int) -> list[AggregationRule]:
+@cache
+def rules(f: int) -> tuple[AggregationRule, ...]:
     """Every rule and step of the tree, set up against ``f`` malicious clients."""
-    return [
+    return (
         Mean(),
         Median(),
         Median(even="midpoint"),
@@ -72,7 +73,7 @@ def rules(f: int) -> list[AggregationRule]:
         Composed((NearestNeighbourMixing(f=f),), Krum(f=f)),
         Composed((Bucketing(),), Mean()),
         Composed((Bucketing(),), Median()),
-    ]
+    )
 
 
 def benign(n: int) -> torch.Tensor:

@@ -175,7 +175,14 @@ class OpenPartitioned:
         if features is None or part not in self._dealt:
             return Samples(x, y)
         stream = rng.stream(self._spec.seed, f"feature skew {part}", client)
-        return Samples(torch.from_numpy(features.change(x.numpy(), int(client), self._info.clients, stream)), y)
+        seen = features.change(x.numpy(), int(client), self._info.clients, stream)
+        if not isinstance(seen, np.ndarray) or seen.shape != tuple(x.shape) or seen.dtype != x.numpy().dtype:
+            got = f"{seen.dtype}{list(seen.shape)}" if isinstance(seen, np.ndarray) else type(seen).__name__
+            raise PopulationError(
+                f"{type(features).__name__}.change() must return as many samples of the same kind, "
+                f"{x.numpy().dtype}{list(x.shape)}, but of client {client} it returned {got}"
+            )
+        return Samples(torch.from_numpy(seen), y)
 
     def _checked(self, clients: np.ndarray) -> np.ndarray:
         ids = np.asarray(clients, dtype=np.int64)

@@ -17,6 +17,7 @@ from raysplit.population.arrow import ArrowFile
 from raysplit.population.opening import open_population
 from raysplit.scenario.file import load_scenarios
 from raysplit.scenario.layout import Layout
+from raysplit.scenario.malicious_check import check_malicious
 from raysplit.scenario.population_check import check_population
 from raysplit.scenario.scenario import Scenario
 
@@ -47,6 +48,7 @@ def _lay_out(scenario: Scenario, layout: object, console: Console) -> None:
     assert isinstance(layout, ActorLayout)
     population = open_population(scenario.population)
     check_population(scenario, population.info)
+    check_malicious(scenario, population)
     portions = Layout(scenario)
     client, server = portions.client.vector.numel(), portions.server.vector.numel()
     width = portions.client.vector.element_size()

@@ -64,11 +64,12 @@ class CheckedPopulation:
         if not isinstance(info, PopulationInfo):
             raise PopulationError(f"{self._name}.info must be a PopulationInfo, but it is {info!r}")
         counts = all(type(count) is int and count >= 1 for count in (info.clients, info.classes, *info.shape))
-        if not counts or type(info.shape) is not tuple or len(info.shape) != 3 or info.dtype not in DTYPES:
+        unseen = type(info.unseen) is int and counts and 0 <= info.unseen < info.clients
+        if not unseen or type(info.shape) is not tuple or len(info.shape) != 3 or info.dtype not in DTYPES:
             raise PopulationError(
-                f"{self._name}.info must have at least 1 client and 1 class, a shape (C, H, W) of whole numbers and the "
-                f"dtype 'uint8' or 'float32', but it has clients={info.clients!r}, classes={info.classes!r}, "
-                f"shape={info.shape!r}, dtype={info.dtype!r}"
+                f"{self._name}.info must have at least 1 client that trains and 1 class, a shape (C, H, W) of whole "
+                f"numbers and the dtype 'uint8' or 'float32', but it has clients={info.clients!r}, "
+                f"unseen={info.unseen!r}, classes={info.classes!r}, shape={info.shape!r}, dtype={info.dtype!r}"
             )
         return info
 

@@ -22,10 +22,10 @@ def check_malicious(scenario: Scenario, population: Population) -> None:
     cohort, info = scenario.cohort, population.info
     if not attacks:
         return
-    if cohort.of == "population" and cohort.malicious_in(info.clients) == 0:
+    if cohort.of == "population" and cohort.malicious_in(info.trainable) == 0:
         raise ScenarioError(
             f"{_name(attacks[0])} needs malicious clients, but Cohort.malicious={cohort.malicious:g} of the "
-            f"{info.clients} clients of {info.name!r} is nobody; give a share such as {1 / info.clients:.2g} or more"
+            f"{info.trainable} clients of {info.name!r} is nobody; give a share such as {1 / info.trainable:.2g} or more"
         )
     if scenario.protocol.synchrony != "synchronous":
         return

@@ -10,14 +10,14 @@ from torch import nn
 
 from raysplit.models.stacked_lstm import StackedLstm, stacked_lstm
 from raysplit.parts.part import part
-from raysplit.population.population import PopulationInfo, Samples
+from raysplit.population.population import PopulationInfo, PopulationSpec, Samples
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.scenario.scenario import Scenario
 from tests.toys import toy
 
 
 @part
-class TextClients:
+class TextClients(PopulationSpec):
     """Client k has ``5 + k`` texts of ``length`` of ``tokens`` tokens, whose class is the last token modulo ``classes``."""
 
     clients: int = 4

@@ -107,10 +107,11 @@ def test_sizes_that_are_no_counts_are_refused(sizes):
         {"shape": (8, 8)},
         {"shape": [1, 8, 8]},
         {"dtype": "float64"},
+        {"unseen": 6},
     ],
 )
 def test_info_that_describes_nothing_is_refused(info):
-    with pytest.raises(PopulationError, match=r"Mended\.info must have at least 1 client"):
+    with pytest.raises(PopulationError, match=r"Mended\.info must have at least 1 client that trains"):
         open_population(own(info=replace(TOYS.info, **info)))
     with pytest.raises(PopulationError, match=r"Mended\.info must be a PopulationInfo, but it is \{"):
         open_population(own(info=vars(TOYS.info)))

@@ -15,11 +15,12 @@ from raysplit import rng
 from raysplit.errors import PopulationError
 from raysplit.parts.canonical import to_json
 from raysplit.parts.part import part, within
+from raysplit.population.opening import open_population
 from raysplit.population.population import PopulationInfo, PopulationSpec, Samples
 
 
 @part
-class ByUser:
+class ByUser(PopulationSpec):
     """``test_share`` of the clients of ``population`` never train, and the model is evaluated on all their samples.
 
     Of n clients floor((1 − test_share) · n) train, on all of their samples, training and test together; which ones
@@ -49,7 +50,7 @@ class OpenByUser:
 
     def __init__(self, spec: ByUser) -> None:
         self._spec = spec
-        self._population = spec.population.open()
+        self._population = open_population(spec.population)
         whole = self._population.info
         if whole.unseen:
             raise PopulationError(f"population {whole.name!r} is split by user already; take it as it is")

@@ -17,7 +17,7 @@ import torch
 
 from raysplit.errors import PopulationError
 from raysplit.population.hashing import uniforms
-from raysplit.population.population import PopulationInfo, Samples
+from raysplit.population.population import PopulationInfo, PopulationSpec, Samples
 from raysplit.population.text.characters import ALPHABET, WINDOW, windows
 from raysplit.rng import stream
 
@@ -30,7 +30,7 @@ LONGEST = 100_000
 
 
 @dataclass(frozen=True)
-class SyntheticRoles:
+class SyntheticRoles(PopulationSpec):
     """Which invented roles: ``open()`` gives the population.
 
     ``roles``: how many clients; ``seed``: another seed, another play; ``mean_samples``: characters a role says,

@@ -1,7 +1,8 @@
 # Everything happens in .venv, and nothing but pip uses the network; a run on Ray listens while it goes on.
 PYTHON ?= python3
 SCENARIO := scenarios/quickstart.py
-# Test files side by side; each worker that tests Ray starts a cluster of its own.
+# Tests side by side: each worker begins with files of its own, and takes tests from the other when it has done them, so that no long file is
+# left to one alone at the end. Each that tests Ray starts a cluster of its own.
 WORKERS ?= 2
 BYZFL := byzfl==0.0.11
 
@@ -29,7 +30,7 @@ $(READY): pyproject.toml constraints.txt
 
 ## make test: style, types and all tests; RAYSPLIT_TEST_DATA=DIR adds those on real data
 test: lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 ## make fast: the tests that take seconds
 fast: setup

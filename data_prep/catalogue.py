@@ -17,6 +17,8 @@ from raysplit.population.sets.fashion_mnist import fashion_mnist
 from raysplit.population.sets.femnist import femnist
 from raysplit.population.sets.ham10000 import ham10000
 from raysplit.population.sets.mnist import mnist
+from raysplit.population.sets.sent140 import sent140
+from raysplit.population.sets.shakespeare import shakespeare
 from raysplit.population.sets.tudataset import tudataset
 
 OPTIONS: dict[str, tuple[str, ...]] = {
@@ -27,6 +29,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "ham10000": ("size", "seed"),
     "tudataset": ("name", "seed"),
     "att_faces": ("pool", "seed"),
+    "shakespeare": ("by", "least", "seed"),
+    "sent140": ("words", "vectors", "characters", "by", "least", "seed"),
     "image_folder": ("by_client", "label", "client", "pool", "size", "grey", "seed"),
     "table": (
         "label",
@@ -44,7 +48,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 
 OWN_DATA = ("image_folder", "table")
 NEEDED = {"tudataset": ("name", "such as MUTAG"), "table": ("label", "the column of classes")}
-_PLAIN = ("femnist", "mnist", "fashion_mnist", "cifar10", "ham10000", "att_faces")
+_PLAIN = ("femnist", "mnist", "fashion_mnist", "cifar10", "ham10000", "att_faces", "shakespeare", "sent140")
 """Sets that have one file under their own name, or a usual one."""
 FLAGS = {"features": "feature"}
 
@@ -111,7 +115,10 @@ def _where(name: str, given: Mapping[str, Any]) -> ArrowFile:
         return tudataset(given["name"])
     if name == "att_faces":
         return att_faces(pool=given.get("pool", False))
-    return {"femnist": femnist, "mnist": mnist, "fashion_mnist": fashion_mnist, "cifar10": cifar10}[name]()
+    if name == "sent140":
+        return sent140(characters=given.get("characters", False))
+    plain = {"femnist": femnist, "mnist": mnist, "fashion_mnist": fashion_mnist, "cifar10": cifar10}
+    return {**plain, "shakespeare": shakespeare}[name]()
 
 
 def _flag(option: str) -> str:

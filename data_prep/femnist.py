@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from data_prep.download import Patience, download
-from data_prep.leaf_json import CLASSES, SIDE, find_leaf_files, read_leaf
+from data_prep.leaf_json import find_leaf_files, read_leaf
+from data_prep.leaf_pixels import CLASSES, PIXELS, SIDE
 from data_prep.nist_sd19 import read_writers
 from data_prep.split import split_client
 from raysplit.errors import PopulationError
@@ -79,8 +81,8 @@ def prepare(
 
     Without ``source``, the NIST archives are downloaded to ``sd19/`` beside ``out`` (from the folder URL ``mirror``
     when given) and deleted afterwards unless ``keep_archives``. ``source`` is a folder with those archives, or with
-    LEAF's json: a split in ``train/`` and ``test/`` is kept, anything else is split nine to one within each user by a
-    stream of ``seed``. Run it again after an interruption: finished downloads are kept and half ones go on. Raises
+    LEAF's json: a split in ``train/`` and ``test/``, by sample or by user, is kept, anything else is split nine to one
+    within each user by a stream of ``seed``. Run it again after an interruption: finished downloads are kept and half ones go on. Raises
     ``PopulationError`` or ``DownloadError``; ``out`` is replaced only by a complete file.
     """
     console = console or Console(stderr=True)
@@ -102,6 +104,7 @@ def prepare(
             shape=(1, SIDE, SIDE),
             classes=CLASSES,
             description=f"FEMNIST, one client a writer; {origin}",
+            unseen=True,
         )
     if source is None and not keep_archives:
         for name in ARCHIVES:
@@ -148,8 +151,8 @@ def _clients(folder: Path, seed: int, progress: Callable[[str, int, int], None])
             f"{str(folder)!r} holds neither LEAF's json (train/ and test/, all_data/, or *.json) nor both of "
             f"{' and '.join(ARCHIVES)}"
         )
-    origin = "LEAF json in LEAF's split" if files.test else f"LEAF json split nine to one with seed {seed}"
-    return read_leaf(files, seed=seed), origin
+    origin = "LEAF json in LEAF's split" if files.split else f"LEAF json split nine to one with seed {seed}"
+    return read_leaf(files, PIXELS, partial(split_client, seed=seed)), origin
 
 
 @contextmanager

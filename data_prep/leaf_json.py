@@ -1,6 +1,6 @@
-"""FEMNIST from the json files that LEAF's ``preprocess.sh`` leaves, plain or gzipped, one file in memory at a time.
+"""The json files that LEAF's ``preprocess.sh`` leaves, plain or gzipped, one file in memory at a time.
 
-A file holds ``users``, ``num_samples`` and ``user_data[user] = {x, y}``, where a row of ``x`` is 784 numbers k/255.
+A file holds ``users``, ``num_samples`` and ``user_data[user] = {x, y}``. What ``x`` and ``y`` are is each set's own.
 """
 
 from __future__ import annotations
@@ -9,19 +9,30 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from data_prep.split import split_client
 from raysplit.errors import PopulationError
 from raysplit.population.arrow_writer import ClientData
 
-SIDE = 28
-CLASSES = 62
+Split = Callable[[str, np.ndarray, np.ndarray], ClientData]
+"""A user's name and samples → its training and test set."""
+
+
+@dataclass(frozen=True)
+class SampleKind:
+    """``noun``: what a sample is called in errors; ``read``: (where, x, y) as json has them → x [n, …] and y int64
+    [n].
+
+    ``read`` raises ``PopulationError`` beginning with ``where`` for what it cannot take.
+    """
+
+    noun: str
+    read: Callable[[str, Any, Any], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,11 @@ class LeafFiles:
 
     train: tuple[Path, ...]
     test: tuple[Path, ...]
+
+    @property
+    def split(self) -> bool:
+        """Whether LEAF has split them."""
+        return bool(self.test)
 
 
 def find_leaf_files(folder: Path) -> LeafFiles | None:
@@ -48,41 +64,44 @@ def find_leaf_files(folder: Path) -> LeafFiles | None:
     return None
 
 
-def read_leaf(files: LeafFiles, *, seed: int) -> Iterator[ClientData]:
-    """Each user as a client, in the order of the files; ``seed`` splits those that LEAF has not split.
+def read_leaf(files: LeafFiles, kind: SampleKind, split: Split) -> Iterator[ClientData]:
+    """Each user as a client, in the order of the files; ``split`` deals the samples of those that LEAF has not split.
 
-    Pixels are uint8 [n, 1, 28, 28], exactly 255 times the numbers in the json. Raises ``PopulationError`` naming the
-    file and the user.
+    Where no user is in both folders, LEAF has split by user: the test users come last, without training samples.
+    Raises ``PopulationError`` naming the file and the user.
     """
     # The test sets are a tenth of the data, 63 MB for all of FEMNIST: they wait here for their users to come by.
     tests: dict[str, tuple[Path, _User]] = {}
     for file in files.test:
-        for user in _read_file(file):
+        for user in _read_file(file, kind):
             if user.name in tests:
                 _twice(user.name, tests[user.name][0], file)
             tests[user.name] = (file, user)
+    test_users = len(tests)
     seen: dict[str, Path] = {}
     for file in files.train:
-        for user in _read_file(file):
+        for user in _read_file(file, kind):
             if user.name in seen:
                 _twice(user.name, seen[user.name], file)
             seen[user.name] = file
             if not len(user.y):
                 raise PopulationError(f"{str(file)!r}: user {user.name!r} has no samples; leave the user out")
             if not files.test:
-                yield split_client(user.name, user.x, user.y, seed=seed)
+                yield split(user.name, user.x, user.y)
                 continue
             _, test = tests.pop(user.name, (file, _User(user.name, user.x[:0], user.y[:0])))
             yield ClientData(user.name, user.x, user.y, test.x, test.y)
-    for name, (file, _) in tests.items():
-        raise PopulationError(
-            f"{str(file)!r}: user {name!r} has a test set, but is in no file of {str(files.train[0].parent)!r}; "
-            "take both folders from one run of LEAF's preprocess.sh"
-        )
+    for name, (file, test) in tests.items():
+        if len(tests) < test_users:
+            raise PopulationError(
+                f"{str(file)!r}: user {name!r} has a test set, but is in no file of {str(files.train[0].parent)!r}; "
+                "take both folders from one run of LEAF's preprocess.sh"
+            )
+        yield ClientData(name, test.x[:0], test.y[:0], test.x, test.y)
 
 
 class _User(NamedTuple):
-    """``x`` uint8 [n, 1, 28, 28]; ``y`` int64 [n]."""
+    """``x`` [n, …]; ``y`` int64 [n]."""
 
     name: str
     x: np.ndarray
@@ -100,7 +119,7 @@ class _Numbers(dict[str, float]):
         return value
 
 
-def _read_file(file: Path) -> Iterator[_User]:
+def _read_file(file: Path, kind: SampleKind) -> Iterator[_User]:
     content = _load(file)
     if not isinstance(content, dict) or not {"users", "num_samples", "user_data"} <= content.keys():
         lacking = {"users", "num_samples", "user_data"} - (content.keys() if isinstance(content, dict) else set())
@@ -119,11 +138,10 @@ def _read_file(file: Path) -> Iterator[_User]:
         ours = data.get(user)
         if not isinstance(ours, dict) or not {"x", "y"} <= ours.keys():
             raise PopulationError(f"{where} has no 'x' and 'y' in 'user_data'")
-        y = _labels(where, ours["y"])
-        x = _pixels(where, ours["x"])
+        x, y = kind.read(where, ours["x"], ours["y"])
         if type(count) is not int or not len(x) == len(y) == count:
             raise PopulationError(
-                f"{where} has {len(x)} images and {len(y)} labels, but 'num_samples' says {count!r}; "
+                f"{where} has {len(x)} {kind.noun} and {len(y)} labels, but 'num_samples' says {count!r}; "
                 "the three must agree"
             )
         yield _User(user, x, y)
@@ -140,46 +158,7 @@ def _load(file: Path) -> Any:
 
 
 def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not a pixel")
-
-
-def _labels(where: str, values: Any) -> np.ndarray:
-    if not isinstance(values, list):
-        raise PopulationError(f"{where} has labels that are not a list")
-    for place, value in enumerate(values):
-        if type(value) is not int or not 0 <= value < CLASSES:
-            raise PopulationError(f"{where} has the label {value!r} at sample {place}, not a class in 0..{CLASSES - 1}")
-    return np.asarray(values, dtype=np.int64)
-
-
-def _pixels(where: str, rows: Any) -> np.ndarray:
-    size = SIDE * SIDE
-    if not isinstance(rows, list):
-        raise PopulationError(f"{where} has images that are not a list")
-    for place, row in enumerate(rows):
-        if not isinstance(row, list) or len(row) != size:
-            count = len(row) if isinstance(row, list) else "no list of"
-            raise PopulationError(f"{where} has {count} pixels in image {place}, not {size}")
-    if not rows:
-        return np.empty((0, 1, SIDE, SIDE), dtype=np.uint8)
-    try:
-        values = np.asarray(rows)
-    except ValueError:
-        values = np.asarray([])
-    if values.dtype.kind not in "fiu" or values.shape != (len(rows), size):
-        raise PopulationError(f"{where} has pixels that are not numbers")
-    scaled = values.astype(np.float64) * 255.0
-    scaled[~np.isfinite(scaled)] = -1.0
-    whole = np.rint(scaled)
-    # k/255 in float64 comes back to k within 1e-13; the tolerance is for files that were written with fewer digits.
-    wrong = ~((whole >= 0) & (whole <= 255) & (np.abs(scaled - whole) < 1e-3))
-    if wrong.any():
-        image, pixel = (int(index) for index in np.argwhere(wrong)[0])
-        raise PopulationError(
-            f"{where} has the pixel {values[image, pixel]!s} (image {image}, pixel {pixel}), "
-            "not k/255 for a whole k in 0..255"
-        )
-    return whole.astype(np.uint8).reshape(-1, 1, SIDE, SIDE)
+    raise ValueError(f"{text} is no number of LEAF's")
 
 
 def _json_files(folder: Path) -> tuple[Path, ...]:

@@ -33,11 +33,12 @@ class Summary:
     mean: float
     sd: float
     histogram: tuple[int, ...]
+    unseen: int = 0
 
     def __str__(self) -> str:
         shape = " × ".join(map(str, self.shape))
         rows = [
-            ("clients", f"{self.clients:,}"),
+            ("clients", f"{self.clients:,}" + (f", {self.unseen:,} of them only to test on" if self.unseen else "")),
             ("samples", f"{self.train + self.test:,} ({self.train:,} training, {self.test:,} test)"),
             ("per client", f"{self.mean:.2f} ± {self.sd:.2f}"),
             ("classes", f"{self.classes:,}"),
@@ -75,6 +76,7 @@ def describe(path: Path) -> Summary:
         mean=float(sizes.mean()),
         sd=float(sizes.std()),
         histogram=tuple(histogram.tolist()),
+        unseen=info.unseen,
     )
 
 
@@ -88,13 +90,18 @@ def write(
     description: str,
     dtype: str = "uint8",
     pool: bool = False,
+    unseen: bool = False,
     console: Console,
 ) -> Summary:
-    """Write ``clients`` to ``out``, as one client when ``pool``, print what came out and return it."""
+    """Write ``clients`` to ``out``, as one client when ``pool``, print what came out and return it.
+
+    ``unseen``: the last ones may lack training samples (``write_population``)."""
     if pool:
         clients = _pooled(clients)
         description += "; a pool of one client, to be partitioned"
-    write_population(out, clients, name=name, shape=shape, classes=classes, description=description, dtype=dtype)
+    write_population(
+        out, clients, name=name, shape=shape, classes=classes, description=description, dtype=dtype, unseen=unseen
+    )
     summary = describe(out)
     console.print(str(summary), markup=False, highlight=False, soft_wrap=True)
     return summary

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
+from raysplit.errors import PopulationError
 from raysplit.population.arrow_writer import ClientData
 from raysplit.rng import stream
 
@@ -39,3 +42,49 @@ def stratified(name: str, y: np.ndarray, *, seed: int) -> np.ndarray:
         order = stream(seed, f"data_prep stratified split {name}", int(label)).permutation(len(of_label))
         held_out[of_label[order[: (len(of_label) + 5) // 10]]] = True
     return held_out
+
+
+def split_in_order(name: str, x: np.ndarray, y: np.ndarray, gap: int = 79) -> ClientData:
+    """``x`` [n, …] and ``y`` [n], windows that overlap: the first floor(0.9 n) to train, but at least one, the rest
+    without its first ``gap`` to test, as LEAF splits Shakespeare's windows of 80."""
+    train = max(1, len(y) * 9 // 10)
+    return ClientData(name, x[:train], y[:train], x[train + gap :], y[train + gap :])
+
+
+def whole(name: str, x: np.ndarray, y: np.ndarray) -> ClientData:
+    """``x`` [n, …] and ``y`` [n] as one training set."""
+    return ClientData(name, x, y, x[:0], y[:0])
+
+
+def by_user(clients: Iterable[ClientData], *, seed: int) -> Iterator[ClientData]:
+    """Clients that are not split yet, floor(0.9 n) of them to train and the others, which come last, to test on, as LEAF
+    splits by user; which ones follows from ``seed`` and n."""
+    gathered = list(clients)
+    train = len(gathered) * 9 // 10
+    if not train:
+        raise PopulationError("one client cannot be split by user; leave --by out")
+    order = stream(seed, "data_prep split by user").permutation(len(gathered))
+    yield from (gathered[place] for place in np.sort(order[:train]))
+    for place in np.sort(order[train:]):
+        name, x, y, none, no_labels = gathered[place]
+        yield ClientData(name, none, no_labels, x, y)
+
+
+def check_by(by: str, split: bool) -> None:
+    """Raise ``PopulationError`` unless ``by`` is LEAF's ``user`` or ``sample``, and the data not split already."""
+    if by not in ("sample", "user"):
+        raise PopulationError(f"--by must be user or sample, as LEAF's -t, not {by!r}")
+    if split and by == "user":
+        raise PopulationError("LEAF has split these json files already; leave --by out, or take its folder all_data")
+
+
+def at_least(least: int, clients: Iterable[ClientData]) -> Iterator[ClientData]:
+    """The clients of ``least`` samples or more, training and test together; raises ``PopulationError`` where there are
+    none."""
+    some = False
+    for client in clients:
+        if len(client.train_y) + len(client.test_y) >= least:
+            some = True
+            yield client
+    if not some:
+        raise PopulationError(f"no client has {least} samples or more; choose a smaller --least")

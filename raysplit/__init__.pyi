@@ -89,6 +89,8 @@ from raysplit.models.alexnet import AlexNet as AlexNet
 from raysplit.models.alexnet import AlexNetImageNet as AlexNetImageNet
 from raysplit.models.alexnet import alexnet as alexnet
 from raysplit.models.alexnet import alexnet_imagenet as alexnet_imagenet
+from raysplit.models.bag_of_words import BagOfWords as BagOfWords
+from raysplit.models.bag_of_words import bag_of_words as bag_of_words
 from raysplit.models.femnist_cnn import FemnistCnn as FemnistCnn
 from raysplit.models.femnist_cnn import LeafCnn as LeafCnn
 from raysplit.models.femnist_cnn import femnist_cnn as femnist_cnn
@@ -101,6 +103,10 @@ from raysplit.models.resnet import ResNet18 as ResNet18
 from raysplit.models.resnet import resnet18 as resnet18
 from raysplit.models.sequential import Sequential as Sequential
 from raysplit.models.sequential import sequential as sequential
+from raysplit.models.stacked_lstm import StackedLstm as StackedLstm
+from raysplit.models.stacked_lstm import sent140_lstm as sent140_lstm
+from raysplit.models.stacked_lstm import shakespeare_lstm as shakespeare_lstm
+from raysplit.models.stacked_lstm import stacked_lstm as stacked_lstm
 from raysplit.models.torchvision_model import TorchvisionModel as TorchvisionModel
 from raysplit.models.torchvision_model import torchvision_model as torchvision_model
 from raysplit.models.unsplit import UnSplitCifar as UnSplitCifar
@@ -115,6 +121,8 @@ from raysplit.parts.part import part as part
 from raysplit.population.arrow import ArrowFile as ArrowFile
 from raysplit.population.handwriting.synthetic import SyntheticWriters as SyntheticWriters
 from raysplit.population.handwriting.synthetic import synthetic_writers as synthetic_writers
+from raysplit.population.partition.by_user import ByUser as ByUser
+from raysplit.population.partition.by_user import by_user as by_user
 from raysplit.population.partition.classes_per_client import ClassesPerClient as ClassesPerClient
 from raysplit.population.partition.dirichlet import Dirichlet as Dirichlet
 from raysplit.population.partition.feature_skew import NoiseLevels as NoiseLevels
@@ -147,7 +155,11 @@ from raysplit.population.sets.ham10000 import ham10000 as ham10000
 from raysplit.population.sets.mnist import mnist as mnist
 from raysplit.population.sets.own_data import image_folder as image_folder
 from raysplit.population.sets.own_data import table as table
+from raysplit.population.sets.sent140 import sent140 as sent140
+from raysplit.population.sets.shakespeare import shakespeare as shakespeare
 from raysplit.population.sets.tudataset import tudataset as tudataset
+from raysplit.population.text.synthetic import SyntheticRoles as SyntheticRoles
+from raysplit.population.text.synthetic import synthetic_roles as synthetic_roles
 from raysplit.protocols.buffered import BufferedSplitFed as BufferedSplitFed
 from raysplit.protocols.buffered import Speeds as Speeds
 from raysplit.protocols.centralized import Centralized as Centralized
@@ -208,11 +220,13 @@ __all__ = [
     "ArrowFile",
     "AsyncSplitFed",
     "AsyncSplitLearning",
+    "BagOfWords",
     "Brightness",
     "Bucketing",
     "Buffer",
     "BufferedSplitFed",
     "Bulyan",
+    "ByUser",
     "Centralized",
     "CentredClipping",
     "ClassesPerClient",
@@ -329,9 +343,11 @@ __all__ = [
     "SplitFedV2",
     "SplitFedV3",
     "SplitLearning",
+    "StackedLstm",
     "StartAtRound",
     "StepDecay",
     "Subset",
+    "SyntheticRoles",
     "SyntheticWriters",
     "TargetedLabelFlip",
     "Task",
@@ -354,6 +370,8 @@ __all__ = [
     "alexnet",
     "alexnet_imagenet",
     "att_faces",
+    "bag_of_words",
+    "by_user",
     "cifar10",
     "digits",
     "fashion_mnist",
@@ -372,8 +390,14 @@ __all__ = [
     "partitioned",
     "resnet18",
     "run",
+    "sent140",
+    "sent140_lstm",
     "sequential",
+    "shakespeare",
+    "shakespeare_lstm",
+    "stacked_lstm",
     "subset",
+    "synthetic_roles",
     "synthetic_writers",
     "table",
     "torchvision_model",

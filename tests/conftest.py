@@ -1,4 +1,4 @@
-"""Fixtures of real data: they need ``RAYSPLIT_TEST_DATA``, a folder with LEAF's ``femnist/{train,test}/*.json``.
+"""One thread a test process, and fixtures of real data: they need ``RAYSPLIT_TEST_DATA``, a folder with LEAF's ``femnist/{train,test}/*.json``.
 
 Other sets may lie beside it as their downloads unpack: ``MNIST/raw``, ``FashionMNIST/raw``, ``cifar-10-batches-py``,
 ``HAM10000``, ``TUDataset``, ``orl_faces``. Tests of a set that is not there are skipped.
@@ -10,11 +10,17 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
 from data_prep import cifar10, fashion_mnist, ham10000, mnist, tudataset
 from data_prep.femnist import prepare
 from raysplit.population.arrow import ArrowFile
+
+# Files are tested side by side, as many as there are cores: more threads would wait for each other at the end of every
+# small product, which costs several times what it saves. That a run's bits do not depend on its caller's count is
+# tests/engine/test_threads.py's.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

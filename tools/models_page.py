@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 from raysplit.models.alexnet import alexnet, alexnet_imagenet
+from raysplit.models.bag_of_words import bag_of_words
 from raysplit.models.femnist_cnn import femnist_cnn, leaf_cnn
 from raysplit.models.gin import gin
 from raysplit.models.lenet import lenet
 from raysplit.models.network import ModelSpec
 from raysplit.models.overview import cut_facts
 from raysplit.models.resnet import resnet18
+from raysplit.models.stacked_lstm import sent140_lstm, shakespeare_lstm
 from raysplit.models.unsplit import unsplit_cifar, unsplit_mnist
 from raysplit.models.vgg import vgg11, vgg16
 
@@ -19,10 +21,11 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "models.md"
 BEGIN, END = "<!-- table: tools/models_page.py -->\n", "<!-- end of table -->\n"
 
 KHAN, THAPA, UNSPLIT = "Khan et al. 2022", "Thapa et al. 2022", "Erdoğan et al. 2021"
+LEAF = "Caldas et al. 2018 (LEAF)"
 
 MODELS: list[tuple[str, ModelSpec, tuple[str, ...] | None, str]] = [
     ("`femnist_cnn()`", femnist_cnn(), None, f"{KHAN}; widths from NDSS'21's code"),
-    ("`leaf_cnn()`", leaf_cnn(), None, "Caldas et al. 2018 (LEAF)"),
+    ("`leaf_cnn()`", leaf_cnn(), None, LEAF),
     ("`alexnet()`", alexnet(), None, f"{KHAN}; layers from NDSS'21's code"),
     ("`vgg11()`", vgg11(), None, f"{KHAN}; layers from NDSS'21's code"),
     ("`lenet()`", lenet(), None, THAPA),
@@ -34,6 +37,9 @@ MODELS: list[tuple[str, ModelSpec, tuple[str, ...] | None, str]] = [
     ("`unsplit_mnist()`", unsplit_mnist(), tuple("123456"), UNSPLIT),
     ("`unsplit_cifar()`", unsplit_cifar(), tuple("12345678"), UNSPLIT),
     ("`gin(28, 7, 2)`", gin(28, 7, 2), None, "Xu et al. 2019; here for graphs like MUTAG's"),
+    ("`shakespeare_lstm()`", shakespeare_lstm(), None, f"{LEAF}; LEAF never cuts it"),
+    ("`sent140_lstm()`", sent140_lstm(), None, LEAF),
+    ("`bag_of_words()`", bag_of_words(), None, "one hidden layer on counts of words"),
 ]
 """How it is made, the model, the cuts to list (None: all that leave the server something), and where it comes from."""
 

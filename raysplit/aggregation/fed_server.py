@@ -20,9 +20,10 @@ import torch
 from raysplit.aggregation.columns import Columns, combined
 from raysplit.aggregation.geometry import Geometry
 from raysplit.aggregation.poisoning import Poisoned
-from raysplit.aggregation.rule import Aggregate
+from raysplit.aggregation.rule import Aggregate, apply
 from raysplit.aggregation.task import AggregationTask
 from raysplit.channels.channel import Channel
+from raysplit.errors import ScenarioError
 from raysplit.memory.memory import State
 
 
@@ -106,8 +107,17 @@ def apply_rule(task: AggregationTask, geometry: Geometry) -> AppliedRule:
     """
     norms = geometry.norms.numpy()
     began = time.perf_counter()
-    applied = task.rule.over(geometry, task.weights, task.rule_context())
-    record: dict[str, Any] = {"seconds": time.perf_counter() - began, **_selection(applied, task.malicious)}
+    applied = apply(task.rule, geometry, task.weights, task.rule_context())
+    if applied.update.dtype != task.portion.dtype or applied.update.device != task.portion.device:
+        raise ScenarioError(
+            f"{type(task.rule).__name__} must return an update of the updates' own kind, {task.portion.dtype} on "
+            f"{task.portion.device}, but it is {applied.update.dtype} on {applied.update.device}; use .to(updates)"
+        )
+    record: dict[str, Any] = {
+        "seconds": time.perf_counter() - began,
+        "non_finite": int(np.count_nonzero(~np.isfinite(norms))),
+        **_selection(applied, task.malicious),
+    }
     if not bool(task.malicious.all()):
         benign = (~task.malicious).double()
         record.update(_bias(applied.update, combined(geometry.columns, benign / benign.sum())))

@@ -1,9 +1,11 @@
-"""Rules and attacks without a simulator: checks of the plain tensors that they are called with."""
+"""Checks of plain tensors: those with which rules and attacks are called without a simulator, and those that a user's
+own give back."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from raysplit.errors import ScenarioError
@@ -34,6 +36,20 @@ def check_vector(name: str, argument: str, vector: torch.Tensor | None, d: int) 
         raise ScenarioError(
             f"{name}: {argument} must have the shape [{d}] of one update, but its shape is {list(vector.shape)}"
         )
+
+
+def check_answer(what: str, answer: object, shape: tuple[int, ...]) -> None:
+    """Raise ScenarioError unless ``answer`` is a floating-point tensor of that ``shape``. ``what`` begins the sentence:
+    who must return it."""
+    if not isinstance(answer, torch.Tensor) or tuple(answer.shape) != shape or not answer.is_floating_point():
+        raise ScenarioError(f"{what} as a floating-point tensor {list(shape)}, but it is {described(answer)}")
+
+
+def described(thing: object) -> str:
+    """What a thing is, in the words of an error message: a tensor's type and shape, or whatever else it is."""
+    if isinstance(thing, torch.Tensor):
+        return f"{str(thing.dtype).removeprefix('torch.')} {list(thing.shape)}"
+    return f"a {type(thing).__name__}{list(thing.shape) if isinstance(thing, np.ndarray) else ''}"
 
 
 def shares(name: str, weights: torch.Tensor | Sequence[float] | None, updates: torch.Tensor) -> torch.Tensor:

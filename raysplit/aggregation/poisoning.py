@@ -16,7 +16,7 @@ from raysplit import rng
 from raysplit.aggregation.order_statistics import weighted_sum
 from raysplit.aggregation.rule import RoundContext
 from raysplit.aggregation.task import AggregationTask
-from raysplit.aggregation.update_attack import UpdateAttack, UpdateView
+from raysplit.aggregation.update_attack import UpdateAttack, UpdateView, checked_rows
 from raysplit.errors import ScenarioError
 
 
@@ -56,7 +56,7 @@ def _replace_rows(task: AggregationTask, attack: UpdateAttack, updates: torch.Te
             f"{type(attack).__name__}.poison() changed the updates that it was shown; it may only return rows: work "
             "on a copy"
         )
-    rows = sent.rows.to(updates.dtype)
+    rows = checked_rows(attack, sent, *view.own.shape).to(updates)
     if rows.untyped_storage().data_ptr() == updates.untyped_storage().data_ptr():
         rows = rows.clone()  # a copy of rows that are about to be overwritten
     view.own.copy_(rows)

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from raysplit import rng
-from raysplit.aggregation.columns import gathered
+from raysplit.aggregation.columns import Whole, gathered
 from raysplit.aggregation.geometry import Geometry
-from raysplit.aggregation.plain_tensors import check_updates, check_vector, shares
+from raysplit.aggregation.plain_tensors import check_answer, check_updates, check_vector, described, shares
 from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
 from raysplit.parts.contract import answer, contract
@@ -177,7 +177,7 @@ class AggregationRule(AggregationPart, ABC):
             raise ScenarioError(f"{name} goes by a clean update of root clients: give reference=, a tensor [d]")
         context = plain_context(self, len(updates), round, seed)
         full_context = replace(context, memory=memory or {}, reference=reference, portion=portion)
-        return self.aggregate(updates, shares(name, weights, updates), full_context).update
+        return apply(self, Geometry.of(updates), shares(name, weights, updates), full_context).update
 
 
 @contract("an aggregation rule")
@@ -201,6 +201,54 @@ class GeometryRule(AggregationRule):
         if why is None and self.remembers_clients:
             why = f"{type(self).__name__} remembers an update of every client, in one place"
         return why
+
+
+def apply(rule: AggregationRule, geometry: Geometry, weights: torch.Tensor, context: RoundContext) -> Aggregate:
+    """What ``rule`` makes of the updates with this ``geometry``: whoever applies a rule that may be a user's own does so
+    by this.
+
+    Raises ``ScenarioError`` as the rule does, and where it gives no ``Aggregate`` of such updates or wrote into them: a
+    vector of another length would be broadcast without a word.
+    """
+    rows = geometry.columns.updates if isinstance(geometry.columns, Whole) else None
+    seen = None if rows is None else rows._version  # counts writes, also those through views
+    given = rule.over(geometry, weights, context)
+    name = f"{type(rule).__name__}.{'over' if isinstance(rule, GeometryRule) else 'aggregate'}()"
+    if rows is not None and rows._version != seen:
+        raise ScenarioError(f"{name} changed the updates that it was shown; work on a copy")
+    check_aggregate(name, given, *geometry.shape)
+    return given
+
+
+def check_aggregate(name: str, given: object, n: int, d: int) -> None:
+    """Raise ``ScenarioError`` unless ``given`` is the ``Aggregate`` of n updates of d numbers; ``name``: who gave
+    it."""
+    if not isinstance(given, Aggregate):
+        hint = "; write return Aggregate(update)" if isinstance(given, torch.Tensor | np.ndarray) else ""
+        raise ScenarioError(f"{name} must return an Aggregate, but it returned a {type(given).__name__}{hint}")
+    check_answer(f"{name} must return Aggregate.update", given.update, (d,))
+    if given.selected is not None and (
+        not isinstance(given.selected, torch.Tensor)
+        or given.selected.dtype != torch.bool
+        or tuple(given.selected.shape) != (n,)
+    ):
+        raise ScenarioError(
+            f"{name} must return Aggregate.selected as a bool tensor [{n}], one for each update, or None, but it is "
+            f"{described(given.selected)}"
+        )
+    _check_entries(f"{name} must return Aggregate.record as numbers by name", given.record, _NUMBERS)
+    _check_entries(f"{name} must return Aggregate.memory as tensors by name", given.memory, torch.Tensor)
+
+
+_NUMBERS = (int, float, np.generic, torch.Tensor)
+
+
+def _check_entries(what: str, entries: object, kind: type | tuple[type, ...]) -> None:
+    if not isinstance(entries, Mapping):
+        raise ScenarioError(f"{what}, but it is {described(entries)}")
+    for name, value in entries.items():
+        if not isinstance(name, str) or not isinstance(value, kind):
+            raise ScenarioError(f"{what}, but under {name!r} it has {described(value)}")
 
 
 def all_parts(part: AggregationPart) -> Iterator[AggregationPart]:

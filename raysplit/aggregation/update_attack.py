@@ -13,7 +13,7 @@ import torch
 from raysplit import rng
 from raysplit.aggregation.across import ALL, Across
 from raysplit.aggregation.attack import Attack
-from raysplit.aggregation.plain_tensors import check_updates, check_vector
+from raysplit.aggregation.plain_tensors import check_answer, check_updates, check_vector, described
 from raysplit.aggregation.rule import Aggregate, AggregationRule, RoundContext, rule_stream
 from raysplit.channels.channel import Channel, ThreatModel
 from raysplit.errors import ScenarioError
@@ -141,8 +141,28 @@ class UpdateAttack(Attack):
         view = plain_view(benign, trained, n, rule, full, round, seed)
         assert view.context is not None
         context = replace(view.context, reference=reference if full else None, last_move=last_move)
-        rows = self.poison(replace(view, context=context)).rows
+        rows = checked_rows(self, self.poison(replace(view, context=context)), *trained.shape)
         return rows.to(updates.dtype).clone()
+
+
+def checked_rows(attack: UpdateAttack, sent: object, m: int, d: int) -> torch.Tensor:
+    """The malicious rows [m, d] of what an ``attack`` sent. Raises ``ScenarioError`` where that is no ``Poison`` with
+    just these: a single row would be broadcast to all clients without a word."""
+    name = f"{type(attack).__name__}.poison()"
+    if not isinstance(sent, Poison):
+        raise ScenarioError(
+            f"{name} must return a Poison, but it returned {described(sent)}; write return Poison(rows)"
+        )
+    rows = sent.rows
+    if isinstance(rows, torch.Tensor) and rows.is_floating_point() and tuple(rows.shape) == (d,) and m > 1:
+        raise ScenarioError(
+            f"{name} must return Poison.rows [{m}, {d}], a row for each malicious client, but there is one row [{d}]; "
+            "for clones send row.expand(view.m, -1)"
+        )
+    check_answer(f"{name} must return Poison.rows", rows, (m, d))
+    if not isinstance(sent.record, Mapping):
+        raise ScenarioError(f"{name} must return Poison.record as numbers by name, but it is {described(sent.record)}")
+    return rows
 
 
 class _Unknown(AggregationRule):

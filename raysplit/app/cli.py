@@ -261,7 +261,8 @@ def data_prepare(
         str,
         typer.Argument(
             metavar="NAME",
-            help="femnist, mnist, fashion_mnist, cifar10, ham10000, tudataset, att_faces, image_folder or table.",
+            help="femnist, mnist, fashion_mnist, cifar10, ham10000, tudataset, att_faces, shakespeare, sent140, image_folder "
+            "or table.",
         ),
     ],
     source: Annotated[
@@ -289,27 +290,22 @@ def data_prepare(
     encoding: Annotated[
         str | None, typer.Option("--encoding", help="Of a CSV, such as cp1252; default: utf-8.")
     ] = None,
+    words: Annotated[int | None, typer.Option("--words", help="Words that have a number of their own.")] = None,
+    vectors: Annotated[
+        Path | None, typer.Option("--vectors", help="A file of word vectors (GloVe), whose words are numbered.")
+    ] = None,
+    characters: Annotated[bool, typer.Option("--characters", help="Number characters, not words.")] = False,
+    by: Annotated[str | None, typer.Option("--by", help="Split the samples of each client, or clients: user.")] = None,
+    least: Annotated[int | None, typer.Option("--least", help="Leave clients of fewer samples out.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of the split, where there is no official one.")] = None,
 ) -> None:
     """Download, verify and convert a data set into a population (docs/data-sets.md)."""
+    options = dict(locals())
     from raysplit.app.doctor import prepare
 
-    options = {
-        "name": name,
-        "size": size,
-        "grey": grey or None,
-        "by_client": by_client or None,
-        "pool": pool or None,
-        "label": label,
-        "client": client,
-        "features": features or None,
-        "standardise": standardise or None,
-        "delimiter": delimiter,
-        "decimal": decimal,
-        "encoding": encoding,
-        "seed": seed,
-    }
-    given = {option: value for option, value in options.items() if value is not None}
+    for argument in ("data_set", "source", "out", "mirror"):
+        del options[argument]
+    given = {name: value for name, value in options.items() if value is not None and value is not False and value != []}
     prepare(data_set, source, out, mirror, Console(), given)
 
 

@@ -14,8 +14,10 @@ from raysplit.app.running.engine_choice import EngineChoice, check_choice
 from raysplit.engine.placement import Placement, Wanted, lay_out
 from raysplit.engine.ray.cluster import connect
 from raysplit.population.arrow import ArrowFile
+from raysplit.population.opening import open_population
 from raysplit.scenario.file import load_scenarios
 from raysplit.scenario.layout import Layout
+from raysplit.scenario.malicious_check import check_malicious
 from raysplit.scenario.population_check import check_population
 from raysplit.scenario.scenario import Scenario
 
@@ -44,8 +46,9 @@ def _lay_out(scenario: Scenario, layout: object, console: Console) -> None:
     from raysplit.engine.placement import Layout as ActorLayout
 
     assert isinstance(layout, ActorLayout)
-    population = scenario.population.open()
+    population = open_population(scenario.population)
     check_population(scenario, population.info)
+    check_malicious(scenario, population)
     portions = Layout(scenario)
     client, server = portions.client.vector.numel(), portions.server.vector.numel()
     width = portions.client.vector.element_size()

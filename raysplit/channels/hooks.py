@@ -11,6 +11,7 @@ import torch
 from raysplit.channels.channel import Channel, Party
 from raysplit.channels.message import Message
 from raysplit.channels.traffic import Traffic
+from raysplit.errors import ScenarioError
 from raysplit.memory.memory import Memory, State
 
 
@@ -163,7 +164,7 @@ class PartyEnd:
         for hook in self.hooks:
             if message.channel not in hook.channels:
                 continue
-            message = hook.change(message, labels)
+            message = _changed(hook, hook.change(message, labels))
             noted = hook.observe(message, labels)
             if noted is not None:
                 self.observations.append(_observation(hook, message, noted))
@@ -175,7 +176,19 @@ def in_order(observations: Sequence[Observation]) -> list[Observation]:
     return sorted(observations, key=lambda o: (o.hook, o.round, o.position, o.step, list(Channel).index(o.channel)))
 
 
+def _changed(hook: MessageHook, message: object) -> Message:
+    if isinstance(message, Message) and isinstance(message.tensor, torch.Tensor):
+        return message
+    got = f"one of a {type(message.tensor).__name__}" if isinstance(message, Message) else type(message).__name__
+    raise ScenarioError(
+        f"{type(hook).__name__}.change() must return a Message of a tensor, but it returned {got}; return the message "
+        "itself where nothing changes"
+    )
+
+
 def _observation(hook: MessageHook, message: Message, noted: State) -> Observation:
+    if not isinstance(noted, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in noted.values()):
+        raise ScenarioError(f"{type(hook).__name__}.observe() must return tensors by name, or None for nothing")
     copies = {name: tensor.detach().cpu().clone() for name, tensor in noted.items()}
     return Observation(
         type(hook).__name__, message.channel, message.round, message.client, message.step, message.position, copies

@@ -14,6 +14,7 @@ from raysplit.channels.hooks import HookStart, MessageHook, PartyEnd
 from raysplit.defenses.detection.hook import DetectionHook
 from raysplit.memory.memory import SERVER_DETECTION, Memory, State
 from raysplit.models.pixels import to_pixels
+from raysplit.population.opening import open_population
 from raysplit.protocols.outcome import Outcome
 from raysplit.protocols.plan import RoundPlan
 from raysplit.scenario.scenario import Scenario
@@ -52,7 +53,7 @@ def _learning(scenario: Scenario, plan: RoundPlan, memory: Mapping[str, State]) 
                     number,
                     scenario.model.input_shape,
                     lambda x: to_pixels(x, scenario.pixels, scenario.training.dtype, torch.device("cpu")),
-                    scenario.population.open,
+                    lambda: open_population(scenario.population),
                     dict(memory.get(path_of(attack), {})),
                 )
             )

@@ -19,6 +19,7 @@ from raysplit.memory.global_state import GlobalState
 from raysplit.memory.memory import SERVER_OPTIMIZER, SERVER_REPLICAS
 from raysplit.models.network import Portions, build, cut
 from raysplit.models.pixels import to_pixels
+from raysplit.population.opening import open_population
 from raysplit.population.population import Population, Samples
 from raysplit.protocols.joint import joint
 from raysplit.protocols.outcome import ClientScores, Outcome, Poisoning
@@ -27,6 +28,7 @@ from raysplit.protocols.split_steps import SplitStep, batch_indices, parallel_sp
 from raysplit.scenario.scenario import Scenario
 from raysplit.threads import pin_threads
 from raysplit.training.client_side import HostShare, play_split_steps, train_unsplit
+from raysplit.training.failures import failure_of
 from raysplit.training.gradient_rules import GradientRule, MeanGradient
 from raysplit.training.links import DirectLink, ServerLink
 from raysplit.training.parties import ClientSlot, ServerSlot
@@ -54,7 +56,7 @@ class Host:
         self.device = torch.device(device)
         self._hooks = hooks
         self._gradient_rule = gradient_rule or MeanGradient()
-        self.population: Population = scenario.population.open()
+        self.population: Population = open_population(scenario.population)
         self._model = joint(scenario.model, scenario.protocol)
         network = build(self._model, scenario.seed, scenario.training.dtype).to(self.device)
         self._network = network
@@ -281,7 +283,7 @@ class Host:
             def hold(owner: int) -> None:
                 client_slot.flat.vector.copy_(portions.get(owner, client))
 
-        sets = [self.population.test(int(c)) for c in clients]
+        sets = [self._test_set(int(owner)) for owner in clients]
         for stage in stages:
             stage.eval()
         evaluator = Evaluator(stages, self._pixels, hold)
@@ -289,6 +291,12 @@ class Host:
         for stage in stages:
             stage.train()
         return scores
+
+    def _test_set(self, client: int) -> Samples:
+        try:
+            return self.population.test(client)
+        except Exception as error:
+            raise failure_of(None, client, error) from error
 
 
 def take_result(outcome: Outcome, result: ServerResult) -> None:

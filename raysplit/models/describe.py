@@ -102,4 +102,7 @@ class _FlopCount(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.flops += 2 * out.numel() * args[0].shape[-1]
             case aten.addmm | aten.baddbmm:
                 self.flops += 2 * out.numel() * args[1].shape[-1]
+            case aten.mkldnn_rnn_layer:  # an LSTM's two matrices in every step of every sequence
+                steps = args[0].shape[0] * args[0].shape[1]
+                self.flops += 2 * steps * (args[1].numel() + args[2].numel())
         return out

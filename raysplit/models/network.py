@@ -58,7 +58,7 @@ class ModelSpec:
 
     @answer
     def reads_bytes(self) -> bool:
-        """Whether samples are packed graphs, read byte by byte, and no images."""
+        """Whether samples are packed graphs or texts, read number by number, and no images."""
         return False
 
     @answer

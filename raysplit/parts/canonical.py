@@ -17,6 +17,7 @@ from raysplit.parts.ownership import is_own_module
 
 T = TypeVar("T")
 _ADDED_LATER = "raysplit added later"
+_NAMES_FILE = "raysplit names a file"
 
 
 def added_later(default: T) -> T:
@@ -32,6 +33,11 @@ def added_later(default: T) -> T:
     hash of the old one. So the default of such a field must never change; where behaviour must, add another field.
     """
     return dataclasses.field(default=default, metadata={_ADDED_LATER: True})
+
+
+def names_file(default: T) -> T:
+    """Declare a field of a part of RaySplit's whose text names a file: what is in that goes into the hash too."""
+    return dataclasses.field(default=default, metadata={_NAMES_FILE: True})
 
 
 def to_json(value: Any) -> Any:
@@ -79,7 +85,8 @@ def _part(value: Any) -> dict[str, Any]:
     if own:
         form["source_sha256"] = code_digest(cls)
     values = {name: getattr(value, name) for name in hashed_fields(value)}
-    if own or any(callable(item) and not dataclasses.is_dataclass(item) for item in values.values()):
+    named = any(_NAMES_FILE in field.metadata for field in dataclasses.fields(value))
+    if own or named or any(callable(item) and not dataclasses.is_dataclass(item) for item in values.values()):
         files = {text: digest for text in _texts(values) if (digest := named_file(text)) is not None}
         if files:
             form["files_sha256"] = dict(sorted(files.items()))

@@ -38,6 +38,11 @@ def is_own_namespace(names: Mapping[str, Any]) -> bool:
     return file is None or not _in_library(str(file))
 
 
+def is_raysplits(thing: object) -> bool:
+    """Whether an object is of a class that comes with RaySplit, whose answers need no check."""
+    return type(thing).__module__.partition(".")[0] in OF_RAYSPLIT
+
+
 def is_standard(head: str) -> bool:
     """Whether a top-level name is the standard library's."""
     return head in sys.stdlib_module_names or head in sys.builtin_module_names

@@ -16,14 +16,14 @@ import torch
 
 from raysplit.errors import PopulationError
 from raysplit.population.arrow_schema import CLIENT_FIELDS, Header, sample_schema
-from raysplit.population.population import PopulationInfo, Samples
+from raysplit.population.population import PopulationInfo, PopulationSpec, Samples
 
 #: In ``ArrowFile.path``, stands for the data directory of the machine that opens the file.
 DATA = "$RAYSPLIT_DATA"
 
 
 @dataclass(frozen=True)
-class ArrowFile:
+class ArrowFile(PopulationSpec):
     """The population in ``path`` (``NAME.arrow``, with ``NAME.clients.arrow`` beside it).
 
     A path that begins with ``$RAYSPLIT_DATA/`` is looked up in the data directory of the machine that opens it, so that
@@ -90,7 +90,7 @@ class OpenArrow:
         }
         self._names = clients.column("client")
         self._batches, self._starts = _guarded(file, lambda: _read_samples(file, self._header))
-        _check_offsets(sidecar, self._offsets, self._starts)
+        _check_offsets(sidecar, self._offsets, self._starts, self._header.unseen)
 
     def __reduce__(self) -> tuple[Callable[[Path], OpenArrow], tuple[Path]]:
         return OpenArrow, (self._file,)
@@ -107,6 +107,7 @@ class OpenArrow:
             digest=header.digest,
             description=header.description,
             dtype=header.dtype,
+            unseen=header.unseen,
         )
 
     def train_sizes(self, clients: np.ndarray) -> np.ndarray:
@@ -283,12 +284,16 @@ def _views_of(batch: pa.RecordBatch, shape: tuple[int, int, int], view: pa.Buffe
     return _Batch(pixels, labels)
 
 
-def _check_offsets(file: Path, offsets: dict[str, np.ndarray], starts: np.ndarray) -> None:
+def _check_offsets(file: Path, offsets: dict[str, np.ndarray], starts: np.ndarray, unseen: int) -> None:
+    trainable = len(offsets["train_start"]) - unseen
     train_start, train_stop, test_start, test_stop = offsets.values()
     in_order = (
         train_start[0] == 0
         and test_stop[-1] == starts[-1]
-        and bool(np.all(train_start < train_stop))
+        and trainable >= 1
+        and bool(np.all(train_start[:trainable] < train_stop[:trainable]))
+        and bool(np.all(train_start[trainable:] == train_stop[trainable:]))
+        and bool(np.all(test_start[trainable:] < test_stop[trainable:]))
         and bool(np.all(train_stop == test_start))
         and bool(np.all(test_start <= test_stop))
         and bool(np.all(test_stop[:-1] == train_start[1:]))

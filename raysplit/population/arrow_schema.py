@@ -1,4 +1,4 @@
-"""What the two Arrow files of a population must say of themselves (docs/population.md, format versions 1 and 2)."""
+"""What the two Arrow files of a population must say of themselves (docs/population.md, format versions 1 to 3)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ import pyarrow as pa
 # old.
 VERSIONS = {"uint8": 1, "float32": 2}
 
+UNSEEN = 3
+"""The format version of the offsets of a population with unseen clients; its samples are of version 1 or 2."""
+
 CLIENT_FIELDS: dict[str, pa.DataType] = {
     "client": pa.string(),
     "train_start": pa.int64(),
@@ -24,7 +27,8 @@ CLIENT_FIELDS: dict[str, pa.DataType] = {
 
 @dataclass(frozen=True)
 class Header:
-    """A population's metadata. ``digest`` and ``sample_bytes`` are in the offsets only: they are known last."""
+    """A population's metadata. ``digest``, ``sample_bytes`` and ``unseen``, the number of last clients without training
+    samples, are in the offsets only: they are known last."""
 
     name: str
     shape: tuple[int, int, int]
@@ -34,6 +38,7 @@ class Header:
     digest: str = ""
     sample_bytes: int = 0
     dtype: str = "uint8"
+    unseen: int = 0
 
     def __post_init__(self) -> None:
         if self.dtype not in VERSIONS:
@@ -45,7 +50,7 @@ class Header:
 
     def without_offsets(self) -> Header:
         """The part that the samples file carries."""
-        return replace(self, digest="", sample_bytes=0)
+        return replace(self, digest="", sample_bytes=0, unseen=0)
 
     def to_metadata(self, *, offsets: bool) -> dict[str, str]:
         """Arrow schema metadata of the samples file, or of the offsets."""
@@ -60,7 +65,11 @@ class Header:
         }
         if VERSIONS[self.dtype] > 1:
             metadata["dtype"] = self.dtype
-        return metadata | {"digest": self.digest, "sample_bytes": str(self.sample_bytes)} if offsets else metadata
+        if not offsets:
+            return metadata
+        if self.unseen:
+            metadata |= {"raysplit.version": str(UNSEEN), "dtype": self.dtype, "unseen": str(self.unseen)}
+        return metadata | {"digest": self.digest, "sample_bytes": str(self.sample_bytes)}
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[bytes, bytes] | None, *, offsets: bool) -> Header:
@@ -69,14 +78,14 @@ class Header:
         if text.get("raysplit.format") != "population":
             raise ValueError("it is an Arrow file, but not a population")
         version = text.get("raysplit.version")
-        if version not in ("1", "2"):
-            raise ValueError(f"it has format version {version}, this RaySplit reads 1 and 2")
+        if version not in ("1", "2", *([str(UNSEEN)] if offsets else [])):
+            raise ValueError(f"it has format version {version}, this RaySplit reads 1 to {UNSEEN}")
         wanted = {"name", "shape", "classes", "synthetic", "description"} | (
             {"digest", "sample_bytes"} if offsets else set()
         )
         dtype = "uint8"
-        if version == "2":
-            wanted.add("dtype")
+        if version != "1":
+            wanted |= {"dtype"} if version == "2" else {"dtype", "unseen"}
             dtype = text.get("dtype", "float32")
         if missing := sorted(wanted - text.keys()):
             raise ValueError(f"its metadata lack {', '.join(missing)}")
@@ -84,13 +93,16 @@ class Header:
         if not (isinstance(shape, list) and all(type(side) is int for side in shape) and isinstance(synthetic, bool)):
             raise ValueError("its metadata have a shape or a synthetic flag of a wrong kind")
         header = cls(text["name"], tuple(shape), int(text["classes"]), synthetic, text["description"], dtype=dtype)
-        if str(VERSIONS[dtype]) != version:
+        if version != str(UNSEEN) and str(VERSIONS[dtype]) != version:
             raise ValueError(f"it has format version {version}, which holds no {dtype} samples")
         if not offsets:
             return header
         if len(text["digest"]) != 64:
             raise ValueError("its digest is not a sha256")
-        return replace(header, digest=text["digest"], sample_bytes=int(text["sample_bytes"]))
+        unseen = int(text.get("unseen", "0"))
+        if version == str(UNSEEN) and unseen < 1:
+            raise ValueError(f"it has format version {version}, but {unseen} unseen clients")
+        return replace(header, digest=text["digest"], sample_bytes=int(text["sample_bytes"]), unseen=unseen)
 
 
 def sample_schema(shape: tuple[int, int, int], dtype: str = "uint8") -> pa.Schema:

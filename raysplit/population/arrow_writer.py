@@ -28,7 +28,7 @@ UNWRITABLE = frozenset(
 class ClientData(NamedTuple):
     """One client on its way to disk: ``*_x`` uint8 or float32 [n, C, H, W], ``*_y`` integer class labels [n].
 
-    At least one training sample; the test set may be empty.
+    At least one training sample, unless it is an unseen client; the test set may be empty.
     """
 
     name: str
@@ -48,13 +48,15 @@ def write_population(
     synthetic: bool = False,
     description: str = "",
     dtype: str = "uint8",
+    unseen: bool = False,
     batch_bytes: int = 32 << 20,
 ) -> PopulationInfo:
     """Write ``clients`` to ``path`` (``NAME.arrow``) and the offsets beside it, replacing both atomically.
 
     Client ids are the order of ``clients``. ``shape`` is [C, H, W]; ``dtype`` is that of all samples, ``"uint8"`` or
     ``"float32"`` (finite numbers that reach the network as they are); a record batch is closed at the first client
-    boundary at or beyond ``batch_bytes`` of pixels. Raises ``PopulationError`` for a client that does not fit
+    boundary at or beyond ``batch_bytes`` of pixels. ``unseen``: the last clients may lack training samples; they never
+    take part and the model is evaluated on them alone (``PopulationInfo.unseen``). Raises ``PopulationError`` for a client that does not fit
     ``shape`` and ``classes``, for two clients of one name and for none at all; nothing is replaced then.
     """
     file = Path(path)
@@ -67,8 +69,9 @@ def write_population(
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with _temporary(file) as samples, _temporary(clients_file(file)) as sidecar:
-            offsets, digest = _write_samples(samples, clients, header, batch_bytes)
-            header = replace(header, digest=digest, sample_bytes=samples.tell())
+            offsets, digest = _write_samples(samples, _trainable_first(clients, unseen), header, batch_bytes)
+            without = sum(a == b for a, b in zip(offsets["train_start"], offsets["train_stop"], strict=True))
+            header = replace(header, digest=digest, sample_bytes=samples.tell(), unseen=without)
             _write_offsets(sidecar, offsets, header)
             # The samples come last: whoever finds them finds their offsets too.
             _publish(sidecar, clients_file(file))
@@ -79,7 +82,25 @@ def write_population(
         raise PopulationError(
             f"{str(file)!r} cannot be written: {error.strerror}; mend that or name another folder"
         ) from error
-    return PopulationInfo(name, len(offsets["client"]), classes, shape, synthetic, digest, description, dtype)
+    clients_written = len(offsets["client"])
+    return PopulationInfo(
+        name, clients_written, classes, shape, synthetic, digest, description, dtype, unseen=header.unseen
+    )
+
+
+def _trainable_first(clients: Iterable[ClientData], unseen: bool) -> Iterator[ClientData]:
+    """The clients, or an error for one without training samples that is no unseen one."""
+    last: ClientData | None = None
+    for client in clients:
+        if not len(client.train_y) and not (unseen and last is not None and len(client.test_y)):
+            raise PopulationError(f"client {client.name!r} has no training samples; every client needs at least one")
+        if last is not None and len(client.train_y) and not len(last.train_y):
+            raise PopulationError(
+                f"client {client.name!r} has training samples, but comes after {last.name!r}, which has none; put unseen "
+                "clients last"
+            )
+        last = client
+        yield client
 
 
 def _write_samples(
@@ -147,8 +168,6 @@ def _checked(client: ClientData, header: Header) -> ClientData:
         if y.size and (y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= header.classes):
             raise PopulationError(f"{where} has a {part} label that is not a class in 0..{header.classes - 1}")
         checked += [np.ascontiguousarray(x), y.astype(np.int16)]
-    if not len(client.train_y):
-        raise PopulationError(f"{where} has no training samples; every client needs at least one")
     return ClientData(client.name, *checked)
 
 

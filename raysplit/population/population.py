@@ -7,11 +7,14 @@ Every host process opens its own: a memory map or a generator costs the same for
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+
+from raysplit.parts.contract import contract
 
 
 class Samples(NamedTuple):
@@ -28,7 +31,8 @@ class PopulationInfo:
     ``shape`` is a sample's [C, H, W]; ``digest`` names the data (two populations with equal digests give equal bytes);
     ``synthetic`` populations are announced as such in the log, the record and the report. ``dtype``: ``"uint8"``
     (bytes, of which the network sees what ``Scenario.pixels`` says) or ``"float32"`` (numbers that it sees as they
-    are).
+    are). ``unseen``: so many clients, the last ones, have no training samples and never take part: they are whom the
+    model is evaluated on, and nobody else (LEAF's split by user).
     """
 
     name: str
@@ -39,6 +43,12 @@ class PopulationInfo:
     digest: str
     description: str = ""
     dtype: str = "uint8"
+    unseen: int = 0
+
+    @property
+    def trainable(self) -> int:
+        """How many clients can take part: the first ones."""
+        return self.clients - self.unseen
 
 
 class Population(Protocol):
@@ -64,10 +74,12 @@ class Population(Protocol):
         ...
 
 
-@runtime_checkable
-class PopulationSpec(Protocol):
-    """A scenario's description of a population; a frozen dataclass of plain values."""
+@contract("a population")
+class PopulationSpec(ABC):
+    """The contract of a scenario's description of a population: a frozen dataclass of plain values (``part``) derives
+    from it and gives ``open``. What RaySplit opens it opens by ``open_population`` (``opening.py``), which holds an own
+    one to what ``Population`` says."""
 
+    @abstractmethod
     def open(self) -> Population:
         """Open it; raises ``PopulationError`` naming the command that would prepare missing data."""
-        ...

@@ -125,7 +125,7 @@ def _of_topology(protocol: TrainingProtocol) -> Iterator[Requirement]:
     yield from (_one_label_a_class(len(labels)) for labels in topology.labels if labels is not None)
     if topology.kind == "vertical":
         yield images(
-            "{protocol} cuts images into blocks, but {model} reads packed graphs, which have no "
+            "{protocol} cuts images into blocks, but {model} reads packed graphs or texts, which have no "
             "{answers.topology.along}; take a model of images"
         )
     if topology.kind != "pair":

@@ -10,14 +10,19 @@ from raysplit.scenario.scenario import Scenario
 def check_population(scenario: Scenario, info: PopulationInfo) -> None:
     """Raise where a scenario and the data that it opened do not fit each other."""
     model = scenario.model
-    scenario.cohort.check(info.clients, info.name)
+    scenario.cohort.check(info.trainable, info.name)
     for rule in (scenario.defense, scenario.server_defense):
         for root in rule.roots:
-            if root >= info.clients:
+            if root >= info.trainable:
                 raise ScenarioError(
                     f"{type(rule).__name__} names the root client {root}, but the population {info.name!r} has only "
-                    f"{info.clients} clients, counted from 0"
+                    f"{info.trainable} clients, counted from 0"
                 )
+    if info.unseen and scenario.protocol.published.tested == "in_training":
+        raise ScenarioError(
+            f"{type(scenario.protocol).__name__} as published tests clients while they train, but those of population "
+            f"{info.name!r} that train have nothing to test on; take one that is split by sample"
+        )
     if info.shape != model.input_shape:
         raise PopulationError(
             f"{type(model).__name__} takes samples of shape {model.input_shape}, but population {info.name!r} has "

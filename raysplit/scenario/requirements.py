@@ -24,10 +24,13 @@ from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
 from raysplit.models.network import check_cut
 from raysplit.parts.contract import check_answers
+from raysplit.population.partition.feature_skew import NoiseLevels, Rotations
+from raysplit.population.partition.partitioned import Partitioned
+from raysplit.population.selection.draws import Poisson
 from raysplit.population.selection.dropouts import Dropouts
 from raysplit.protocols.consistency import check_values, requirements_of
 from raysplit.protocols.joint import joint
-from raysplit.protocols.requirements import Requirement, Setting, client_sync_is, has_channel
+from raysplit.protocols.requirements import Requirement, Setting, client_sync_is, has_channel, images
 
 if TYPE_CHECKING:
     from raysplit.scenario.scenario import Scenario
@@ -73,10 +76,16 @@ def _of_training(scenario: Scenario) -> Required:
         scenario,
         Requirement(
             lambda setting: not setting.model.reads_bytes or scenario.pixels == "bytes",
-            f"{{model}} reads packed graphs byte by byte, but Scenario.pixels is {scenario.pixels!r}; use "
+            f"{{model}} reads packed graphs or texts byte by byte, but Scenario.pixels is {scenario.pixels!r}; use "
             "pixels='bytes'",
         ),
     )
+    features = scenario.population.features if isinstance(scenario.population, Partitioned) else None
+    if isinstance(features, NoiseLevels | Rotations):
+        yield (
+            features,
+            images("{component} changes pixels, but {model} reads packed graphs or texts; leave features out"),
+        )
     yield from ((scenario.training, requirement) for requirement in scenario.training.requires)
     if scenario.devices is not None:
         yield from ((scenario.devices, requirement) for requirement in scenario.devices.requires)
@@ -213,11 +222,22 @@ def _of_single(single: Attack) -> Iterator[Requirement]:
 
 
 def _check_malicious(attack: Attack, scenario: Scenario) -> None:
+    """Raise ``ScenarioError`` where malicious clients would attack and there are none in any cohort, as far as the
+    cohort alone says (``malicious_check.py`` asks the population)."""
+    cohort = scenario.cohort
     for single in singles(attack):
-        if scenario.cohort.malicious == 0 and single.threat_model.party == "clients":
+        if single.threat_model.party != "clients":
+            continue
+        name = type(single).__name__
+        if cohort.malicious == 0:
             raise ScenarioError(
-                f"{type(single).__name__} needs malicious clients, but Cohort.malicious is 0; give a share such as 0.2 "
-                "or leave attack out"
+                f"{name} needs malicious clients, but Cohort.malicious is 0; give a share such as 0.2 or leave attack "
+                "out"
+            )
+        if cohort.of == "cohort" and not isinstance(cohort.draw, Poisson) and cohort.assumed == 0:
+            raise ScenarioError(
+                f"{name} needs malicious clients, but Cohort.malicious={cohort.malicious:g} of a cohort of "
+                f"{cohort.size} is nobody; give a share such as {1 / cohort.size:.2g} or leave attack out"
             )
 
 

@@ -34,7 +34,7 @@ FORMAT = 1
 @part
 class Evaluation:
     """Every ``every`` rounds and after the last, on the test sets of ``clients`` clients (None: all), the same ones
-    each time.
+    each time; of a population with unseen clients on theirs alone.
 
     Where the scenario's attack has a goal (a backdoor, a targeted flip) its success is measured too, from round 1 on.
     ``success_of``: measure this attack's success instead, whether or not anybody carries it out: so a clean run tells
@@ -59,7 +59,7 @@ class Scenario:
 
     ``defense``: the fed server's rule for client portions; ``server_defense``: the main server's for its replicas
     (SplitFedV1, V3). ``pixels``: what the network sees of a byte b: b/255, 1 − b/255 (ink 1 on background 0), b/127.5 −
-    1, or b itself (graphs). Float32 samples are seen as they are. ``devices``: the machines from which virtual time is
+    1, or b itself (graphs, texts). Float32 samples are seen as they are. ``devices``: the machines from which virtual time is
     computed (None: no virtual time). ``record_updates_every``: of every so many rounds the matrix of updates that the
     fed server received, and that of server replicas, is kept under the run's ``updates``, n·d·4 bytes and more (None:
     of none). Part of the scenario, as recorded rounds take the mean over updates. ``detection``: who watches what

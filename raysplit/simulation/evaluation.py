@@ -48,9 +48,14 @@ class Evaluated:
         )
 
 
-def evaluation_clients(scenario: Scenario, population: int) -> np.ndarray:
-    """Whose test sets the global model is evaluated on: the same clients in every round and trial, int64, ascending."""
+def evaluation_clients(scenario: Scenario, population: int, unseen: int = 0) -> np.ndarray:
+    """Whose test sets the global model is evaluated on: the same clients in every round and trial, int64, ascending.
+
+    Where the last ``unseen`` of the population never train, they are, and nobody else.
+    """
     count = scenario.evaluation.clients
+    if unseen:
+        return evaluation_clients(scenario, unseen) + (population - unseen)
     if count is None or count >= population:
         return np.arange(population, dtype=np.int64)
     return np.sort(rng.stream(scenario.seed, "evaluation").choice(population, count, replace=False, shuffle=False))

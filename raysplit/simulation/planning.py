@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,15 +18,18 @@ from raysplit.attacks.data.poisoning import data_attacks_in
 from raysplit.attacks.scheduled import attacks_in_force
 from raysplit.channels.channel import Channel
 from raysplit.costs.clock import Clock, Late
-from raysplit.errors import PopulationError
+from raysplit.errors import PopulationError, ScenarioError
 from raysplit.memory.global_state import GlobalState
 from raysplit.population.population import Population
 from raysplit.population.selection.cohort import Participation, ParticipationSampler
 from raysplit.protocols.as_published import portion_weights
 from raysplit.protocols.plan import RoundPlan, cut_groups
+from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.split_steps import handover_order, steps_per_epoch
 from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.aggregation import gathers_rows
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -43,17 +47,29 @@ def plan_round(
     """The round after ``state``. ``clock``: of imagined devices, None: there are none. Raises ``PopulationError`` where
     a sampled client has no data."""
     protocol, round = scenario.protocol, state.round + 1
-    participation = protocol.participation(sampler, round, state.memory)
+    participation = _of_kind(
+        protocol, "participation", protocol.participation(sampler, round, state.memory), Participation
+    )
     plan = make_plan(scenario, population, round, participation, sampler.ranks)
     late = None if clock is None or not len(plan.clients) else clock.late(plan)
     if late is not None:
         participation = late.without(participation)
         plan = make_plan(scenario, population, round, participation, sampler.ranks)
-    plan = protocol.plan(plan, state.memory)
+    plan = _of_kind(protocol, "plan", protocol.plan(plan, state.memory), RoundPlan)
     if plan.local_rounds is not None:  # data are poisoned when batches are drawn, which was in an earlier round
         began = {int(client): plan.batch_round(position) for position, client in enumerate(plan.clients)}
         plan = replace(plan, malicious=malicious_in(scenario, round, participation, sampler.ranks, began))
     return PlannedRound(plan, participation, late)
+
+
+def _of_kind(protocol: TrainingProtocol, method: str, answer: Answer, kind: type[Answer]) -> Answer:
+    """A protocol's ``answer``; raises ``ScenarioError`` where it is of another kind."""
+    if not isinstance(answer, kind):
+        raise ScenarioError(
+            f"{type(protocol).__name__}.{method}() must return a {kind.__name__}, but it returned "
+            f"{type(answer).__name__}"
+        )
+    return answer
 
 
 def make_plan(

@@ -68,7 +68,7 @@ class Simulation:
     ) -> Simulation:
         """Raises ``ScenarioError`` or ``PopulationError`` where the cohort does not fit the population."""
         sampler = ParticipationSampler(scenario.cohort, scenario.seed, population)
-        clients = evaluation_clients(scenario, population.info.clients)
+        clients = evaluation_clients(scenario, population.info.clients, population.info.unseen)
         return Simulation(scenario, population, engine, layout, record, sampler, clients, Clock.of(scenario))
 
 
@@ -199,7 +199,13 @@ def remember(
     if not len(planned.plan.clients):
         return after
     changes: Memory = {**outcome.memory, **aggregated.memory}
-    changes.update(s.scenario.protocol.after(planned.plan, outcome, state))
+    protocols = s.scenario.protocol.after(planned.plan, outcome, state)
+    if not isinstance(protocols, Mapping):
+        raise ScenarioError(
+            f"{type(s.scenario.protocol).__name__}.after() must return its memory by path, {{}} for none, but it "
+            f"returned {type(protocols).__name__}"
+        )
+    changes.update(protocols)
     if needs_last_move(s.scenario.attack) and s.scenario.protocol.client_sync == "averaging":
         changes[LAST_MOVE] = {"move": aggregated.moved}
     return after.remember(changes)

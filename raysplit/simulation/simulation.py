@@ -10,6 +10,7 @@ from raysplit.engine.engine import Engine
 from raysplit.memory.global_state import GlobalState
 from raysplit.population.population import Population
 from raysplit.scenario.layout import Layout
+from raysplit.scenario.malicious_check import check_malicious
 from raysplit.scenario.population_check import check_population
 from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.evaluation import Evaluated
@@ -87,6 +88,7 @@ def simulate(
     Checkpoints are written every ``scenario.checkpoint_every`` rounds and after the last.
     """
     check_population(scenario, population.info)
+    check_malicious(scenario, population)
     layout, rounds = Layout(scenario), scenario.training.rounds
     simulation = Simulation.of(scenario, population, engine, layout, output.record)
     played: PlayedRound | None = None

@@ -102,6 +102,13 @@ AGGREGATION = _table(
     _column("relative_bias", pa.float64(), "1", "bias over the norm of the benign mean", nullable=True),
     _column("cosine", pa.float64(), "1", "cosine between aggregate and benign mean", nullable=True),
     _SECONDS,
+    _column(
+        "non_finite",
+        pa.int32(),
+        "update",
+        "received updates that hold NaN or infinity; none where portions were summed as they came",
+        nullable=True,
+    ),
 )
 
 ATTACKS = _table(

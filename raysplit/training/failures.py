@@ -15,12 +15,12 @@ _LIBRARIES = tuple({sysconfig.get_paths()[name] for name in ("stdlib", "purelib"
 
 
 class ClientFailure(RuntimeError):
-    """An exception inside one client's training, there or at the main server: whose step, where, and the original
-    traceback, which survives the way from a host."""
+    """An exception inside one client's training, there or at the main server, or, with ``round`` None, when its test
+    set is read: whose, where, and the original traceback, which survives the way from a host."""
 
     def __init__(
         self,
-        round: int,
+        round: int | None,
         client: int,
         why: str,
         trace: str = "",
@@ -32,7 +32,8 @@ class ClientFailure(RuntimeError):
 
     def __str__(self) -> str:
         where = "on" if self.party == "client" else f"at the {self.party} on"
-        return f"round {self.round}, client {self.client}, {where} {self.host}: {self.why}"
+        when = "evaluation" if self.round is None else f"round {self.round}"
+        return f"{when}, client {self.client}, {where} {self.host}: {self.why}"
 
     def on(self, host: str) -> ClientFailure:
         """The same failure, saying on which host it happened."""
@@ -44,8 +45,9 @@ class ClientMistake(ClientFailure, UserError):
     that says how."""
 
 
-def failure_of(round: int, client: int, error: Exception, party: Where = "client") -> ClientFailure:
-    """What went wrong in a client's step, for whoever reads it elsewhere; of the main server with the user's line."""
+def failure_of(round: int | None, client: int, error: Exception, party: Where = "client") -> ClientFailure:
+    """What went wrong in a client's step, for whoever reads it elsewhere; of the main server with the user's line.
+    ``round`` None: when its test set was read."""
     if isinstance(error, UserError):
         return ClientMistake(round, client, str(error), traceback.format_exc(), party=party)
     line = users_line(error) if party == "main server" else ""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
 
+from raysplit.errors import ScenarioError
 from raysplit.parts.part import part, within
 from raysplit.protocols.protocol import ClientState, ServerState
 from raysplit.protocols.requirements import Requirement
@@ -102,6 +104,9 @@ class Training:
             within("Training.batch_size", self.batch_size, 1, math.inf)
         if self.server_lr is not None:
             within("Training.server_lr", self.server_lr, 0, math.inf)
+        if self.schedule is not None:
+            for round in range(1, self.rounds + 1):
+                self._factor(round)
 
     @property
     def requires(self) -> tuple[Requirement, ...]:
@@ -144,4 +149,12 @@ class Training:
         return (self.lr if self.server_lr is None else self.server_lr) * self._factor(round)
 
     def _factor(self, round: int) -> float:
-        return 1.0 if self.schedule is None else self.schedule.factor(round, self.rounds)
+        if self.schedule is None:
+            return 1.0
+        factor = self.schedule.factor(round, self.rounds)
+        if not isinstance(factor, Real) or not 0 <= factor < math.inf:
+            raise ScenarioError(
+                f"{type(self.schedule).__name__}.factor({round}, {self.rounds}) must be a number of at least 0, but it "
+                f"is {factor!r}"
+            )
+        return factor

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,12 @@ from raysplit.aggregation.poisoning import poison
 from raysplit.aggregation.rule import RoundContext
 from raysplit.aggregation.server_optimizer import ServerOptimizer
 from raysplit.aggregation.task import AggregationTask
-from raysplit.channels.channel import Channel
+from raysplit.aggregation.update_attack import Poison, UpdateAttack, updates_threat
+from raysplit.channels.channel import Channel, ThreatModel
+from raysplit.parts.part import part
+from raysplit.population.selection.cohort import Cohort
+from raysplit.protocols.fedavg import FedAvg
+from tests.toys import play, toy
 
 N, D, B = 7, 40, 3
 MALICIOUS = [2, 5]
@@ -98,6 +105,28 @@ def test_the_table_says_how_many_malicious_rows_a_selecting_rule_took():
     selected = rows[:, :D] @ reference > 0
     assert 0 < row["selected_malicious"] == int(selected[MALICIOUS].sum()) < int(selected.sum())
     assert row["rejected_share"] == pytest.approx(1 - float(selected.double().mean())) and row["trim"] is None
+
+
+def test_the_table_counts_the_rows_that_are_not_finite_whoever_sent_them():
+    rows = updates()
+    rows[2], rows[4, 3], rows[5, 0] = float("nan"), float("nan"), float("inf")
+    applied = task()
+    row = aggregate(applied, Whole(rows[:, :D]), poison(applied, rows)).aggregation
+    assert row["non_finite"] == 3
+    assert aggregate(applied, Whole(updates()[:, :D]), poison(applied, updates())).aggregation["non_finite"] == 0
+    played = play(toy(FedAvg(), defense=Median(), cohort=Cohort(6, 0.2, "cohort"), attack=Nan()))
+    assert played.tables["aggregation"]["non_finite"].to_pylist() == [1, 1] and not played.diverged
+    clients = [row for row in played.tables["clients"].to_pylist() if not np.isfinite(row["update_norm"])]
+    assert [row["malicious"] for row in clients] == [True, True]
+    assert play(toy(FedAvg())).tables["aggregation"]["non_finite"].to_pylist() == [None, None]
+
+
+@part
+class Nan(UpdateAttack):
+    threat_model: ClassVar[ThreatModel] = updates_threat("partial")
+
+    def poison(self, view):
+        return Poison(torch.full_like(view.own, float("nan")))
 
 
 def test_no_bias_is_recorded_where_everybody_is_malicious():

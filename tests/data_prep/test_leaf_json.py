@@ -147,7 +147,7 @@ def changed(change: str) -> Leaf | str:
         ("truncated", ("not readable json",)),
         ("deep", ("not readable json",)),
         ("list", ("lacks 'num_samples', 'user_data', 'users'",)),
-        ("nan", ("NaN is not a pixel",)),
+        ("nan", ("NaN is no number of LEAF's",)),
         ("no x", ("user 'b'", "no 'x' and 'y'")),
         ("no data", ("user 'b'", "no 'x' and 'y'")),
         ("no num_samples", ("lacks 'num_samples'",)),

@@ -1,7 +1,9 @@
-"""What runs with what: every protocol, on a small model of each family, pooled and colocated, on real data."""
+"""What runs with what: every protocol, on a small model of each family, pooled and colocated, on real data, or for
+texts on invented speeches."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,12 +17,14 @@ from raysplit.models.gin import gin
 from raysplit.models.lenet import lenet
 from raysplit.models.network import ModelSpec
 from raysplit.models.resnet import resnet18
+from raysplit.models.stacked_lstm import shakespeare_lstm
 from raysplit.models.unsplit import unsplit_mnist
 from raysplit.population.partition.iid import Iid
 from raysplit.population.partition.partitioned import partitioned
 from raysplit.population.partition.subset import subset
 from raysplit.population.population import PopulationSpec
 from raysplit.population.selection.cohort import Cohort
+from raysplit.population.text.synthetic import synthetic_roles
 from raysplit.protocols.buffered import BufferedSplitFed
 from raysplit.protocols.centralized import Centralized
 from raysplit.protocols.cycle_sl import CyclePsl, CycleSfl
@@ -80,13 +84,17 @@ FAMILIES: dict[str, ModelSpec] = {
     "ResNet-18": resnet18((3, 32, 32), classes=7, cut="layer3", tail="block8"),
     "UnSplit's": unsplit_mnist(cut="2", tail="8"),
     "GIN": gin(nodes=28, labels=7, classes=2, cut="layer2", tail="gin3", padded=True),
+    "Stacked LSTM": shakespeare_lstm(cut="layer2", tail="lstm2", hidden=6),
 }
+READ_AS_BYTES = ("GIN", "Stacked LSTM")
 
 Cell = str
 
 
 def data(family: str, sets: Path) -> PopulationSpec:
-    """Three clients of a few real samples for a family; ``sets``: the folder of prepared files."""
+    """Three clients of a few samples for a family; ``sets``: the folder of prepared files."""
+    if family == "Stacked LSTM":
+        return synthetic_roles(CLIENTS, mean_samples=SAMPLES + 2, spread=0.0, test_share=0.3)
     files = {"FEMNIST CNN": "femnist", "LeNet": "mnist", "UnSplit's": "mnist", "GIN": "MUTAG"}
     from raysplit.population.arrow import ArrowFile
 
@@ -104,7 +112,7 @@ def scenario(protocol: TrainingProtocol, family: str, sets: Path) -> Scenario:
         cohort=Cohort(CLIENTS),
         training=Training(rounds=2, lr=0.01, batch_size=2),
         evaluation=Evaluation(every=2, clients=None),
-        pixels="bytes" if family == "GIN" else "unit",
+        pixels="bytes" if family in READ_AS_BYTES else "unit",
     )
 
 
@@ -147,12 +155,26 @@ def page(cells: Mapping[tuple[str, str], Cell]) -> str:
     return "\n".join([HEAD, *lines, "", *([*refusals, ""] if refusals else []), FOOT])
 
 
+def cells_of(page: str) -> dict[tuple[str, str], Cell]:
+    """What docs/support.md says of every cell: ``page`` backwards."""
+    notes = dict(re.findall(r"^\[(\d+)\] (.*)$", page, re.MULTILINE))
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")][1:]
+    cells: dict[tuple[str, str], Cell] = {}
+    for protocol, *said in rows:
+        for family, text in zip(FAMILIES, said, strict=True):
+            refused = re.fullmatch(r"no \[(\d+)\]", text)
+            cells[protocol, family] = (
+                f"refused: {notes[refused[1]]}" if refused else {"P C": "both", "C": "colocated"}[text]
+            )
+    return cells
+
+
 HEAD = """# What runs with what
 
 Written by `tests/end_to_end/test_support.py`, which runs every cell for two rounds on real data (FEMNIST writers,
-MNIST, HAM10000, MUTAG) and fails where this page is not what it found. **P**: pooled, on Ray, the server portion in an
-actor of its own; **C**: colocated with its clients, in one process. Where both stand, both gave the same bits.
-Protocols without a cut, and topologies that one host plays, have no pooled form.
+MNIST, HAM10000, MUTAG; texts are invented speeches) and fails where this page is not what it found. **P**: pooled, on
+Ray, the server portion in an actor of its own; **C**: colocated with its clients, in one process. Where both stand, both
+gave the same bits. Protocols without a cut, and topologies that one host plays, have no pooled form.
 """
 FOOT = """To write this page anew: `RAYSPLIT_TEST_DATA=FOLDER RAYSPLIT_WRITE_SUPPORT=1 python -m pytest
 tests/end_to_end/test_support.py`.

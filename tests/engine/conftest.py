@@ -1,4 +1,4 @@
-"""One Ray cluster for a module of tests."""
+"""One Ray cluster for the tests of this folder, and actors that go from test to test."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ class Staffed(Resources):
     actor_pool: ActorPool | None = None
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Resources]:
-    """Eight actors' worth of CPUs, however many the machine has; hosts get the toys' classes by value."""
+@pytest.fixture(scope="package")
+def cluster() -> Iterator[Staffed]:
+    """Eight actors' worth of CPUs, however many the machine has; hosts get the toys' classes by value.
+
+    For this folder and no longer: tests elsewhere start clusters as users do, and a process has one at a time.
+    """
     with connect(None, 256 << 20, cpus=8) as resources, ActorPool() as actor_pool:
         for module in (toys, faults):
             by_value(module)

@@ -12,6 +12,13 @@ from raysplit.protocols.splitfed_v2 import SplitFedV2
 from tests.toys import ToyCnn, play, toy
 
 
+@pytest.fixture(autouse=True)
+def free_cores(cluster):
+    """Every core free: these tests have pools of their own, for which idle actors of the folder's pool do not give
+    way."""
+    cluster.actor_pool.make_room(cluster.cpus, cluster.gpus)
+
+
 def on_ray(scenario, cluster, actor_pool, placement="auto"):
     """The digest of a scenario played by a crew's actors, and their process ids."""
     with RayEngine(scenario, lay_out(scenario, cluster, Wanted(2, 1, placement)), actor_pool) as engine:

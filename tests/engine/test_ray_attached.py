@@ -25,7 +25,7 @@ def test_listeners_memory_and_gradient_rules_give_what_they_give_locally(cluster
     hooks = (CollectSmashed(), *((CountMessages(),) if protocol.server == "shared" else ()))
     here = play(scenario, LocalEngine(scenario, hooks=hooks, gradient_rule=rule))
     layout = lay_out(scenario, cluster, Wanted(hosts=hosts, placement=placement))
-    with RayEngine(scenario, layout, getattr(cluster, "crew", None), hooks, rule) as engine:
+    with RayEngine(scenario, layout, cluster.actor_pool, hooks, rule) as engine:
         there = play(scenario, engine)
     assert_same(there, here)
     assert len(here.observations) == len(there.observations) > 12

@@ -20,7 +20,7 @@ from raysplit.aggregation.rules.mean import Mean
 from raysplit.aggregation.rules.median import Median
 from raysplit.attacks.messages.message_attack import MessageAttack, client_threat
 from raysplit.channels.channel import Channel, ThreatModel
-from raysplit.engine.placement import Resources, Wanted, lay_out
+from raysplit.engine.placement import Wanted, lay_out
 from raysplit.engine.ray.actors import CALL_TIMEOUT_S, Packed, to_arrays
 from raysplit.engine.ray.ray_engine import RayEngine
 from raysplit.errors import UserError
@@ -63,21 +63,21 @@ DETERMINISTIC = {
 
 @contextmanager
 def ray_engine(scenario, cluster, hosts, placement="auto", servers=None) -> Iterator[RayEngine]:
-    """A Ray engine for a ``with``, by the cluster's crew; without one, none of its processes may run after it."""
+    """A Ray engine for a ``with``, by the cluster's pool of actors; without one, none of its processes may run after
+    it."""
     layout = lay_out(scenario, cluster, Wanted(hosts=hosts, servers=servers, placement=placement))
-    actor_pool = getattr(cluster, "crew", None)
     pids: set[int] = set()
-    with RayEngine(scenario, layout, actor_pool) as engine:
+    with RayEngine(scenario, layout, cluster.actor_pool) as engine:
         pids.update(engine.pids.values())
         assert len(pids) == layout.hosts + layout.servers and all(alive(pid) for pid in pids)
         yield engine
         pids.update(engine.pids.values())
-    assert actor_pool is not None or not [pid for pid in pids if alive(pid)]
+    assert cluster.actor_pool is not None or not [pid for pid in pids if alive(pid)]
 
 
-def test_an_engine_without_a_crew_leaves_no_process_behind(cluster):
-    alone = Resources(cluster.cpus, cluster.gpus, cluster.nodes)
-    with ray_engine(toy(SplitFedV2()), alone, 2, "pooled") as engine:
+def test_an_engine_without_a_pool_of_actors_leaves_no_process_behind(cluster):
+    cluster.actor_pool.make_room(cluster.cpus, cluster.gpus)
+    with ray_engine(toy(SplitFedV2()), replace(cluster, actor_pool=None), 2, "pooled") as engine:
         pids = list(engine.pids.values())
     assert len(pids) == 3 and not any(alive(pid) for pid in pids)
 

@@ -166,10 +166,33 @@ edited("cut-missing", 'cut="V2"', "cut=None")
 edited("cut-server-empty", 'cut="V2"', 'cut="fc2"')
 edited("cut-no-tail", "SplitFedV2()", "SplitFedV2(u_shaped=True)")
 edited("attack-nobody", "malicious=0.25),", "malicious=0),\n    attack=AgrTailored(),")
+edited("attack-nobody-sampled", "malicious=0.25),", "malicious=0.1, of='cohort'),\n    attack=AgrTailored(),")
+edited("attack-nobody-there", "malicious=0.25),", "malicious=0.009),\n    attack=AgrTailored(),")
+edited("attack-nobody-acts", "size=4, malicious=0.25),", "size=1, malicious=0.05),\n    attack=AgrTailored(),")
 edited("attack-no-channel", "SplitFedV2()", "SplitLearning(), attack=AgrTailored()")
 edited("attack-too-late", "SplitFedV2()", "SplitFedV2(), attack=AgrTailored(start_round=9)")
 edited("attack-class", "SplitFedV2()", "SplitFedV2(), attack=PixelBackdoor(target=62)")
 edited("attack-trigger", "SplitFedV2()", "SplitFedV2(), attack=PixelBackdoor(target=0, trigger=Patch(28, 28))")
+edited(
+    "attack-pixels-of-texts",
+    'femnist_cnn(cut="V2"),',
+    'shakespeare_lstm(), pixels="bytes", attack=PixelBackdoor(target=0),',
+)
+edited(
+    "attack-brightness-of-texts",
+    'femnist_cnn(cut="V2"),',
+    'shakespeare_lstm(), pixels="bytes", attack=SemanticBackdoor(Brightness(), target=0),',
+)
+edited("texts-are-no-pixels", 'femnist_cnn(cut="V2")', "shakespeare_lstm()")
+CASES["texts-turned"] = lambda here: scenario(
+    here,
+    TINY.replace('femnist_cnn(cut="V2"),', 'shakespeare_lstm(), pixels="bytes",').replace(
+        "synthetic_writers(writers=20, mean_samples=30, sd_samples=5)",
+        "partitioned(synthetic_roles(), Iid(), clients=9, features=Rotations(4))",
+    ),
+)
+edited("bag-uncut", 'femnist_cnn(cut="V2")', "bag_of_words(units=0)")
+edited("vectors-missing", 'femnist_cnn(cut="V2")', 'sent140_lstm(embedding="glove.txt")')
 edited("attack-no-goal", "clients=5", "clients=5, success_of=LabelFlip()")
 edited("attack-two-starts", "SplitFedV2()", "SplitFedV2(), attack=Scheduled(AgrTailored(start_round=2))")
 edited("attack-one-step", "SplitFedV2()", "SplitFedV2(), attack=SmashedAscent()")
@@ -280,7 +303,21 @@ CASES["data-info-nothing"] = lambda here: ["data", "info", "nowhere.arrow"]
 CASES["data-option"] = lambda here: ["data", "prepare", "mnist", "--size", "64"]
 CASES["data-table-label"] = lambda here: ["data", "prepare", "table", "--from", "t.csv", "--out", "t.arrow"]
 CASES["data-own-out"] = lambda here: ["data", "prepare", "image_folder", "--from", "."]
+CASES["data-shakespeare"] = lambda here: ["data", "prepare", "shakespeare"]
+CASES["data-least"] = lambda here: tweets(here, "--least", "64")
+CASES["data-vectors"] = lambda here: tweets(here, "--vectors", "glove.txt")
+CASES["data-characters"] = lambda here: tweets(here, "--vectors", "glove.txt", "--characters")
+CASES["data-label-of-tweets"] = lambda here: tweets(here, label=4)
 CASES["data-info-name"] = lambda here: ["data", "info", "femnits"]
+
+
+def tweets(here: Path, *options: str, label: int = 1) -> list[str]:
+    """Preparing LEAF's json of one user with one tweet."""
+    own = {"x": [["1", "May", "NO_QUERY", "ann", "happy"]] * 2, "y": [label, 0]}
+    (here / "leaf").mkdir()
+    content = {"users": ["ann"], "num_samples": [2], "user_data": {"ann": own}}
+    (here / "leaf" / "all_data.json").write_text(json.dumps(content))
+    return ["data", "prepare", "sent140", "--from", "leaf", "--out", "tweets.arrow", *options]
 
 
 def photos(here: Path, name: str, mode: str = "RGB", **options: Any) -> list[str]:
@@ -346,6 +383,23 @@ edited(
     "synthetic_writers(writers=20, mean_samples=30, sd_samples=5)",
     "partitioned(synthetic_writers(writers=2, mean_samples=30, sd_samples=0), Iid(), 100)",
 )
+edited(
+    "population-by-user",
+    "synthetic_writers(writers=20, mean_samples=30, sd_samples=5)",
+    "by_user(synthetic_writers(writers=20, mean_samples=30, sd_samples=5), test_share=0.0)",
+)
+edited(
+    "population-by-user-cohort",
+    "synthetic_writers(writers=20, mean_samples=30, sd_samples=5)",
+    "by_user(synthetic_writers(writers=5, mean_samples=30, sd_samples=5), test_share=0.4)",
+)
+CASES["population-by-user-published"] = lambda here: scenario(
+    here,
+    TINY.replace("SplitFedV2()", 'SplitFedV1(as_published="thapa2022")').replace(
+        "synthetic_writers(writers=20, mean_samples=30, sd_samples=5)", "by_user(synthetic_writers(writers=20))"
+    ),
+)
+edited("population-roles", "synthetic_writers(writers=20, mean_samples=30, sd_samples=5)", "synthetic_roles(roles=0)")
 edited("population-unprepared", "synthetic_writers(writers=20, mean_samples=30, sd_samples=5)", "femnist()")
 
 
@@ -399,6 +453,12 @@ def population_numbers(here: Path) -> list[str]:
 def population_classes(here: Path) -> list[str]:
     population(here, classes=100)
     return on_file(here)
+
+
+@case
+def population_misspelt(here: Path) -> list[str]:
+    mine = "from raysplit.contracts import PopulationSpec\n\n@part\nclass Mine(PopulationSpec):\n    clients: int = 3\n"
+    return scenario(here, TINY.replace("from raysplit import *\n", "from raysplit import *\n" + mine))
 
 
 # Run folders

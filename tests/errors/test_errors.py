@@ -26,7 +26,10 @@ from raysplit.storage.stream import schema_message
 from tests.errors.cases import CASES, FINISHED, TINY, UNFINISHED, resume, scenario, stands
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "errors.md"
-ELSEWHERE = {"attack-contract", "run-locked", "disk-full", "disk-full-at-the-start"}
+ELSEWHERE = {
+    *("attack-contract", "attack-rows", "defense-contract", "population-contract"),
+    *("run-locked", "disk-full", "disk-full-at-the-start"),
+}
 """Rows with a test of their own below."""
 
 
@@ -218,29 +221,58 @@ def test_interrupted_run_is_resumable_after_every_refusal(
     assert open_run(run).state.digest == open_run(straight).state.digest
 
 
-CROP = """
+OWN = """
 from dataclasses import replace
-from raysplit.attacks.messages.message_attack import MessageAttack, client_threat
-from raysplit.channels.channel import Channel
-from raysplit.parts.part import part
+from raysplit.contracts import *
 
 @part
 class Crop(MessageAttack):
-    start_round: int = 1
-
-    @property
-    def threat_model(self):
-        return client_threat(Channel.SMASHED)
+    threat_model = client_threat(Channel.SMASHED)
 
     def alter(self, message, view):
         return replace(message, tensor=message.tensor[:, :1])
 
-scenario = scenario.replace(attack=Crop())
+@part
+class Clone(UpdateAttack):
+    threat_model = updates_threat("partial")
+
+    def poison(self, view):
+        return Poison(view.own[0])
+
+@part
+class Mine(AggregationRule):
+    def aggregate(self, updates, weights, context):
+        return updates.mean(0)
+
+@part
+class Shorter(PopulationSpec):
+    def open(self):
+        return Short()
+
+class Short:
+    def __init__(self):
+        self.real = synthetic_writers(writers=20, mean_samples=30, sd_samples=5).open()
+        self.info, self.train_sizes, self.test_sizes = self.real.info, self.real.train_sizes, self.real.test_sizes
+        self.test = self.real.test
+
+    def train(self, client):
+        x, y = self.real.train(client)
+        return Samples(x[1:], y[1:])
+
+scenario = scenario.replace(CHANGE)
 """
+MET_IN_ROUND_1 = {
+    "attack-contract": "attack=Crop()",
+    "attack-rows": "attack=Clone(), cohort=Cohort(4, 0.5, 'cohort')",
+    "defense-contract": "defense=Mine()",
+    "population-contract": "population=Shorter()",
+}
 
 
-def test_an_attack_that_breaks_its_contract_in_mid_run_is_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", MET_IN_ROUND_1)
+def test_an_own_part_that_breaks_its_contract_in_mid_run_is_one_sentence(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    is_the_sentence(command(monkeypatch, capfd, scenario(tmp_path, TINY + CROP)), "attack-contract")
+    text = TINY + OWN.replace("CHANGE", MET_IN_ROUND_1[name])
+    is_the_sentence(command(monkeypatch, capfd, scenario(tmp_path, text)), name)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from raysplit.parts.part import part
-from raysplit.population.population import PopulationInfo, Samples
+from raysplit.population.population import PopulationInfo, PopulationSpec, Samples
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def batch(graphs: list[Graph], nodes: int) -> torch.Tensor:
 
 
 @part
-class GraphClients:
+class GraphClients(PopulationSpec):
     """Client k has ``5 + k`` random graphs, whose class is whether they have many edges."""
 
     clients: int = 4

@@ -157,7 +157,8 @@ def test_bytes_reach_the_network_as_they_are():
 
 def test_graphs_need_their_bytes():
     with pytest.raises(
-        ScenarioError, match=r"reads packed graphs byte by byte, but Scenario\.pixels is 'unit'; use pixels='bytes'"
+        ScenarioError,
+        match=r"reads packed graphs or texts byte by byte, but Scenario\.pixels is 'unit'; use pixels='bytes'",
     ):
         toy(FedAvg(), clients=4, population=GraphClients(), model=gin(11, 3, 2))
 

@@ -148,8 +148,8 @@ def test_files_of_two_preparations_do_not_mix(tiny: Path, tmp_path: Path) -> Non
 
 def test_an_arrow_file_of_something_else_and_another_version_are_refused(tiny: Path) -> None:
     sidecar = clients_file(tiny)
-    rewrite(sidecar, metadata={b"raysplit.version": b"3"})
-    refuses(tiny, "format version 3", "reads 1 and 2")
+    rewrite(sidecar, metadata={b"raysplit.version": b"4"})
+    refuses(tiny, "format version 4", "reads 1 to 3")
     rewrite(sidecar, metadata={b"raysplit.version": b"2"})
     refuses(tiny, "lack dtype")
     rewrite(sidecar, metadata={b"dtype": b"uint8"})

@@ -23,6 +23,7 @@ from raysplit.population.partition.partitioned import partitioned
 from raysplit.population.partition.partitioner import even, largest_remainder, unbiased
 from raysplit.population.partition.quantity_skew import LogNormalSizes, QuantitySkew
 from raysplit.population.partition.shards import Shards
+from raysplit.population.population import PopulationSpec
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from tests.population.tiny_population import CLASSES, SHAPE, make_clients, write
@@ -59,7 +60,7 @@ def histogram(population, part="train"):
 
 
 @part
-class Labelled:
+class Labelled(PopulationSpec):
     """One pool client with ``per_class`` training samples of each of ``classes`` classes, a fifth as many for tests."""
 
     classes: int
@@ -87,6 +88,8 @@ class OpenLabelled:
 
     def train(self, client):
         raise AssertionError("labels are to be had without samples")
+
+    test = train
 
 
 @settings(deadline=None)
@@ -142,7 +145,7 @@ def test_numbers_are_dealt_as_bytes_are(tmp_path):
 
 
 @part
-class Hidden:
+class Hidden(PopulationSpec):
     """An Arrow population whose views are hidden: what any other population looks like."""
 
     path: str

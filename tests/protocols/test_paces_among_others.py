@@ -225,8 +225,10 @@ def test_an_optimiser_anew_for_every_batch_needs_a_step_a_batch():
         toy(MiniBatchSfl(), training__server_state="each_batch")
 
 
-def test_packed_graphs_have_no_width():
-    with pytest.raises(ScenarioError, match="reads packed graphs, which have no width; take a model of images"):
+def test_packed_graphs_and_texts_have_no_width():
+    with pytest.raises(
+        ScenarioError, match="reads packed graphs or texts, which have no width; take a model of images"
+    ):
         toy(VerticalSplit(2), pixels="bytes").replace(model=gin(8, 3, 5))
 
 

@@ -10,15 +10,17 @@ import torch
 
 from raysplit.aggregation.columns import MixedColumns, Whole, gathered
 from raysplit.aggregation.geometry import Geometry
-from raysplit.aggregation.plain_tensors import check_updates, shares
+from raysplit.aggregation.plain_tensors import check_answer, check_updates, described, shares
 from raysplit.aggregation.rule import (
     Aggregate,
     AggregationPart,
     AggregationRule,
     GeometryRule,
     RoundContext,
+    apply,
     plain_context,
 )
+from raysplit.errors import ScenarioError
 from raysplit.parts.contract import contract
 from raysplit.parts.part import part
 
@@ -80,7 +82,9 @@ class PreAggregation(AggregationPart, ABC):
         name = type(self).__name__
         check_updates(name, updates)
         context = plain_context(self, len(updates), round, seed)
-        return self.mix(updates, shares(name, weights, updates), context).updates
+        mixed = self.mix(updates, shares(name, weights, updates), context)
+        check_mixed(f"{name}.mix()", Mixed, mixed, *updates.shape)
+        return mixed.updates
 
 
 @contract("a pre-aggregation")
@@ -97,6 +101,20 @@ class LinearPreAggregation(PreAggregation):
 
     def needs_whole_updates(self) -> str | None:
         return AggregationPart.needs_whole_updates(self)
+
+
+def check_mixed(name: str, kind: type[Mixed] | type[Mixing], given: object, n: int, d: int) -> None:
+    """Raise ``ScenarioError`` unless ``given`` is of its ``kind`` and can be made of n updates of d numbers; ``name``:
+    who gave it."""
+    if not isinstance(given, Mixed | Mixing) or not isinstance(given, kind):
+        raise ScenarioError(f"{name} must return a {kind.__name__}, but it returned {described(given)}")
+    field_name, rows = ("updates", given.updates) if isinstance(given, Mixed) else ("matrix", given.matrix)
+    what, b = f"{name} must return {kind.__name__}", len(rows) if isinstance(rows, torch.Tensor) and rows.ndim else 1
+    check_answer(f"{what}.{field_name}", rows, (b, d if isinstance(given, Mixed) else n))
+    check_answer(f"{what}.weights", given.weights, (b,))
+    members = given.members
+    if not isinstance(members, torch.Tensor) or members.dtype != torch.bool or tuple(members.shape) != (b, n):
+        raise ScenarioError(f"{what}.members as a bool tensor [{b}, {n}], but it is {described(members)}")
 
 
 @part
@@ -138,15 +156,17 @@ class Composed(GeometryRule):
             mixed: Mixed | Mixing
             if isinstance(step, LinearPreAggregation):
                 mixed = step.mixing(geometry, weights, context)
+                check_mixed(f"{type(step).__name__}.mixing()", Mixing, mixed, *geometry.shape)
                 geometry = Geometry(MixedColumns(geometry.columns, mixed.matrix))
             else:
                 mixed = step.mix(gathered(geometry.columns), weights, context)
+                check_mixed(f"{type(step).__name__}.mix()", Mixed, mixed, *geometry.shape)
                 geometry = Geometry.of(mixed.updates)
             weights, context = mixed.weights, mixed.context
             members = (mixed.members.double() @ members.double()) > 0
             record.update(mixed.record)
             broken |= bool(mixed.record.get("broken"))
-        result = self.rule.over(geometry, weights, context)
+        result = apply(self.rule, geometry, weights, context)
         record.update(result.record)
         if broken:
             record["broken"] = 1.0

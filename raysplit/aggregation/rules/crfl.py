@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from raysplit.aggregation.geometry import Geometry
-from raysplit.aggregation.rule import Aggregate, AggregationPart, AggregationRule, GeometryRule, RoundContext
+from raysplit.aggregation.rule import Aggregate, AggregationPart, AggregationRule, GeometryRule, RoundContext, apply
 from raysplit.aggregation.rules.mean import Mean
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part, within
@@ -19,7 +19,8 @@ class CRFL(GeometryRule):
     ``rule`` comes first (the paper's is the mean); ρ_t = ``bound`` + ``growth``·t is the norm that the model may have,
     ``noise`` is σ. In a split model W is the client portion alone, so the bound is the portion's. The paper's
     certificate also smooths the model when it is tested and adds no noise after the last round; neither is done here,
-    so nothing is certified. Under ``FedOpt`` the clipped model is what the optimiser steps towards.
+    so nothing is certified. Under ``FedOpt`` the clipped model is what the optimiser steps towards. Rows that are not
+    finite weigh nothing in ``rule``: no bound would hold a norm that is no number.
 
     Records what ``rule`` records, and ``bound`` (ρ_t) and ``model_norm`` (‖W'‖). Written from descriptions of the
     algorithm; the paper was not at hand. Raises ScenarioError where the global portion is not given.
@@ -50,7 +51,7 @@ class CRFL(GeometryRule):
             raise ScenarioError(
                 "CRFL needs the global portion, which a fed server gives; outside a simulation give portion="
             )
-        inner = self.rule.over(geometry, weights, context)
+        inner = apply(self.rule, geometry, self._finite(geometry, weights), context)
         portion = context.portion.to(inner.update)
         model = portion + inner.update
         bound, norm = self.bound + self.growth * context.round, float(model.double().norm())
@@ -60,3 +61,12 @@ class CRFL(GeometryRule):
             model = model + torch.from_numpy(context.rng.standard_normal(model.shape[0]) * self.noise).to(model)
         record = {**inner.record, "bound": bound, "model_norm": norm}
         return Aggregate(model - portion, record, inner.selected, inner.memory)
+
+    @staticmethod
+    def _finite(geometry: Geometry, weights: torch.Tensor) -> torch.Tensor:
+        """``weights``, [n], with 0 for rows that are not finite: no bound holds a norm that is no number."""
+        present = geometry.norms.isfinite()
+        if bool(present.all()):
+            return weights
+        kept = weights * present.to(weights)
+        return kept / kept.sum().clamp_min(torch.finfo(kept.dtype).tiny)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import torch
 
-from raysplit.aggregation.rule import Aggregate, AggregationPart, AggregationRule, RoundContext
+from raysplit.aggregation.geometry import Geometry
+from raysplit.aggregation.rule import Aggregate, AggregationPart, AggregationRule, RoundContext, apply
 from raysplit.aggregation.rules.mean import Mean
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part, within
@@ -49,4 +50,4 @@ class StartAtRound(AggregationRule):
         return self.rule.needs_whole_updates()
 
     def aggregate(self, updates: torch.Tensor, weights: torch.Tensor, context: RoundContext) -> Aggregate:
-        return self.in_force(context.round).aggregate(updates, weights, context)
+        return apply(self.in_force(context.round), Geometry.of(updates), weights, context)

@@ -21,6 +21,7 @@ from raysplit.costs.traffic import ChannelBytes, predicted_bytes
 from raysplit.engine.local import LocalEngine
 from raysplit.errors import ScenarioError
 from raysplit.models.network import build, check_cut, cut, stage_names
+from raysplit.population.opening import open_population
 from raysplit.population.population import Population
 from raysplit.population.selection.cohort import ParticipationSampler
 from raysplit.protocols.plan import RoundPlan
@@ -121,7 +122,7 @@ def compare_cuts(
     if rounds is not None:
         scenario = scenario.replace(**{"training.rounds": rounds, "checkpoint_every": rounds})
         scenario = scenario.replace(**{"evaluation.every": rounds})
-    population = scenario.population.open()
+    population = open_population(scenario.population)
     check_population(scenario, population.info)
     imagined = scenario.devices is None
     devices = scenario.devices or Devices()
@@ -238,7 +239,7 @@ def train(scenario: Scenario) -> float:
     with tempfile.TemporaryDirectory() as scratch, LocalEngine(scenario) as engine:
         folder = Path(scratch)
         with open_tables(folder / "metrics") as tables:
-            population = scenario.population.open()
+            population = open_population(scenario.population)
             simulate(scenario, population, engine, Output(tables, folder / "checkpoints"), Progress(layout.initial()))
         return float(read_table(folder / "metrics" / "evaluations.arrow").column("accuracy")[-1].as_py())
 

@@ -128,8 +128,10 @@ def _check(trained_run: Trained, attack: InferenceAttack, setup: Setup) -> None:
     kind = type(protocol).__name__
     if protocol.server == "none" or protocol.topology.kind != "pair":
         raise RunError(f"{kind} has no clients that send smashed data to one main server, so there is nothing to infer")
-    if model.reads_bytes:
-        raise RunError(f"{type(model).__name__} reads packed graphs, which no inference attack here reconstructs")
+    if model.reads_bytes and attack.goal == "inputs":
+        raise RunError(
+            f"{type(model).__name__} reads packed graphs or texts, which no inference attack here reconstructs; attack labels"
+        )
     if trained_run.personal and (setup.client is None or setup.round is not None):
         raise RunError(
             f"the clients of {kind} keep portions of their own; attack one client's trained model: --client 0, without "

@@ -14,6 +14,7 @@ from raysplit.channels.hooks import Observation
 from raysplit.engine.local import LocalEngine
 from raysplit.errors import RunError
 from raysplit.memory.global_state import GlobalState
+from raysplit.population.opening import open_population
 from raysplit.scenario.layout import Layout
 from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.planning import plan_round
@@ -53,7 +54,7 @@ def observe_round(
     stored = tail_gradients is None and _covers(scenario.observe, observe)
     kept = read_observations(folder.observations, round) if stored else None
     plain = scenario.replace(observe=None)
-    population, layout = plain.population.open(), Layout(plain)
+    population, layout = open_population(plain.population), Layout(plain)
     with LocalEngine(plain) as engine:
         simulation = Simulation.of(plain, population, engine, layout)
         while state.round < round - 1:

@@ -14,6 +14,7 @@ from raysplit.channels.channel import Channel
 from raysplit.channels.hooks import Observation
 from raysplit.errors import RunError
 from raysplit.models.pixels import to_pixels
+from raysplit.population.opening import open_population
 from raysplit.population.population import Population, Samples
 from raysplit.protocols.split_steps import batch_indices
 from raysplit.scenario.scenario import Scenario
@@ -48,8 +49,12 @@ def pixels(scenario: Scenario, x: torch.Tensor) -> torch.Tensor:
 def tested(scenario: Scenario, client: int | None = None) -> Iterator[tuple[int, int, Samples]]:
     """The test samples of the clients that are evaluated, or of one client: (client, index in its test set, the sample
     as a set of one)."""
-    population = scenario.population.open()
-    ids = evaluation_clients(scenario, population.info.clients) if client is None else np.array([client])
+    population = open_population(scenario.population)
+    ids = (
+        evaluation_clients(scenario, population.info.clients, population.info.unseen)
+        if client is None
+        else np.array([client])
+    )
     for one in ids.tolist():
         x, y = population.test(one)
         for index in range(len(y)):
@@ -106,7 +111,7 @@ def trained(
         raise RunError(
             f"no honest client was observed in round {observe.rounds[0]}; choose another round or other clients"
         )
-    population = scenario.population.open()
+    population = open_population(scenario.population)
     truth = [_batch(scenario, population, noted) for noted, _ in steps]
     kept = [min(len(tensors[Channel.SMASHED]), observe.max_samples) for _, tensors in steps]
     messages = {

@@ -172,6 +172,7 @@ def _aggregation(run: Run) -> str:
     lines = []
     for (portion, rule), rows in groups.items():
         broken = sum(row["broken"] for row in rows)
+        non_finite = sum(_known(row.get("non_finite") for row in rows))  # runs of earlier versions have no such column
         lines.append(
             [
                 portion,
@@ -181,6 +182,7 @@ def _aggregation(run: Run) -> str:
                 _range(row["actual"] for row in rows),
                 _range(row["trim"] for row in rows),
                 f"{count(broken)} ({percent(broken / len(rows))} %)" if broken else "0",
+                count(int(non_finite)) if non_finite else NONE,
                 _of(rows, "rejected_share", percent),
                 _of(rows, "relative_bias", significant),
                 _of(rows, "cosine", significant),
@@ -195,6 +197,7 @@ def _aggregation(run: Run) -> str:
         ("Realised", "malicious"),
         ("Trim", "a side"),
         ("Broken", "rounds"),
+        ("Not finite", "updates"),
         ("Rejected", "%, median"),
         ("Relative bias", "median"),
         ("Cosine", "median"),
@@ -202,7 +205,8 @@ def _aggregation(run: Run) -> str:
     ]
     note = (
         "Relative bias: distance of the aggregate from the mean of the benign updates, over the norm of that mean. "
-        "Broken: more malicious rows than the rule can bear."
+        "Broken: more malicious rows than the rule can bear. Not finite: updates that held NaN or infinity; what a rule "
+        "does with them is in docs/non-finite.md."
     )
     filled = [place for place in range(len(head)) if any(line[place] != NONE for line in lines)]
     filled_rows = [[line[place] for place in filled] for line in lines]

@@ -15,6 +15,7 @@ from raysplit.errors import RunError
 from raysplit.memory.global_state import GlobalState
 from raysplit.models.network import build
 from raysplit.models.pixels import Pixels, to_pixels
+from raysplit.population.opening import open_population
 from raysplit.population.population import PopulationSpec
 from raysplit.protocols.joint import joint
 from raysplit.scenario.layout import Layout
@@ -97,11 +98,15 @@ def evaluate_trained(trained: Trained, population: PopulationSpec | None, client
                 "clients of another one have none; leave population out"
             )
         scenario = scenario.replace(population=population)
-    info = scenario.population.open().info
+    info = open_population(scenario.population).info
     check_population(scenario, info)
     for client in clients or ():
         _check_client(client, scenario)
-    ids = evaluation_clients(scenario, info.clients) if clients is None else np.array(clients, dtype=np.int64)
+    ids = (
+        evaluation_clients(scenario, info.clients, info.unseen)
+        if clients is None
+        else np.array(clients, dtype=np.int64)
+    )
     if not len(ids):
         raise RunError("evaluate() needs at least one client; leave clients out for those of the scenario's Evaluation")
     state = trained.state
@@ -113,7 +118,7 @@ def evaluate_trained(trained: Trained, population: PopulationSpec | None, client
 
 
 def _check_client(client: int, scenario: Scenario) -> None:
-    info = scenario.population.open().info
+    info = open_population(scenario.population).info
     if not 0 <= client < info.clients:
         raise RunError(
             f"there is no client {client} in the population {info.name!r}, which has {info.clients}, counted from 0"

@@ -12,6 +12,7 @@ from raysplit.analysis.report.canvas import png
 from raysplit.analysis.report.histogram import class_histogram
 from raysplit.errors import RunError, ScenarioError, nearest
 from raysplit.parts.canonical import to_json
+from raysplit.population.opening import open_population
 from raysplit.population.partition.histogram import SkewSummary, class_counts
 from raysplit.population.population import PopulationSpec
 from raysplit.scenario.file import apply_sets, load_scenarios
@@ -33,7 +34,7 @@ def draw_histograms(
         raise ScenarioError(f"--clients must be at least 1, but it is {clients}")
     populations = _populations(file, sets, only)
     for number, (name, spec) in enumerate(populations.items(), 1):
-        population = spec.open()
+        population = open_population(spec)
         info = population.info
         ids = np.arange(info.clients)
         if clients is not None and clients < info.clients:

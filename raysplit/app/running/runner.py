@@ -4,6 +4,7 @@ ended."""
 from __future__ import annotations
 
 import shutil
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -17,9 +18,11 @@ from raysplit.engine.engine import Engine
 from raysplit.errors import ClusterError, RunError, ScenarioError, UserError, first_line, nearest
 from raysplit.memory.global_state import GlobalState
 from raysplit.parts.own_modules import own_files
+from raysplit.population.opening import open_population
 from raysplit.population.population import PopulationInfo
 from raysplit.scenario.file import apply_sets, load_scenarios
 from raysplit.scenario.layout import Layout
+from raysplit.scenario.malicious_check import check_malicious
 from raysplit.scenario.population_check import check_population
 from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.shard_checks import check_memory, check_shards
@@ -31,6 +34,7 @@ from raysplit.storage.run_folder import RunFolder, check_free, create, folder_fo
 from raysplit.storage.stored_scenario import stored_scenario
 from raysplit.storage.tables import open_tables, rewind
 from raysplit.storage.updates import adopt_updates, rewind_updates
+from raysplit.training.failures import ClientFailure
 
 IfExists = Literal["refuse", "replace", "continue"]
 """What to do where the folder holds a run of the scenario already: raise an error; start afresh; or do what is left of
@@ -77,10 +81,12 @@ class Ended:
 
 @dataclass(frozen=True)
 class Failed:
-    """A job that an error stopped: ``why`` in a sentence. What it has done can be resumed."""
+    """A job that an error stopped: ``why`` in a sentence, and the ``trace`` of whatever is not said by a sentence alone.
+    What it has done can be resumed."""
 
     folder: RunFolder
     why: str
+    trace: str = ""
 
 
 @dataclass
@@ -169,7 +175,9 @@ def ready(jobs: list[Job], choice: EngineChoice, if_exists: IfExists) -> Iterato
     portions = []
     for job in jobs:
         check_shards(job.scenario, choice.shards)
-        check_population(job.scenario, job.scenario.population.open().info)
+        population = open_population(job.scenario.population)
+        check_population(job.scenario, population.info)
+        check_malicious(job.scenario, population)
         if if_exists != "continue":
             check_free(job.folder, job.scenario, if_exists == "replace")
         start = Layout(job.scenario).initial()
@@ -185,10 +193,12 @@ def attempt(job: Job, choice: EngineChoice, cluster: Cluster | None, watch: Watc
         return play(job, choice, cluster, watch, "continue")
     except ClusterError:
         raise
+    except ClientFailure as failure:  # brings the traceback of its host along
+        return Failed(job.folder, str(failure), failure.trace)
     except UserError as error:
         return Failed(job.folder, str(error))
     except Exception as error:
-        return Failed(job.folder, f"{type(error).__name__}: {first_line(error)}")
+        return Failed(job.folder, f"{type(error).__name__}: {first_line(error)}", traceback.format_exc())
 
 
 def ended_before(folder: RunFolder) -> Ended | None:
@@ -268,7 +278,7 @@ def _go_on(
         rewind(folder.metrics, state.round)
     rewind_updates(folder.updates, state.round)
     rewind_observations(folder.observations, state.round)
-    population = scenario.population.open()
+    population = open_population(scenario.population)
     progress = Progress(state)
     with open_tables(folder.metrics) as tables:
         about = engine.describe()
@@ -310,7 +320,7 @@ def _fork(job: Job) -> Fork | None:
         return None
     layout = Layout(job.scenario)
     state = read_checkpoint(fork.checkpoint, layout, origin_of(fork.folder)["hash"])
-    population = job.scenario.population.open()
+    population = open_population(job.scenario.population)
     adopt_tables(fork.folder.metrics, job.folder.metrics, fork.rounds, job.scenario, population)
     adopt_updates(fork.folder.updates, job.folder.updates, fork.rounds)
     adopt_observations(fork.folder.observations, job.folder.observations, fork.rounds)

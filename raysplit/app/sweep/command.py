@@ -13,6 +13,7 @@ from raysplit.app.running.runner import Ended, Failed, Job, attempt_all
 from raysplit.app.sweep.live import SweepLive
 from raysplit.app.sweep.plan import ended_runs, plan, plan_table, summary
 from raysplit.app.sweep.side_by_side import Origin, run_side_by_side
+from raysplit.app.sweep.traces import TRACES, with_trace_kept
 from raysplit.errors import ScenarioError
 
 Instead = Literal["plan", "report"] | None
@@ -38,7 +39,7 @@ def sweep(
     jobs = origin.jobs()
     steps = plan(jobs)
     left = [step.job for step in steps if not step.ended]
-    live = SweepLive(len(left))
+    live, folder = SweepLive(len(left)), out / f"sweep-{file.stem}"
     if instead == "plan":
         live.show(plan_table(steps))
     live.say(summary(steps))
@@ -48,12 +49,14 @@ def sweep(
     by_folder = {job.folder.path: job for job in jobs}
     if instead is None:
         with live.shown():
-            for ended in _played(origin, left, choice, processes, live):
-                live.ended(by_folder[ended.folder.path], ended)
+            for outcome in _played(origin, left, choice, processes, live):
+                job = by_folder[outcome.folder.path]
+                ended = with_trace_kept(outcome, folder / TRACES / f"{job.scenario.name}.txt")
+                live.ended(job, ended)
                 if isinstance(ended, Failed):
                     failed[ended.folder.path] = ended.why
     found = outcomes([(job.scenario, job.folder.path, failed.get(job.folder.path, "")) for job in jobs])
-    written = write_sweep(file.stem, found, out / f"sweep-{file.stem}")
+    written = write_sweep(file.stem, found, folder)
     for name, why in ((job.scenario.name, failed.get(job.folder.path)) for job in jobs):
         if why is not None:
             live.say(f"failed: {name}: {why}")

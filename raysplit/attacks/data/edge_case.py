@@ -18,6 +18,7 @@ from raysplit.attacks.data.data_attack import DataAttack, DataView, TestView, ch
 from raysplit.errors import PopulationError
 from raysplit.models.network import ModelSpec
 from raysplit.parts.part import part, within
+from raysplit.population.opening import open_population
 from raysplit.population.partition.pool import Part, Pool
 from raysplit.population.population import PopulationSpec, Samples
 
@@ -79,5 +80,5 @@ class EdgeCaseBackdoor(DataAttack):
 @lru_cache(maxsize=4)
 def _opened(spec: Hashable, part: Part) -> tuple[Pool, str]:
     """A pool is opened once a process: it is read in every round, and an open population never changes."""
-    opened = cast(PopulationSpec, spec).open()
+    opened = open_population(cast(PopulationSpec, spec))
     return Pool(opened, part), opened.info.name

@@ -65,12 +65,21 @@ def poison(
         made = single.poison_samples(view)
         if (own.x._version, own.y._version) != seen:
             raise ScenarioError(f"{name}.poison_samples() changed the samples that it was shown; work on a copy")
+        made = _samples(f"{name}.poison_samples()", made)
         _check(name, own, made, classes)
         changed = int(((made.x != own.x).flatten(1).any(1) | (made.y != own.y)).sum())
         poisoning = Poisoning(1, changed, time.perf_counter() - began)
         done[name] = poisoning if name not in done else poisoning.plus(done[name])._replace(clients=1)
         own = made
     return own, done
+
+
+def _samples(name: str, made: object) -> Samples:
+    """``made`` as samples; raises ``ScenarioError`` where it is no pair of tensors."""
+    if isinstance(made, tuple) and len(made) == 2 and all(isinstance(tensor, torch.Tensor) for tensor in made):
+        return Samples(*made)
+    got = ", ".join(type(item).__name__ for item in made) if isinstance(made, tuple) else type(made).__name__
+    raise ScenarioError(f"{name} must return Samples(x, y), two tensors, but it returned {got}")
 
 
 def _check(name: str, own: Samples, made: Samples, classes: int) -> None:
@@ -99,8 +108,21 @@ def measured(attack: Attack | None) -> tuple[MeasuredAttack, ...]:
 
 def attempts(attacks: Sequence[MeasuredAttack], test: Samples, client: int, classes: int, seed: int) -> list[Samples]:
     """With what the success of attacks is measured on one evaluation client, attack by attack: samples, and the classes
-    it wants."""
-    return [
-        attack.attempts(TestView(test, client, classes, rng.stream(seed, "attack attempts", place, client)))
-        for place, attack in enumerate(attacks)
-    ]
+    it wants. Raises ``ScenarioError`` where an attack returns what no test set of this client can be."""
+    found = []
+    for place, attack in enumerate(attacks):
+        name = f"{type(attack).__name__}.attempts()"
+        view = TestView(test, client, classes, rng.stream(seed, "attack attempts", place, client))
+        made = _samples(name, attack.attempts(view))
+        if (
+            made.x.shape != (len(made.y), *test.x.shape[1:])
+            or made.x.dtype != test.x.dtype
+            or made.y.dtype != torch.int64
+        ):
+            raise ScenarioError(
+                f"{name} must return samples like those of the test set, x {test.x.dtype} "
+                f"[k, {', '.join(map(str, test.x.shape[1:]))}] and y torch.int64 [k], but it returned x {made.x.dtype} "
+                f"{list(made.x.shape)} and y {made.y.dtype} {list(made.y.shape)}"
+            )
+        found.append(made)
+    return found

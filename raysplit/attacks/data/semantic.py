@@ -115,6 +115,11 @@ class SemanticBackdoor(DataAttack):
             )
 
     def fits(self, model: ModelSpec) -> None:
+        if model.reads_bytes and isinstance(self.having, Brightness):
+            raise ScenarioError(
+                f"Brightness is a property of images, but {type(model).__name__} reads packed graphs or texts; name "
+                "samples by OwnedBy, ListedSamples or a property of your own"
+            )
         check_class("SemanticBackdoor.target", self.target, model)
         check_class("SemanticBackdoor.source", self.source, model)
 

@@ -37,7 +37,7 @@ class Patch:
         _, height, width = model.input_shape
         if model.reads_bytes:
             raise ScenarioError(
-                f"Patch is stamped on images, but {type(model).__name__} reads packed graphs; take an attack that "
+                f"Patch is stamped on images, but {type(model).__name__} reads packed graphs or texts; take an attack that "
                 "changes labels alone"
             )
         if self.height + self.bottom > height or self.width + self.right > width:

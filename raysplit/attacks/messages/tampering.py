@@ -139,6 +139,12 @@ _ORDER = list(Channel)
 def _fitted(name: str, message: Message, altered: Message, classes: int) -> Message:
     """The altered message with the original's address and memory layout; raises ``ScenarioError`` where it is of
     another kind."""
+    if not isinstance(altered, Message) or not isinstance(altered.tensor, torch.Tensor):
+        got = f"one of a {type(altered.tensor).__name__}" if isinstance(altered, Message) else type(altered).__name__
+        raise ScenarioError(
+            f"{name}.alter() must return a Message of a tensor, but it returned {got}; write return replace(message, "
+            "tensor=...)"
+        )
     old, new = message.tensor, altered.tensor
     if new.shape != old.shape or new.dtype != old.dtype:
         raise ScenarioError(

@@ -15,7 +15,7 @@ from raysplit.aggregation.across import ALL, Across
 from raysplit.aggregation.columns import Kernel, added
 from raysplit.aggregation.geometry import Geometry
 from raysplit.aggregation.order_statistics import column_blocks, mean_std
-from raysplit.aggregation.rule import AggregationRule, RoundContext
+from raysplit.aggregation.rule import AggregationRule, RoundContext, apply
 from raysplit.aggregation.update_attack import UpdateView, visible_honest
 from raysplit.errors import ScenarioError
 
@@ -96,7 +96,7 @@ class SimulatedAggregation:
         weights = torch.full((n,), 1 / n, dtype=self.honest.dtype)
         simulated_context = replace(self.context, rng=rng.stream(0, "rehearsal", self.context.round))
         try:
-            update = self.rule.over(Geometry(stack), weights, simulated_context).update
+            update = apply(self.rule, Geometry(stack), weights, simulated_context).update
         except ScenarioError as error:
             raise ScenarioError(
                 f"{type(self.rule).__name__} cannot be simulated on the {n} updates that the adversary reckons with "

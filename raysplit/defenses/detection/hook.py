@@ -13,7 +13,7 @@ import torch
 from raysplit.channels.channel import Channel
 from raysplit.channels.hooks import Layers, MessageHook, Ruling, Snapshot
 from raysplit.channels.message import Message
-from raysplit.defenses.detection.detection import Detection, LocalRoundView, SplitStepView
+from raysplit.defenses.detection.detection import Detection, Judgement, LocalRoundView, SplitStepView, Verdict
 from raysplit.errors import ScenarioError
 from raysplit.memory.memory import SERVER_DETECTION, Memory, State
 from raysplit.protocols.outcome import DetectionRecord
@@ -55,6 +55,7 @@ class DetectionHook(MessageHook):
         assert rollback is not None
         view = LocalRoundView(portion.round, client, self._layers(self._kept[-1].vector), self._layers(portion.vector))
         judgement = rollback.judge(view, self._local_rounds)
+        _check_kind(rollback, judgement, Judgement)
         self._local_rounds = dict(judgement.memory)
         if not 0 <= judgement.undo <= len(self._kept):
             raise ScenarioError(
@@ -107,6 +108,7 @@ class DetectionHook(MessageHook):
         accepted = True
         for number, screen in enumerate(screens):
             verdict = screen.judge(view, self._memories[number])
+            _check_kind(screen, verdict, Verdict)
             self._memories[number] = dict(verdict.memory)
             accepted = accepted and verdict.accept
         return accepted
@@ -117,6 +119,14 @@ class DetectionHook(MessageHook):
         assert rollback is not None
         self._kept.append(portion)
         del self._kept[: -rollback.window]
+
+
+def _check_kind(detector: object, answer: object, kind: type) -> None:
+    """Raise ``ScenarioError`` where a detector answers anything but a ``kind``: what is no answer would count as yes."""
+    if not isinstance(answer, kind):
+        raise ScenarioError(
+            f"{type(detector).__name__}.judge() must return a {kind.__name__}, but it returned {type(answer).__name__}"
+        )
 
 
 def _under(memory: State, prefix: str) -> State:

@@ -189,7 +189,10 @@ class ClientHost:
     def evaluate(self, chunks: Sequence[np.ndarray], start: Any, portions: Any) -> list[ClientScores]:
         """``portions``: by client id, those of this host's chunks alone; None where clients keep none."""
         begin, own = to_tensors(start), to_tensors(portions)
-        return [self._host.evaluate(chunk, begin.client, begin.server, own) for chunk in chunks]
+        try:
+            return [self._host.evaluate(chunk, begin.client, begin.server, own) for chunk in chunks]
+        except ClientFailure as failure:
+            raise failure.on(self._name()) from None
 
 
 @ray.remote(max_concurrency=2)

@@ -19,7 +19,7 @@ from raysplit.errors import PopulationError
 from raysplit.population.handwriting.hand import CLASSES, choose_labels, draw_hand, write
 from raysplit.population.handwriting.ink import SIDE
 from raysplit.population.hashing import uniforms
-from raysplit.population.population import PopulationInfo, Samples
+from raysplit.population.population import PopulationInfo, PopulationSpec, Samples
 from raysplit.rng import stream
 
 GENERATOR = 1
@@ -29,7 +29,7 @@ _SMALLEST, _LARGEST = 2.325, 3.41  # sd below and above the mean at which LEAF's
 
 
 @dataclass(frozen=True)
-class SyntheticWriters:
+class SyntheticWriters(PopulationSpec):
     """Which synthetic writers: ``open()`` gives the population.
 
     ``writers``: how many clients; ``seed``: another seed, other people; ``mean_samples``, ``sd_samples``: images a

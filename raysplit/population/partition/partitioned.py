@@ -18,6 +18,7 @@ from raysplit import rng
 from raysplit.errors import PopulationError, ScenarioError
 from raysplit.parts.canonical import to_json
 from raysplit.parts.part import part, within
+from raysplit.population.opening import open_population
 from raysplit.population.partition.feature_skew import FeatureSkew
 from raysplit.population.partition.filling import fill
 from raysplit.population.partition.partitioner import Partitioner, even, hand_out, unbiased
@@ -26,7 +27,7 @@ from raysplit.population.population import PopulationInfo, PopulationSpec, Sampl
 
 
 @part
-class Partitioned:
+class Partitioned(PopulationSpec):
     """The samples of ``pool`` dealt to ``clients`` virtual clients by ``by``: every training and every test sample to
     exactly one.
 
@@ -108,7 +109,7 @@ class OpenPartitioned:
 
     def __init__(self, spec: Partitioned) -> None:
         self._spec = spec
-        self._pool = spec.pool.open()
+        self._pool = open_population(spec.pool)
         self._parts: dict[Part, Pool] = {"train": Pool(self._pool, "train"), "test": Pool(self._pool, "test")}
         train, test = self._parts["train"], self._parts["test"]
         owner = np.ascontiguousarray(spec.by.deal(train, spec.clients, spec.seed))
@@ -174,7 +175,14 @@ class OpenPartitioned:
         if features is None or part not in self._dealt:
             return Samples(x, y)
         stream = rng.stream(self._spec.seed, f"feature skew {part}", client)
-        return Samples(torch.from_numpy(features.change(x.numpy(), int(client), self._info.clients, stream)), y)
+        seen = features.change(x.numpy(), int(client), self._info.clients, stream)
+        if not isinstance(seen, np.ndarray) or seen.shape != tuple(x.shape) or seen.dtype != x.numpy().dtype:
+            got = f"{seen.dtype}{list(seen.shape)}" if isinstance(seen, np.ndarray) else type(seen).__name__
+            raise PopulationError(
+                f"{type(features).__name__}.change() must return as many samples of the same kind, "
+                f"{x.numpy().dtype}{list(x.shape)}, but of client {client} it returned {got}"
+            )
+        return Samples(torch.from_numpy(seen), y)
 
     def _checked(self, clients: np.ndarray) -> np.ndarray:
         ids = np.asarray(clients, dtype=np.int64)

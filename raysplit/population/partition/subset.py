@@ -12,12 +12,13 @@ from raysplit import rng
 from raysplit.errors import PopulationError
 from raysplit.parts.canonical import to_json
 from raysplit.parts.part import part, within
+from raysplit.population.opening import open_population
 from raysplit.population.partition.pool import Part, Pool
 from raysplit.population.population import PopulationInfo, PopulationSpec, Samples
 
 
 @part
-class Subset:
+class Subset(PopulationSpec):
     """``train`` training and ``test`` test samples of ``pool``, drawn without regard to labels or owners, as one
     client.
 
@@ -48,7 +49,7 @@ class OpenSubset:
 
     def __init__(self, spec: Subset) -> None:
         self._spec = spec
-        opened = spec.pool.open()
+        opened = open_population(spec.pool)
         self._pools: dict[Part, Pool] = {"train": Pool(opened, "train"), "test": Pool(opened, "test")}
         self._chosen: dict[Part, np.ndarray] = {}
         wanted: dict[Part, int] = {"train": spec.train, "test": spec.test}

@@ -13,6 +13,7 @@ import numpy as np
 
 from raysplit import rng
 from raysplit.errors import ScenarioError
+from raysplit.parts.ownership import is_raysplits
 from raysplit.parts.part import part, within
 from raysplit.population.population import Population
 from raysplit.population.selection.availability import Availability
@@ -78,6 +79,10 @@ class Cohort:
         """Malicious clients that an operator who knows the share expects among ``clients``."""
         return round(self.malicious * clients)
 
+    def malicious_in(self, population: int) -> int:
+        """Malicious clients of a population of that many, where the share is the population's."""
+        return int(np.rint(self.malicious * population))
+
     def check(self, population: int, name: str) -> None:
         """Raise ``ScenarioError`` where the population ``name`` of ``population`` clients cannot give such cohorts, and
         ``PopulationError`` where the availability trace does not fit it."""
@@ -116,13 +121,31 @@ def draw(cohort: Cohort, seed: int, round: int, ranks: np.ndarray, crowd: Crowd 
     if crowd is None:
         crowd = Crowd(population, lambda: np.ones(population, dtype=np.int64))
     clients = cohort.draw.draw(cohort.size, seed, round, crowd)
+    if not is_raysplits(cohort.draw):
+        _check_drawn(type(cohort.draw).__name__, clients, crowd)
     sampled_ranks = ranks[clients]
     if cohort.of == "population":
-        malicious = sampled_ranks < int(np.rint(cohort.malicious * population))
+        malicious = sampled_ranks < cohort.malicious_in(population)
     else:
         malicious = np.zeros(len(clients), dtype=bool)
         malicious[np.argsort(sampled_ranks, kind="stable")[: cohort.assumed_among(len(clients))]] = True
     return SampledCohort(clients.astype(np.int64), malicious)
+
+
+def _check_drawn(name: str, clients: object, crowd: Crowd) -> None:
+    """Raise ``ScenarioError`` unless a user's own draw gave a cohort: who is there, none twice."""
+    whole = isinstance(clients, np.ndarray) and clients.ndim == 1 and clients.dtype.kind in "iu"
+    if not isinstance(clients, np.ndarray) or not whole:
+        got = f"{clients.dtype}{list(clients.shape)}" if isinstance(clients, np.ndarray) else type(clients).__name__
+        raise ScenarioError(f"{name}.draw() must return client ids, an array of whole numbers [n], but it gave {got}")
+    strangers = np.setdiff1d(clients, crowd.ids())
+    if len(strangers):
+        raise ScenarioError(
+            f"{name}.draw() drew client {strangers[0]}, who is not among the {len(crowd.ids())} clients that can be "
+            "sampled in this round; draw from crowd.ids()"
+        )
+    if len(np.unique(clients)) < len(clients):
+        raise ScenarioError(f"{name}.draw() drew a client twice; draw without replacement")
 
 
 class Participation(NamedTuple):
@@ -146,16 +169,26 @@ class ParticipationSampler:
     def __init__(self, cohort: Cohort, seed: int, population: Population) -> None:
         """Raises ``ScenarioError`` or ``PopulationError`` where the cohort does not fit the population."""
         self.cohort, self.seed = cohort, seed
-        self._clients = population.info.clients
+        self._clients = population.info.trainable
         cohort.check(self._clients, population.info.name)
         self.ranks = malicious_ranks(seed, self._clients)
         self._samples = cache(lambda: population.train_sizes(np.arange(self._clients, dtype=np.int64)))
         self._present = None if cohort.available is None else cohort.available.presence(self._clients)
 
+    def _checked(self, present: np.ndarray, round: int) -> np.ndarray:
+        """Raise ``ScenarioError`` unless an availability says of every client whether it is there."""
+        if not isinstance(present, np.ndarray) or present.dtype != bool or present.shape != (self._clients,):
+            shown = f"{present.dtype}{list(present.shape)}" if isinstance(present, np.ndarray) else repr(present)
+            raise ScenarioError(
+                f"{type(self.cohort.available).__name__}.presence() must say of round {round} who is there, bool "
+                f"[{self._clients}], but it says {shown}"
+            )
+        return present
+
     def of(self, round: int) -> Participation:
         """Who takes part in a round (1-based)."""
         cohort = self.cohort
-        present = None if self._present is None else self._present(round)
+        present = None if self._present is None else self._checked(self._present(round), round)
         sampled = draw(cohort, self.seed, round, self.ranks, Crowd(self._clients, self._samples, present))
         failed = np.zeros(len(sampled.clients), dtype=bool)
         if cohort.dropouts is not None:

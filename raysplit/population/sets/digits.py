@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from raysplit.errors import PopulationError
-from raysplit.population.population import PopulationInfo, Samples
+from raysplit.population.population import PopulationInfo, PopulationSpec, Samples
 from raysplit.rng import stream
 
 STEP = 15
@@ -20,7 +20,7 @@ STEP = 15
 
 
 @dataclass(frozen=True)
-class Digits:
+class Digits(PopulationSpec):
     """Which digits are held out: ``open()`` gives the population, a pool of one client.
 
     There is no official split: a tenth of each class, rounded, is held out by a stream of ``seed``.

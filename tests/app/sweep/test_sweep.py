@@ -12,6 +12,9 @@ import pytest
 
 from raysplit import open_run
 from raysplit.analysis.report.sweep import RESULTS
+from raysplit.app.running.runner import Ended, Failed
+from raysplit.app.sweep.traces import with_trace_kept
+from raysplit.storage.run_folder import RunFolder
 from tests.analysis.report.test_page import read
 from tests.app.sweep.tiny import TINY
 from tests.end_to_end.test_runs import assert_same, cli, start
@@ -133,10 +136,28 @@ def test_one_that_fails_and_one_that_diverges_do_not_stop_the_others(tmp_path: P
         "blind": "diverged",
         "FL-mean-sign": "finished",
     }
-    assert "out of poison" in found["broken"]["why"] and found["broken"]["rounds"] == 4
+    assert found["broken"]["rounds"] == 4
+    trace = Path("runs", "sweep-tiny", "failed", "broken.txt")
+    assert found["broken"]["why"] == f"RuntimeError: out of poison (traceback: {trace})"
+    kept = (here / trace).read_text()
+    assert kept.startswith("Traceback") and 'raise RuntimeError("out of poison")' in kept and "in poison" in kept
     text = (here / "runs" / "sweep-tiny" / "report.html").read_text()
     assert "<strong>Failed.</strong> broken" in text and "<strong>Diverged.</strong> blind" in text
     assert found["broken"]["drop_final"] is None  # it has an accuracy, but of another round
+
+
+def test_a_traceback_is_kept_until_its_scenario_ends_otherwise(tmp_path: Path) -> None:
+    file = tmp_path / "sweep" / "failed" / "broken.txt"
+    broken = Failed(RunFolder(tmp_path), "KeyError: 'b'", "Traceback ...")
+    assert with_trace_kept(broken, file) == Failed(broken.folder, f"KeyError: 'b' (traceback: {file})", broken.trace)
+    assert file.read_text() == "Traceback ..."
+    sentence = Failed(RunFolder(tmp_path), "Mine.aggregate() must return an Aggregate, but it returned a Tensor")
+    assert with_trace_kept(sentence, file) == sentence and not file.parent.exists()
+    file.parent.mkdir()
+    (file.parent / "another.txt").touch()
+    with_trace_kept(broken, file)
+    ended = Ended(RunFolder(tmp_path), "finished", "ab", 0.5)
+    assert with_trace_kept(ended, file) is ended and [path.name for path in file.parent.iterdir()] == ["another.txt"]
 
 
 def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path: Path, swept: tuple[Path, str]) -> None:

@@ -36,7 +36,7 @@ def test_it_lies_where_it_says_and_alternates():
         (lambda: Patch(height=0), "Patch.height must be at least 1"),
         (lambda: Patch(values=()), "needs one value or more"),
         (lambda: Patch(28, 28).fits(femnist_cnn()), "does not fit samples of 28 × 28 pixels"),
-        (lambda: Patch().fits(gin(nodes=28, labels=7, classes=2)), "reads packed graphs"),
+        (lambda: Patch().fits(gin(nodes=28, labels=7, classes=2)), "reads packed graphs or texts"),
         (lambda: Patch(values=(0.5,)).stamp(torch.zeros(1, 1, 9, 9, dtype=torch.uint8)), "whole numbers from 0 to 255"),
     ],
 )

@@ -22,7 +22,7 @@ def liars_of(clients: int, share: float, seed: int = 42) -> frozenset[int]:
 
 
 @part
-class Poisoned:
+class Poisoned(PopulationSpec):
     """``base`` whose malicious clients train on other data: all labels moved on by ``shift``, or, with ``target`` ≥ 0,
     half of the samples with a square in a corner and that label. With ``triggered`` everybody's test samples are those
     not of ``target``, so marked.

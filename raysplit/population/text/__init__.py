@@ -1,0 +1,1 @@
+"""Texts: LEAF's alphabet and windows, and invented speech."""

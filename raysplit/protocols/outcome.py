@@ -61,8 +61,8 @@ class DetectionRecord:
 class ClientScores:
     """Evaluation of the global model, a row a client: ``loss`` (sum over samples, nats), ``correct``, ``samples``.
 
-    ``by_class``: of all these clients together. ``attempts``: samples with which the success of an attack was measured there, ``successes``: those that were
-    classified as it wants; None: there is no attack with a goal."""
+    ``by_class``: of all these clients together. ``attempts``: samples with which the success of an attack was measured
+    there, ``successes``: those that were classified as it wants; None: there is no attack with a goal."""
 
     clients: np.ndarray
     loss: np.ndarray
@@ -75,9 +75,13 @@ class ClientScores:
     @staticmethod
     def joined(parts: Sequence[ClientScores]) -> ClientScores:
         """The scores of several sets of clients, one after another."""
-        columns = ((part.clients, part.loss, part.correct, part.samples) for part in parts)
-        by_class = reduce(ClassCounts.plus, (part.by_class for part in parts))
-        joined = ClientScores(*(np.concatenate(column) for column in zip(*columns, strict=True)), by_class)
+        joined = ClientScores(
+            np.concatenate([part.clients for part in parts]),
+            np.concatenate([part.loss for part in parts]),
+            np.concatenate([part.correct for part in parts]),
+            np.concatenate([part.samples for part in parts]),
+            reduce(ClassCounts.plus, [part.by_class for part in parts]),
+        )
         tried = [(part.attempts, part.successes) for part in parts if part.attempts is not None]
         if not tried:
             return joined

@@ -197,7 +197,7 @@ def _with_todays_columns(table: pa.Table) -> pa.Table:
     if int(metadata[b"raysplit.format"]) < FORMAT:
         renamed = RENAMED_SINCE_1.get(name, {})
         table = table.rename_columns([renamed.get(column, column) for column in table.column_names])
-    for place, field in enumerate(SCHEMAS[name] if name in SCHEMAS else ()):
+    for place, field in enumerate(SCHEMAS.get(name, ())):
         if field.nullable and field.name not in table.column_names:
             table = table.add_column(min(place, table.num_columns), field, pa.nulls(table.num_rows, field.type))
     return table

@@ -24,6 +24,7 @@ HOMES = {
     "raysplit.attacks.updates.agr_tailored": ["AgrTailored"],
     "raysplit.attacks.updates.on_server_replicas": ["OnServerReplicas"],
     "raysplit.attacks.updates.fang": ["Fang"],
+    "raysplit.attacks.updates.fang_krum": ["FangKrum"],
     "raysplit.attacks.updates.gaussian": ["GaussianNoise"],
     "raysplit.attacks.updates.ipm": ["InnerProductManipulation"],
     "raysplit.attacks.updates.min_max": ["MinMax"],

@@ -50,6 +50,7 @@ from raysplit.attacks.messages.tailored import SmashedTailored as SmashedTailore
 from raysplit.attacks.scheduled import Scheduled as Scheduled
 from raysplit.attacks.updates.agr_tailored import AgrTailored as AgrTailored
 from raysplit.attacks.updates.fang import Fang as Fang
+from raysplit.attacks.updates.fang_krum import FangKrum as FangKrum
 from raysplit.attacks.updates.gaussian import GaussianNoise as GaussianNoise
 from raysplit.attacks.updates.ipm import InnerProductManipulation as InnerProductManipulation
 from raysplit.attacks.updates.lie import LittleIsEnough as LittleIsEnough
@@ -237,6 +238,7 @@ __all__ = [
     "ExtendedSplit",
     "FLTrust",
     "Fang",
+    "FangKrum",
     "FarthestLabelFlip",
     "FeatureGradientTampering",
     "FeatureReplacement",

@@ -102,6 +102,7 @@ HOMES = {
     "raysplit.population.sets.att_faces": ["att_faces"],
     "raysplit.population.sets.cifar10": ["cifar10"],
     "raysplit.population.sets.digits": ["Digits", "digits"],
+    "raysplit.population.sets.emnist": ["emnist"],
     "raysplit.population.sets.fashion_mnist": ["fashion_mnist"],
     "raysplit.population.selection.availability": ["DayNight", "TraceFile"],
     "raysplit.population.selection.cohort": ["Cohort"],

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 import torch
 
+from raysplit.aggregation.geometry import squared_norms
 from raysplit.aggregation.gram import centred_gram, gram_over, squared_distances
 from raysplit.aggregation.order_statistics import mean_std
 from raysplit.aggregation.rules.krum import Krum
@@ -121,7 +122,7 @@ class FangKrum(UpdateAttack):
         if self.epsilon == 0 or view.m == 1:
             return like[:0]
         drawn = view.across.normal(view.rng, view.m, like.shape[1]).to(like)
-        squares = view.across.sum(drawn.shape[1], lambda stripe: drawn[:, stripe].double().square().sum(1))
+        squares = view.across.sum(drawn.shape[1], lambda stripe: squared_norms(drawn[:, stripe]))
         reach = torch.from_numpy(view.rng.random(view.m)).to(squares) * self.epsilon / squares.sqrt()
         reach[0] = 0
         return drawn.mul_(reach[:, None].to(drawn))

@@ -13,6 +13,7 @@ from raysplit.errors import PopulationError, nearest
 from raysplit.population.arrow import ArrowFile, data_directory
 from raysplit.population.sets.att_faces import att_faces
 from raysplit.population.sets.cifar10 import cifar10
+from raysplit.population.sets.emnist import SPLITS, emnist
 from raysplit.population.sets.fashion_mnist import fashion_mnist
 from raysplit.population.sets.femnist import femnist
 from raysplit.population.sets.ham10000 import ham10000
@@ -25,6 +26,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "femnist": ("seed",),
     "mnist": (),
     "fashion_mnist": (),
+    "emnist": ("split",),
     "cifar10": (),
     "ham10000": ("size", "seed"),
     "tudataset": ("name", "seed"),
@@ -47,7 +49,11 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 """Each is a module of ``data_prep`` with a function ``prepare``."""
 
 OWN_DATA = ("image_folder", "table")
-NEEDED = {"tudataset": ("name", "such as MUTAG"), "table": ("label", "the column of classes")}
+NEEDED = {
+    "emnist": ("split", f"one of {', '.join(SPLITS)}"),
+    "tudataset": ("name", "such as MUTAG"),
+    "table": ("label", "the column of classes"),
+}
 _PLAIN = ("femnist", "mnist", "fashion_mnist", "cifar10", "ham10000", "att_faces", "shakespeare", "sent140")
 """Sets that have one file under their own name, or a usual one."""
 FLAGS = {"features": "feature"}
@@ -111,6 +117,8 @@ def _where(name: str, given: Mapping[str, Any]) -> ArrowFile:
     """Where the scenario's part of that name looks for the data."""
     if name == "ham10000":
         return ham10000(given.get("size", 64))
+    if name == "emnist":
+        return emnist(given["split"])
     if name == "tudataset":
         return tudataset(given["name"])
     if name == "att_faces":

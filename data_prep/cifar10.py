@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 
 from data_prep.download import Patience
-from data_prep.official import OfficialFile, obtain
+from data_prep.official import OfficialFile, has_md5, obtain
 from data_prep.plain_pickle import load_batch
 from data_prep.prepared import Summary, write
 from raysplit.errors import PopulationError
@@ -87,7 +87,8 @@ def read_cifar10(folder: Path) -> tuple[ClientData, str]:
     for form in ("binary", "python"):
         archive = folder / ARCHIVES[form]
         if archive.is_file():
-            return _client(dict(_members(archive, form)), form, str(archive), _archive_is_official(archive, form))
+            official = has_md5(archive, BINARY_MD5 if form == "binary" else PYTHON_MD5)
+            return _client(dict(_members(archive, form)), form, str(archive), official)
         for place in (folder, folder / FOLDERS[form]):
             names = [*TRAIN[form], TEST[form]]
             if all((place / name).is_file() for name in names):
@@ -162,11 +163,3 @@ def _content(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise PopulationError(f"{str(file)!r} cannot be read ({error.strerror}); copy it again") from error
-
-
-def _archive_is_official(archive: Path, form: str) -> bool:
-    with open(archive, "rb") as handle:
-        md5 = hashlib.md5(usedforsecurity=False)
-        while chunk := handle.read(1 << 20):
-            md5.update(chunk)
-    return md5.hexdigest() == (BINARY_MD5 if form == "binary" else PYTHON_MD5)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 import math
+import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -46,7 +49,8 @@ def read_set(idx: IdxSet, folder: Path) -> tuple[ClientData, bool]:
     ``folder`` holds the four files, plain or gzipped, directly or as torchvision lays them out (``raw/``,
     ``NAME/raw/``). Images become uint8 [n, 1, H, W]. Raises ``PopulationError`` naming the file.
     """
-    files = [_find(idx, folder, part) for part in PARTS]
+    places = (folder, folder / "raw", folder / idx.folder / "raw")
+    files = [find_part(places, part, idx.name) for part in PARTS]
     contents = [_content(file) for file in files]
     official = all(
         hashlib.sha256(content).hexdigest() == sum for content, sum in zip(contents, idx.content, strict=True)
@@ -56,15 +60,22 @@ def read_set(idx: IdxSet, folder: Path) -> tuple[ClientData, bool]:
         for content, file, part in zip(contents, files, PARTS, strict=True)
     )
     for x, y, file in ((train_x, train_y, files[0]), (test_x, test_y, files[2])):
-        if len(x) != len(y) or not len(x) or x.shape[1:] != train_x.shape[1:] or y.max() > 9:
-            raise PopulationError(
-                f"{str(file)!r} and its labels do not belong together: {len(x)} images {list(x.shape[1:])} and "
-                f"{len(y)} labels up to {int(y.max(initial=0))}; take all four files from one source"
-            )
+        check_pair(x, y, str(file), train_x.shape[1:], range(10))
     return ClientData(idx.name, train_x[:, None], train_y, test_x[:, None], test_y), official
 
 
-def parse_idx(content: bytes, file: Path, dimensions: int) -> np.ndarray:
+def check_pair(x: np.ndarray, y: np.ndarray, file: str, shape: tuple[int, ...], labels: range) -> None:
+    """Raise ``PopulationError`` unless images ``x`` of ``shape`` and labels ``y``, within ``labels``, are of one
+    set."""
+    if len(x) != len(y) or not len(x) or x.shape[1:] != shape or y.min() < labels.start or y.max() >= labels.stop:
+        span = f"from {int(y.min(initial=255))} " if labels.start else ""
+        raise PopulationError(
+            f"{file!r} and its labels do not belong together: {len(x)} images {list(x.shape[1:])} and "
+            f"{len(y)} labels {span}up to {int(y.max(initial=0))}; take all four files from one source"
+        )
+
+
+def parse_idx(content: bytes, file: Path | str, dimensions: int) -> np.ndarray:
     """An idx file of unsigned bytes as a uint8 array of so many dimensions; ``file`` is what an error names."""
     head = 4 + 4 * dimensions
     if content[:4] != bytes([0, 0, 8, dimensions]) or len(content) < head:
@@ -80,23 +91,38 @@ def parse_idx(content: bytes, file: Path, dimensions: int) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
 
 
-def _find(idx: IdxSet, folder: Path, part: str) -> Path:
-    for place in (folder, folder / "raw", folder / idx.folder / "raw"):
+def find_part(places: Sequence[Path], part: str, name: str) -> Path:
+    """The file ``part``, plain or gzipped, in the first of ``places`` that has it; ``name``: of the data set."""
+    for place in places:
         for file in (place / part, place / f"{part}.gz"):
             if file.is_file():
                 return file
     raise PopulationError(
-        f"{str(folder)!r} holds no {part}, nor {part}.gz; --from names the folder with the four files of {idx.name}"
+        f"{str(places[0])!r} holds no {part}, nor {part}.gz; --from names the folder with the four files of {name}"
     )
 
 
 def _content(file: Path) -> bytes:
     try:
-        with gzip.open(file, "rb") if file.suffix == ".gz" else open(file, "rb") as handle:
-            content = handle.read(LARGEST + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        reason = " ".join(str(error).split())[:160].rstrip(".")
-        raise PopulationError(f"{str(file)!r} cannot be read ({reason}); copy or download it again") from error
+        with open(file, "rb") as handle:
+            return unpacked(handle, file.suffix == ".gz", str(file))
+    except OSError as error:
+        raise unreadable(str(file), error) from error
+
+
+def unpacked(handle: IO[bytes], gzipped: bool, file: str) -> bytes:
+    """What is in an open file, which may be gzipped; ``file`` is what an error names. Raises ``PopulationError`` for one
+    that is damaged, or larger than ``LARGEST`` when it is unpacked."""
+    try:
+        with gzip.GzipFile(fileobj=handle) if gzipped else handle as inside:
+            content = bytes(inside.read(LARGEST + 1))
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise unreadable(file, error) from error
     if len(content) > LARGEST:
-        raise PopulationError(f"{str(file)!r} unpacks to more than {LARGEST:,} bytes, which no such file does")
+        raise PopulationError(f"{file!r} unpacks to more than {LARGEST:,} bytes, which no such file does")
     return content
+
+
+def unreadable(file: str, error: Exception) -> PopulationError:
+    reason = " ".join(str(error).split())[:160].rstrip(".")
+    return PopulationError(f"{file!r} cannot be read ({reason}); copy or download it again")

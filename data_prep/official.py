@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,3 +65,12 @@ def obtain(
         wanted = " and ".join(file.name for file in files)
         raise PopulationError(f"there is no folder {str(source)!r}; --from names a folder with {wanted}, or unpacked")
     return source
+
+
+def has_md5(file: Path, md5: str) -> bool:
+    """Whether ``file`` has that md5 sum, hexadecimal."""
+    found = hashlib.md5(usedforsecurity=False)
+    with open(file, "rb") as handle:
+        while chunk := handle.read(1 << 20):
+            found.update(chunk)
+    return found.hexdigest() == md5

@@ -67,6 +67,7 @@ from raysplit.attacks.messages.tailored import SmashedTailored as SmashedTailore
 from raysplit.attacks.scheduled import Scheduled as Scheduled
 from raysplit.attacks.updates.agr_tailored import AgrTailored as AgrTailored
 from raysplit.attacks.updates.fang import Fang as Fang
+from raysplit.attacks.updates.fang_krum import FangKrum as FangKrum
 from raysplit.attacks.updates.gaussian import GaussianNoise as GaussianNoise
 from raysplit.attacks.updates.ipm import InnerProductManipulation as InnerProductManipulation
 from raysplit.attacks.updates.lie import LittleIsEnough as LittleIsEnough
@@ -149,6 +150,7 @@ from raysplit.population.sets.att_faces import att_faces as att_faces
 from raysplit.population.sets.cifar10 import cifar10 as cifar10
 from raysplit.population.sets.digits import Digits as Digits
 from raysplit.population.sets.digits import digits as digits
+from raysplit.population.sets.emnist import emnist as emnist
 from raysplit.population.sets.fashion_mnist import fashion_mnist as fashion_mnist
 from raysplit.population.sets.femnist import femnist as femnist
 from raysplit.population.sets.ham10000 import ham10000 as ham10000
@@ -258,6 +260,7 @@ __all__ = [
     "ExtendedSplit",
     "FLTrust",
     "Fang",
+    "FangKrum",
     "FarthestLabelFlip",
     "FeatureGradientTampering",
     "FeatureReplacement",
@@ -374,6 +377,7 @@ __all__ = [
     "by_user",
     "cifar10",
     "digits",
+    "emnist",
     "fashion_mnist",
     "femnist",
     "femnist_cnn",

@@ -53,7 +53,15 @@ RENAMED_TENSORS: dict[str, str] = {
     r"^optimizers\.safetensors:client/(\d+)/(.*)$": r"memory.safetensors:client/\1/optimizer#\2",
 }
 """Regular expression on ``file:tensor`` of the last checkpoint → replacement."""
-NEW_COLUMNS = frozenset({("aggregation", "non_finite")})
+NEW_COLUMNS = frozenset(
+    [
+        ("aggregation", "non_finite"),
+        *(
+            ("evaluations", name)
+            for name in ("balanced_accuracy", "macro_f1", "class_samples", "class_accuracy", "class_predicted")
+        ),
+    ]
+)
 """(table, column) that only the later tree has, on purpose."""
 OF_RUN = ("status", "rounds", "digest", "final_accuracy", "forked_rounds", "engine", "population", "threat_model")
 """What of run.json must be equal."""

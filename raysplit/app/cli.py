@@ -261,8 +261,8 @@ def data_prepare(
         str,
         typer.Argument(
             metavar="NAME",
-            help="femnist, mnist, fashion_mnist, cifar10, ham10000, tudataset, att_faces, shakespeare, sent140, image_folder "
-            "or table.",
+            help="femnist, mnist, fashion_mnist, emnist, cifar10, ham10000, tudataset, att_faces, shakespeare, sent140, "
+            "image_folder or table.",
         ),
     ],
     source: Annotated[
@@ -273,6 +273,7 @@ def data_prepare(
     ] = None,
     mirror: Annotated[str | None, typer.Option("--mirror", help="Another place to download from.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Which of the graph data sets: MUTAG, NCI1, ...")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="Which of EMNIST's: balanced, letters, ...")] = None,
     size: Annotated[int | None, typer.Option("--size", help="Resize pictures to that side, in pixels.")] = None,
     grey: Annotated[bool, typer.Option("--grey", help="Pictures in one channel.")] = False,
     by_client: Annotated[bool, typer.Option("--by-client", help="Folders of clients above those of classes.")] = False,

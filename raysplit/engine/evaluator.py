@@ -13,6 +13,7 @@ from torch.nn import functional
 from raysplit.attacks.data.data_attack import MeasuredAtCut, MeasuredAttack
 from raysplit.attacks.data.poisoning import attempts
 from raysplit.population.population import Samples
+from raysplit.protocols.class_counts import ClassCounts
 from raysplit.protocols.outcome import ClientScores
 
 EVALUATION_BATCH = 1024
@@ -46,45 +47,55 @@ class Evaluator:
         """By client; ``tests``: their test sets; ``aims``: attacks whose success is measured. In float64; nothing is
         trained."""
         with torch.no_grad():
-            scores = ClientScores(clients, *self._judge(clients, tests))
+            scores = self._judge(clients, tests, classes)
             if not aims:
                 return scores
             tries = [attempts(aims, test, int(c), classes, seed) for c, test in zip(clients, tests, strict=True)]
             successes, tried = np.zeros(len(clients), dtype=np.int64), np.zeros(len(clients), dtype=np.int64)
             for aim, attempted in zip(aims, zip(*tries, strict=True), strict=True):
                 at_cut = aim.triggered if isinstance(aim, MeasuredAtCut) else None
-                _, reached, count = self._judge(clients, attempted, at_cut)
-                successes, tried = successes + reached, tried + count
+                judged = self._judge(clients, attempted, classes, at_cut)
+                successes, tried = successes + judged.correct, tried + judged.samples
             return replace(scores, attempts=tried, successes=successes)
 
     def _judge(
-        self, clients: np.ndarray, sets: Sequence[Samples], at_cut: AtCut | None = None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """By client: loss (sum), right answers, samples.
+        self, clients: np.ndarray, sets: Sequence[Samples], classes: int, at_cut: AtCut | None = None
+    ) -> ClientScores:
+        """What the model answers on ``sets``, one a client.
 
         In large batches that ignore client boundaries, unless clients have portions of their own, or a batch is what
         one of them sends.
         """
         losses: list[torch.Tensor] = []
-        hits: list[torch.Tensor] = []
+        answers: list[torch.Tensor] = []
+        labels = torch.cat([s.y for s in sets])
         if self.hold is None and at_cut is None:
-            losses, hits = self._pass(torch.cat([s.x for s in sets]), torch.cat([s.y for s in sets]))
+            losses, answers = self._pass(torch.cat([s.x for s in sets]), labels)
         else:
             for owner, own_set in zip(clients, sets, strict=True):
                 if self.hold is not None:
                     self.hold(int(owner))
                 found = self._pass(own_set.x, own_set.y, at_cut)
                 losses.extend(found[0])
-                hits.extend(found[1])
+                answers.extend(found[1])
         sizes = np.array([len(s.y) for s in sets], dtype=np.int64)
         owners = np.repeat(np.arange(len(sets)), sizes)
-        return _sums(owners, losses, len(sets)), _sums(owners, hits, len(sets)).astype(np.int64), sizes
+        truth = labels.numpy()
+        predicted = torch.cat(answers).numpy() if answers else np.zeros(0, dtype=np.int64)
+        loss = torch.cat(losses).numpy() if losses else np.zeros(0)
+        return ClientScores(
+            clients,
+            np.bincount(owners, loss, minlength=len(sets)),
+            np.bincount(owners[predicted == truth], minlength=len(sets)),
+            sizes,
+            ClassCounts.of(truth, predicted, classes),
+        )
 
     def _pass(
         self, x: torch.Tensor, y: torch.Tensor, at_cut: AtCut | None = None
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Loss (nats, float64) and hit of every sample, batch by batch."""
-        losses, hits = [], []
+        """Loss (nats, float64) and predicted class (int64) of every sample, batch by batch."""
+        losses, answers = [], []
         for begin in range(0, len(y), EVALUATION_BATCH):
             z = self.pixels(x[begin : begin + EVALUATION_BATCH])
             for place, stage in enumerate(self.stages):
@@ -93,15 +104,10 @@ class Evaluator:
                     z = at_cut(z)
             target = y[begin : begin + EVALUATION_BATCH].to(z.device)
             losses.append(functional.cross_entropy(z, target, reduction="none").double().cpu())
-            hits.append((z.argmax(1) == target).cpu())
-        return losses, hits
+            answers.append(z.argmax(1).cpu())
+        return losses, answers
 
 
 def evaluation_chunks(clients: np.ndarray) -> list[np.ndarray]:
     """Client ids cut into the chunks that ``Host.evaluate`` takes."""
     return [clients[begin : begin + EVALUATION_CHUNK] for begin in range(0, len(clients), EVALUATION_CHUNK)]
-
-
-def _sums(owners: np.ndarray, values: list[torch.Tensor], clients: int) -> np.ndarray:
-    """Values of samples summed by the client that owns them, float64 [clients]."""
-    return np.bincount(owners, torch.cat(values).numpy(), minlength=clients) if values else np.zeros(clients)

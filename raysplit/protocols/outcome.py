@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from raysplit.channels.hooks import Observation
 from raysplit.channels.traffic import NOTHING, Count, Traffic, added
 from raysplit.memory.memory import Memory
+from raysplit.protocols.class_counts import ClassCounts
 
 
 class Poisoning(NamedTuple):
@@ -59,21 +61,27 @@ class DetectionRecord:
 class ClientScores:
     """Evaluation of the global model, a row a client: ``loss`` (sum over samples, nats), ``correct``, ``samples``.
 
-    ``attempts``: samples with which the success of an attack was measured there, ``successes``: those that were
-    classified as it wants; None: there is no attack with a goal."""
+    ``by_class``: of all these clients together. ``attempts``: samples with which the success of an attack was measured
+    there, ``successes``: those that were classified as it wants; None: there is no attack with a goal."""
 
     clients: np.ndarray
     loss: np.ndarray
     correct: np.ndarray
     samples: np.ndarray
+    by_class: ClassCounts
     attempts: np.ndarray | None = None
     successes: np.ndarray | None = None
 
     @staticmethod
     def joined(parts: Sequence[ClientScores]) -> ClientScores:
         """The scores of several sets of clients, one after another."""
-        columns = ((part.clients, part.loss, part.correct, part.samples) for part in parts)
-        joined = ClientScores(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+        joined = ClientScores(
+            np.concatenate([part.clients for part in parts]),
+            np.concatenate([part.loss for part in parts]),
+            np.concatenate([part.correct for part in parts]),
+            np.concatenate([part.samples for part in parts]),
+            reduce(ClassCounts.plus, [part.by_class for part in parts]),
+        )
         tried = [(part.attempts, part.successes) for part in parts if part.attempts is not None]
         if not tried:
             return joined

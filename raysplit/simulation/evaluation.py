@@ -9,6 +9,7 @@ import numpy as np
 from raysplit import rng
 from raysplit.engine.engine import Engine
 from raysplit.memory.global_state import GlobalState
+from raysplit.protocols.class_counts import ClassCounts
 from raysplit.protocols.outcome import ClientScores, Outcome
 from raysplit.scenario.scenario import Scenario
 from raysplit.storage.spread import Spread
@@ -16,8 +17,10 @@ from raysplit.storage.spread import Spread
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Test results over all evaluated samples, and their spread over clients.
+    """Test results over all evaluated samples, and their spread over clients and classes.
 
+    ``by_class``: samples, right answers and predictions of every class, and from them ``by_class.accuracy``, None for a
+    class that no evaluated client has; ``balanced_accuracy``: mean of those that are not None; ``macro_f1``: mean F1.
     ``attack_samples``: with which the success of an attack was measured, None where no attack has a goal;
     ``attack_success``: the share of them that were classified as it wants, None where there were none."""
 
@@ -29,6 +32,18 @@ class Evaluated:
     scores: ClientScores
     attack_samples: int | None = None
     attack_success: float | None = None
+
+    @property
+    def by_class(self) -> ClassCounts:
+        return self.scores.by_class
+
+    @property
+    def balanced_accuracy(self) -> float | None:
+        return self.by_class.balanced_accuracy
+
+    @property
+    def macro_f1(self) -> float | None:
+        return self.by_class.macro_f1
 
     @staticmethod
     def of(scores: ClientScores) -> Evaluated:

@@ -142,6 +142,31 @@ EVALUATIONS = _table(
     _column("samples", pa.int64(), "sample", "samples evaluated"),
     _column("loss", pa.float64(), "nat", "cross-entropy, sample-weighted"),
     _column("accuracy", pa.float64(), "fraction", "sample-weighted"),
+    _column(
+        "balanced_accuracy",
+        pa.float64(),
+        "fraction",
+        "mean of class_accuracy over classes with a sample",
+        nullable=True,
+    ),
+    _column("macro_f1", pa.float64(), "fraction", "mean F1 over classes with a sample or a prediction", nullable=True),
+    _column(
+        "class_samples", pa.list_(pa.int64()), "sample", "samples of each class that were evaluated", nullable=True
+    ),
+    _column(
+        "class_accuracy",
+        pa.list_(pa.float64()),
+        "fraction",
+        "of those of each class, classified rightly (its recall); none for a class without a sample",
+        nullable=True,
+    ),
+    _column(
+        "class_predicted",
+        pa.list_(pa.int64()),
+        "sample",
+        "samples of any class that were classified as each class",
+        nullable=True,
+    ),
     _column("client_accuracy_mean", pa.float64(), "fraction", "mean over clients", nullable=True),
     _column("client_accuracy_sd", pa.float64(), "fraction", "standard deviation over clients", nullable=True),
     _column("client_accuracy_cv", pa.float64(), "%", "100 sd / mean over clients", nullable=True),

@@ -186,16 +186,21 @@ def read_table(path: str | os.PathLike[str]) -> pa.Table:
     except OSError as error:
         raise RunError(f"{path} cannot be read ({error.strerror})") from None
     found = _whole(path, data)
-    return _under_todays_names(pa.Table.from_batches(found.batches, schema=found.schema))
+    return _with_todays_columns(pa.Table.from_batches(found.batches, schema=found.schema))
 
 
-def _under_todays_names(table: pa.Table) -> pa.Table:
-    """A table of an older format with the names that its columns have now."""
+def _with_todays_columns(table: pa.Table) -> pa.Table:
+    """A table of an older version with the names that its columns have now, and without values in columns that came
+    later."""
     metadata = table.schema.metadata or {}
-    if int(metadata[b"raysplit.format"]) >= FORMAT:
-        return table
-    renamed = RENAMED_SINCE_1.get(metadata[b"raysplit.table"].decode(), {})
-    return table.rename_columns([renamed.get(name, name) for name in table.column_names])
+    name = metadata.get(b"raysplit.table", b"").decode(errors="replace")
+    if int(metadata[b"raysplit.format"]) < FORMAT:
+        renamed = RENAMED_SINCE_1.get(name, {})
+        table = table.rename_columns([renamed.get(column, column) for column in table.column_names])
+    for place, field in enumerate(SCHEMAS.get(name, ())):
+        if field.nullable and field.name not in table.column_names:
+            table = table.add_column(min(place, table.num_columns), field, pa.nulls(table.num_rows, field.type))
+    return table
 
 
 def _array(table: str, field: pa.Field, values: Sequence[Any] | np.ndarray) -> pa.Array:
@@ -219,6 +224,8 @@ def _fits(item: Any, kind: pa.DataType) -> bool:
         return isinstance(item, bool | np.bool_)
     if isinstance(item, bool | np.bool_):
         return False
+    if pa.types.is_list(kind):
+        return isinstance(item, list) and all(value is None or _fits(value, kind.value_type) for value in item)
     if pa.types.is_integer(kind):
         return isinstance(item, int | np.integer)
     if pa.types.is_floating(kind):

@@ -31,7 +31,8 @@ def sd19(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No official address is ever asked in a test."""
-    for name in ("femnist", "mnist", "fashion_mnist", "cifar10", "ham10000", "tudataset", "att_faces", "sent140"):
+    sets = ("femnist", "mnist", "fashion_mnist", "emnist", "cifar10", "ham10000", "tudataset", "att_faces", "sent140")
+    for name in sets:
         monkeypatch.setattr(f"data_prep.{name}.OFFICIAL", "http://127.0.0.1:9/official")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     yield

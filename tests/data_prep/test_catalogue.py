@@ -18,7 +18,14 @@ from raysplit.app.cli import main
 from raysplit.errors import PopulationError
 from raysplit.parts.canonical import to_json
 from raysplit.population.arrow import ArrowFile
-from tests.data_prep import test_att_faces, test_cifar10, test_ham10000, test_idx_sets, test_image_folder
+from tests.data_prep import (
+    test_att_faces,
+    test_cifar10,
+    test_emnist,
+    test_ham10000,
+    test_idx_sets,
+    test_image_folder,
+)
 from tests.data_prep import test_tudataset as tu
 
 Spec = Callable[[], ArrowFile]
@@ -38,6 +45,11 @@ def rows(folder: Path) -> Path:
 CASES: dict[str, tuple[Spec, Callable[[Path], Path], tuple[int, ...]]] = {
     "mnist": (raysplit.mnist, lambda f: test_idx_sets.lay(f, test_idx_sets.contents()), (1, 28, 28)),
     "fashion_mnist": (raysplit.fashion_mnist, lambda f: test_idx_sets.lay(f, test_idx_sets.contents()), (1, 28, 28)),
+    "emnist": (
+        lambda: raysplit.emnist("letters"),
+        lambda f: test_emnist.lay(f, test_emnist.contents("letters")),
+        (1, 28, 28),
+    ),
     "cifar10": (raysplit.cifar10, lambda f: test_cifar10.lay(f, "binary", packed=True), (3, 32, 32)),
     "ham10000": (raysplit.ham10000, lambda f: test_ham10000.lay(f, test_ham10000.made(20)), (3, 64, 64)),
     "ham10000-16": (lambda: raysplit.ham10000(16), lambda f: test_ham10000.lay(f, test_ham10000.made(20)), (3, 16, 16)),
@@ -157,6 +169,9 @@ def test_info_about_what_was_not_prepared_is_one_sentence(
         (["table", "--by-client"], "--by-client is no option of table"),
         (["mnist", "--feature", "x"], "--feature is no option of mnist"),
         (["tudataset"], "tudataset needs --name: such as MUTAG"),
+        (["emnist"], "emnist needs --split: one of byclass, bymerge, balanced, letters, digits, mnist"),
+        (["emnist", "--split", "leters"], "emnist: there is no split 'leters'; did you mean 'letters'?"),
+        (["mnist", "--split", "digits"], "--split is no option of mnist"),
         (["table", "--from", "t.csv", "--out", "t.arrow"], "table needs --label"),
         (["table", "--label", "y", "--out", "t.arrow"], "it needs --from"),
         (["image_folder", "--from", "."], "it needs --out"),
@@ -186,6 +201,8 @@ def test_names_that_no_set_has_are_refused_when_the_scenario_is_built() -> None:
     for wrong in ("../MUTAG", "", "a b", 3):
         with pytest.raises(PopulationError, match="must be that of a TUDataset"):
             raysplit.tudataset(wrong)
+    with pytest.raises(PopulationError, match="did you mean 'balanced'"):
+        raysplit.emnist("ballanced")  # type: ignore[arg-type]
     for wrong in (0, 64.0, "64"):
         with pytest.raises(PopulationError, match="size must be a whole number"):
             raysplit.ham10000(wrong)
@@ -195,6 +212,7 @@ def test_a_path_of_ones_own_is_taken(tmp_path: Path) -> None:
     for spec in (
         raysplit.mnist(path="m.arrow"),
         raysplit.fashion_mnist(path="m.arrow"),
+        raysplit.emnist("digits", path="m.arrow"),
         raysplit.cifar10(path="m.arrow"),
         raysplit.ham10000(path="m.arrow"),
         raysplit.tudataset("MUTAG", path="m.arrow"),

@@ -400,6 +400,12 @@ CASES["population-by-user-published"] = lambda here: scenario(
     ),
 )
 edited("population-roles", "synthetic_writers(writers=20, mean_samples=30, sd_samples=5)", "synthetic_roles(roles=0)")
+edited(
+    "attack-threshold",
+    "    evaluation=Evaluation(clients=5),\n",
+    "    evaluation=Evaluation(clients=5),\n    attack=FangKrum(threshold=0.0),\n",
+)
+edited("population-split", "synthetic_writers(writers=20, mean_samples=30, sd_samples=5)", "emnist('ballanced')")
 edited("population-unprepared", "synthetic_writers(writers=20, mean_samples=30, sd_samples=5)", "femnist()")
 
 

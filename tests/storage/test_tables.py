@@ -359,3 +359,28 @@ def test_a_table_of_format_1_is_read_under_todays_names(tmp_path):
     path.write_bytes(schema_message(old) + batch_message(row))
     assert "visits" in old.names and read_table(path).column_names == today.names
     assert read_table(path).column("split_steps").to_pylist() == [1]
+
+
+def test_columns_that_came_later_are_there_without_values_in_a_table_from_before(tmp_path: Path) -> None:
+    later = ["balanced_accuracy", "macro_f1", "class_samples", "class_accuracy", "class_predicted"]
+    now = SCHEMAS["evaluations"]
+    before = pa.schema([field for field in now if field.name not in later], metadata=now.metadata)
+    row = {name: None for name in before.names} | evaluation_row(2, 0.5)
+    batch = pa.RecordBatch.from_pylist([row], before)
+    path = tmp_path / "evaluations.arrow"
+    path.write_bytes(schema_message(before) + batch_message(batch))
+    table = read_table(path)
+    assert table.schema.equals(now, check_metadata=True)
+    assert table.to_pylist() == [{name: row.get(name) for name in now.names}]
+    with pytest.raises(RunError, match="resume it with the version that started it"):
+        open_tables(tmp_path)
+
+
+def test_a_list_of_numbers_is_a_value_and_its_numbers_are_checked(tmp_path: Path) -> None:
+    with open_tables(tmp_path) as tables:
+        tables.evaluations.append(evaluation_row(1, 0.5, class_samples=[3, 0], class_accuracy=[1, None]))
+        for wrong in ([1.5], [True], "12", 3):
+            with pytest.raises(TypeError, match="column 'class_samples' of table 'evaluations' takes list"):
+                tables.evaluations.append(evaluation_row(2, 0.5, class_samples=wrong))
+    row = read_table(tmp_path / "evaluations.arrow").to_pylist()[0]
+    assert (row["class_samples"], row["class_accuracy"], row["class_predicted"]) == ([3, 0], [1.0, None], None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,17 @@ from raysplit.storage.atomic import write_bytes
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """A line of names and a line a row; None is empty."""
+    """A line of names and a line a row; None is empty, a list is JSON."""
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
-        writer.writerow(["" if row[column] is None else row[column] for column in columns])
+        writer.writerow([_cell(row[column]) for column in columns])
     return sink.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    return "" if value is None else json.dumps(value) if isinstance(value, list) else value
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:

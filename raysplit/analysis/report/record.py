@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from raysplit.analysis.report.by_class import class_facts
 from raysplit.analysis.report.inference import inference_section
 from raysplit.analysis.report.markup import definitions, folded, json_block, paragraph, picture, table
 from raysplit.analysis.report.numbers import NONE, count, percent, seconds, significant, size
@@ -83,6 +84,7 @@ def _outcome(run: Run) -> str:
         ("Diverged", "yes" if summary.diverged else "no"),
         ("Test clients", _clients(last[0]) if last else ""),
         ("Accuracy by client", _across_clients(last[0]) if last else ""),
+        *class_facts(run),
         ("Data", f"{type_name(run.scenario.get('population'))}, {population}"),
         ("Model digest", run.state.digest or "not recorded"),
         ("Clients a round", _range(rounds["clients"])),
@@ -98,7 +100,7 @@ def _outcome(run: Run) -> str:
         ("Retries", count(sum(rounds["retries"]))),
         ("Folder", str(run.path)),
     ]
-    return definitions(facts if run.state.rounds else facts[:9] + facts[-1:])
+    return definitions(facts if run.state.rounds else facts[:11] + facts[-1:])
 
 
 def _virtual(times: Sequence[float | None]) -> str:
@@ -259,6 +261,7 @@ def _rounds(run: Run) -> str:
     tests = {row["round"]: row for row in run.evaluations.to_pylist() if row["split"] == "test"}
     goals = any(row.get("attack_success") is not None for row in tests.values())
     virtual = any(row.get("virtual_s") is not None for row in rows)
+    balanced = any(row.get("balanced_accuracy") is not None for row in tests.values())
     lines = []
     for row in shown:
         test = tests.get(row["round"], {})
@@ -271,6 +274,7 @@ def _rounds(run: Run) -> str:
                 percent(row["train_accuracy"]),
                 significant(test.get("loss"), 4),
                 percent(test.get("accuracy")),
+                *([percent(test.get("balanced_accuracy"))] if balanced else []),
                 percent(test.get("client_accuracy_p10")),
                 *([percent(test.get("attack_success"))] if goals else []),
                 f"{count(row['malicious'])} of {count(row['clients'])}",
@@ -287,6 +291,7 @@ def _rounds(run: Run) -> str:
         ("Train acc.", "%"),
         ("Test loss", "nat"),
         ("Test acc.", "%"),
+        *([("Balanced", "%")] if balanced else []),
         ("Worst tenth", "%"),
         *([("ASR", "%")] if goals else []),
         ("Malicious", "clients"),

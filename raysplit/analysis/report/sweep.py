@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from raysplit.analysis.report.by_class import class_results
 from raysplit.analysis.report.numbers import NONE, spread
 from raysplit.analysis.report.pairs import Measure, Trial, differences, is_unsplit, key, names, split, trials, type_name
 from raysplit.analysis.runs.run import Run, Summary, open_run
@@ -166,7 +167,9 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-_FLOATS = ("malicious", "final", "best", "last5", "drop_final", "drop_best", "drop_last5")
+_FLOATS = (
+    "malicious", "final", "best", "last5", "drop_final", "drop_best", "drop_last5", "balanced_accuracy", "macro_f1",
+)  # fmt: skip
 _COUNTS = ("rounds", "of", "seed", "attack_start", "defense_start", "final_round", "best_round", "shared_rounds")
 _TEXTS = (
     "scenario", "folder", "status", "population", "model", "protocol", "cut", "attack", "defense", "shared_with", "digest", "why",
@@ -177,8 +180,10 @@ RESULTS = pa.schema(
         for group, kind in ((_TEXTS, pa.string()), (_COUNTS, pa.int64()), (_FLOATS, pa.float64()))
         for name in group
     ]
+    + [pa.field("class_accuracy", pa.list_(pa.float64()))]
 )
-"""One row a scenario: what it is, how it ended, accuracies and drops as fractions."""
+"""One row a scenario: what it is, how it ended, accuracies and drops as fractions; of the last evaluation also by
+class, where classes are few (in CSV a JSON list)."""
 
 
 def results(found: Sequence[Outcome]) -> pa.Table:
@@ -227,4 +232,5 @@ def _result(outcome: Outcome, attack: str, rule: str, trial: Trial | None) -> di
         "drop_final": _drop(trial, "final"),
         "drop_best": _drop(trial, "best"),
         "drop_last5": _drop(trial, "last5"),
+        **class_results(run),
     }

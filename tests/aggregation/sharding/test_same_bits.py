@@ -16,6 +16,7 @@ from raysplit import (
     Composed,
     DivideAndConquer,
     Fang,
+    FangKrum,
     FLTrust,
     GaussianNoise,
     GeometricMedian,
@@ -78,6 +79,8 @@ ATTACKS = [
     AgrTailored(knowledge="partial"),
     Fang(),
     Fang(knowledge="partial"),
+    FangKrum(),
+    FangKrum(knowledge="partial"),
     GaussianNoise(0.1),
     InnerProductManipulation(0.5),
     LittleIsEnough(1.5),
@@ -127,6 +130,7 @@ def test_attacks(attack):
 @pytest.mark.parametrize("rule", [Krum(), MultiKrum(), Bulyan()], ids=repr)
 def test_attacks_on_selecting_rules(rule):
     assert_same(attacked(FedAvg(), rule, AgrTailored()), 3)
+    assert_same(attacked(FedAvg(), rule, FangKrum()), 3)
 
 
 @pytest.mark.parametrize("shards", [2, 3, 5, 16])

@@ -46,9 +46,11 @@ def make_run(
     status: str = "finished",
     diverged_at: int | None = None,
     synthetic: bool = False,
+    classes: int | None = None,
 ) -> Run:
     """A run of ``rounds`` whose accuracy tends to ``top`` and, where the scenario attacks, to ``top - drop`` from
-    ``START`` on."""
+    ``START`` on. ``classes``: of which it recorded the accuracy, 0 of the first, and of the last nothing; None: as a
+    version before that."""
     attack = of["attack"]
     rng = np.random.default_rng([of["seed"], int(1000 * top)])
     with open_tables(folder / "metrics") as tables:
@@ -107,6 +109,7 @@ def make_run(
                         "client_accuracy_cv": 8.1 / max(accuracy, 0.01), "client_accuracy_worst_decile": max(accuracy - 0.19, 0.0),
                         **{f"client_accuracy_p{p}": min(max(accuracy + (p - 50) * 0.0028, 0.0), 1.0) for p in (10, 25, 50, 75, 90)},
                         "diverged": gone,
+                        **({} if classes is None else by_class(classes, accuracy)),
                     }
                 )  # fmt: skip
     write_json(folder / "scenario.json", of)
@@ -123,6 +126,12 @@ def make_run(
         },
     )  # fmt: skip
     return open_run(folder)
+
+
+def by_class(classes: int, accuracy: float) -> dict[str, Any]:
+    shares = [0.0, *[accuracy] * (classes - 2), None]
+    balanced = accuracy * (classes - 2) / (classes - 1)
+    return {"balanced_accuracy": balanced, "macro_f1": balanced / 2, "class_accuracy": shares}
 
 
 def pair(folder: Path, *, top: float = 0.85, drop: float = 0.3, **changes: Any) -> list[Run]:

@@ -77,6 +77,17 @@ def test_the_page_says_what_a_reader_must_know(tmp_path: Path) -> None:
         assert said in words, said
 
 
+def test_the_page_shows_balanced_accuracy_and_each_class_where_classes_are_few(tmp_path: Path) -> None:
+    few = " ".join(read(page([make_run(tmp_path / "few", scenario(), top=1.0, rounds=40, classes=5)])).text)
+    last = 100 * open_run(tmp_path / "few").evaluations.column("accuracy").to_pylist()[-1]
+    assert f"Balanced accuracy {last * 3 / 4:.1f}" in few and f"macro-F1 {last * 3 / 8:.1f}" in few
+    assert f"Accuracy by class 0: 0.0, 1: {last:.1f}, 2: {last:.1f}, 3: {last:.1f}, 4: –" in few
+    many = " ".join(read(page([make_run(tmp_path / "many", scenario(), classes=62)])).text)
+    assert "Balanced accuracy" in many and "Accuracy by class" not in many
+    before = " ".join(read(page([make_run(tmp_path / "before", scenario())])).text)
+    assert "Balanced" not in before
+
+
 def test_made_up_data_is_announced_and_real_data_is_not(tmp_path: Path) -> None:
     real = make_run(tmp_path / "real", scenario(), rounds=4)
     by_record = make_run(tmp_path / "record", scenario(name="s"), rounds=4, synthetic=True)

@@ -37,6 +37,16 @@ def test_evaluate_gives_the_last_evaluation_of_the_run(tmp_path, name):
     assert (found.clients, found.samples) == (row["clients"], row["samples"])
 
 
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_evaluate_gives_the_accuracy_of_every_class_that_the_run_recorded(tmp_path, name):
+    run = raysplit.run(SCENARIOS[name], out=tmp_path)
+    found, row = run.evaluate(), run.evaluations.to_pylist()[-1]
+    assert (found.balanced_accuracy, found.macro_f1) == (row["balanced_accuracy"], row["macro_f1"])
+    assert found.by_class.accuracy == row["class_accuracy"]
+    assert found.by_class.samples.tolist() == row["class_samples"] and sum(row["class_samples"]) == row["samples"]
+    assert found.by_class.predicted.tolist() == row["class_predicted"] and sum(row["class_predicted"]) == row["samples"]
+
+
 @pytest.mark.parametrize("name", ["fedavg", "split", "batch_norm", "u_shaped", "float64"])
 def test_model_answers_as_the_simulator_evaluated(tmp_path, name):
     scenario = SCENARIOS[name]
@@ -48,6 +58,9 @@ def test_model_answers_as_the_simulator_evaluated(tmp_path, name):
         logits = model(torch.cat([own.x for own in tests]))
     y = torch.cat([own.y for own in tests])
     row = run.evaluations.to_pylist()[-1]
+    by_class = [(logits.argmax(1)[y == label] == label).double().mean() for label in range(5)]
+    assert row["class_accuracy"] == pytest.approx([float(share) for share in by_class], abs=1e-12)
+    assert row["balanced_accuracy"] == pytest.approx(float(torch.stack(by_class).mean()), abs=1e-12)
     assert float((logits.argmax(1) == y).double().mean()) == pytest.approx(row["accuracy"], abs=1e-12)
     assert float(functional.cross_entropy(logits.double(), y)) == pytest.approx(row["loss"], rel=1e-6)
 

@@ -1,5 +1,4 @@
-"""The command line: raysplit run | sweep | resume | report | cuts | matrix | model | doctor | data. A mistake is one
-sentence, exit code 2."""
+"""Simulate split and federated learning, attacked and defended. A mistake is one sentence, exit code 2."""
 
 from __future__ import annotations
 
@@ -8,36 +7,53 @@ import logging
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from raysplit.app.options import (
+    Address,
+    AsJson,
+    EngineName,
+    File,
+    Gpus,
+    Hosts,
+    Only,
+    OnlyOne,
+    Out,
+    PlacementName,
+    Servers,
+    Sets,
+    Shards,
+)
 from raysplit.errors import UserError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
-data_app = typer.Typer(no_args_is_help=True, help="Prepare and inspect populations.")
+app = typer.Typer(help=__doc__, pretty_exceptions_enable=False)
+data_app = typer.Typer(help="Prepare and inspect populations.")
 app.add_typer(data_app, name="data")
 
 FAILED = 3
 """Exit code of a sweep in which some scenario failed; its report exists."""
 
-File = Annotated[Path, typer.Argument(help="A scenario file, such as scenarios/quickstart.py.")]
-Out = Annotated[Path, typer.Option("--out", help="Where run folders go.")]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="Override a field: --set training.lr=0.01 (repeatable).")]
-EngineName = Annotated[Literal["local", "ray"], typer.Option("--engine", help="One process, or Ray actors. Same bits.")]
-Hosts = Annotated[int | None, typer.Option("--hosts", help="Client-host actors; default: what the cluster has.")]
-Servers = Annotated[int | None, typer.Option("--servers", help="Main-server actors (SplitFedV1, pooled).")]
-PlacementName = Annotated[
-    Literal["auto", "pooled", "colocated"],
-    typer.Option("--placement", help="Server portion in actors of its own, or beside the clients. Same bits."),
-]
-Gpus = Annotated[float | None, typer.Option("--gpus-per-host", help="Share of a GPU (and of its memory) a host.")]
-Shards = Annotated[
-    int, typer.Option("--shards", help="Column shards that aggregate updates; 1: the driver holds them. Same bits.")
-]
-Address = Annotated[str | None, typer.Option("--address", help="A running Ray cluster; 'auto' finds the local one.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a round on standard output, nothing else.")]
+
+@app.callback(invoke_without_command=True)
+def _bare(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="RaySplit's version, and what it runs on.")] = False,
+) -> None:
+    if version:
+        from raysplit.app.versions import versions
+
+        typer.echo(versions())
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@data_app.callback(invoke_without_command=True)
+def _bare_data(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command()
@@ -45,7 +61,7 @@ def run(
     file: File,
     out: Out = Path("runs"),
     sets: Sets = None,
-    only: Annotated[list[str] | None, typer.Option("--only", help="Run just this scenario of the file.")] = None,
+    only: Only = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace runs that exist already.")] = False,
     engine: EngineName = "ray",
     hosts: Hosts = None,
@@ -57,6 +73,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run every scenario of a file and write a report."""
+    from raysplit.analysis.report.variant import report_name
     from raysplit.app.commands.report import write_report_of
     from raysplit.app.running.engine_choice import EngineChoice
     from raysplit.app.running.live import Live
@@ -71,7 +88,7 @@ def run(
     ):
         live.ended(ended)
         folders.append(ended.folder.path)
-    write_report_of(folders, out / f"report-{file.stem}.html", live.say)
+    write_report_of(folders, out / f"report-{report_name(file, sets or [], only)}.html", live.say)
 
 
 @app.command()
@@ -79,12 +96,15 @@ def sweep(
     file: File,
     out: Out = Path("runs"),
     sets: Sets = None,
-    only: Annotated[list[str] | None, typer.Option("--only", help="Just this scenario (repeatable).")] = None,
+    only: Only = None,
     jobs: Annotated[
         int, typer.Option("--jobs", min=1, help="Scenarios side by side, with --engine local. Same bits.")
     ] = 1,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List scenarios, rounds and what is shared; train nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="List what is to be trained, what is shared and the time it may take; train nothing."
+        ),
     ] = False,
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Train nothing; report on the runs that there are.")
@@ -96,8 +116,7 @@ def sweep(
     gpus_per_host: Gpus = None,
     address: Address = None,
 ) -> None:
-    """Do what is left of a file's scenarios, going on after one that fails; one report, tables and plots over all of
-    them."""
+    """Do what is left of a file's scenarios, whatever fails; one report, tables and plots over all."""
     from raysplit.app.running.engine_choice import EngineChoice
     from raysplit.app.sweep.command import Instead
     from raysplit.app.sweep.command import sweep as play
@@ -170,7 +189,7 @@ def model(
     sets: Annotated[list[str] | None, typer.Option("--set", help="An argument: --set classes=7 (repeatable).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
-    """A model's stages: sizes, FLOPs, what crosses the wire at each cut, and the client's share."""
+    """A model's stages: sizes, forward FLOPs, what crosses the wire at each cut, and the client's share."""
     from raysplit.models.overview import model_named, show
 
     show(name, model_named(name, sets or [], cut), as_json)
@@ -179,7 +198,7 @@ def model(
 @app.command()
 def cuts(
     file: File,
-    only: Annotated[str | None, typer.Option("--only", help="The scenario of the file; default: its first.")] = None,
+    only: OnlyOne = None,
     train: Annotated[int | None, typer.Option("--train", min=1, help="Rounds to train at every cut.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Where cuts.csv, cuts.json and cuts.png go.")] = None,
     sets: Sets = None,
@@ -187,7 +206,7 @@ def cuts(
         bool, typer.Option("--json", help="The table as JSON on standard output, nothing else.")
     ] = False,
 ) -> None:
-    """Where should I cut? Every cut of a scenario's model: shares, bytes, FLOPs, time and, with --train, accuracy."""
+    """Where should I cut? Every cut's shares, bytes, FLOPs of a training step, time and, with --train, accuracy."""
     from raysplit.app.commands.cuts import show_cuts
 
     show_cuts(file, only, train, out, sets or [], as_json)
@@ -216,8 +235,7 @@ def matrix(
         bool, typer.Option("--json", help="The table as JSON on standard output, nothing else.")
     ] = False,
 ) -> None:
-    """Attacks against rules on one matrix of updates, recorded or made up, without training: bias, cosine, who gets
-    in."""
+    """Attacks against rules on one matrix of updates, recorded or made up: bias, cosine, who gets in."""
     from raysplit.app.commands.matrix import show_matrix
 
     show_matrix(updates, round, synthetic, attacks, rules, seed, out, as_json)
@@ -293,7 +311,9 @@ def data_histogram(
     file: File,
     out: Annotated[Path, typer.Option("--out", help="The picture to write, NAME.png.")] = Path("histogram.png"),
     sets: Sets = None,
-    only: Annotated[str | None, typer.Option("--only", help="The population of this scenario of the file.")] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", help="Populations of scenarios of this name or pattern.")
+    ] = None,
     clients: Annotated[
         int | None, typer.Option("--clients", help="Look at so many clients, evenly spaced; default: all.")
     ] = None,
@@ -351,7 +371,14 @@ def _terminated(number: int, frame: object) -> None:
 def _usage(error: Exception) -> str | None:
     """The sentence of a command-line mistake that Typer found, or None."""
     form = getattr(error, "format_message", None)
-    return f"{form().rstrip('.')}. See 'raysplit --help'." if callable(form) else None
+    context = getattr(error, "ctx", None)
+    if not callable(form):
+        return None
+    where = ""
+    while context is not None and context.parent is not None:
+        where, context = f" {context.info_name}{where}", context.parent
+    sentence = form().rstrip(".")
+    return f"{sentence}{'' if sentence.endswith('?') else '.'} See 'raysplit{where} --help'."
 
 
 def _stop(sentence: str, code: int) -> None:

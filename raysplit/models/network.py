@@ -17,6 +17,7 @@ from torch import nn
 from raysplit import rng
 from raysplit.errors import ScenarioError, first_line, nearest
 from raysplit.models.dropout import dropouts_in, key_dropout, seed_dropout
+from raysplit.models.unseeded import remedy
 from raysplit.parts.contract import answer, contract
 
 
@@ -117,8 +118,7 @@ def _refuse_hidden_state(network: nn.Sequential, spec: ModelSpec) -> None:
         layer.set_key(None)
     if drew is not None:
         raise ScenarioError(
-            f"{kind}'s {drew!r} draws random numbers without a seeded stream; use nn.Dropout, which gets one, or turn "
-            "its randomness off"
+            f"{kind}'s {drew!r} draws random numbers without a seeded stream; {remedy(network.get_submodule(drew))}"
         )
 
 

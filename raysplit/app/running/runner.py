@@ -15,16 +15,18 @@ from typing import Any, Literal
 from raysplit.analysis.runs.run import open_run
 from raysplit.app.running.engine_choice import Cluster, EngineChoice, check_choice, open_cluster, open_engine
 from raysplit.engine.engine import Engine
-from raysplit.errors import ClusterError, RunError, ScenarioError, UserError, first_line, nearest
+from raysplit.errors import ClusterError, RunError, UserError, first_line
 from raysplit.memory.global_state import GlobalState
 from raysplit.parts.own_modules import own_files
 from raysplit.population.opening import open_population
 from raysplit.population.population import PopulationInfo
-from raysplit.scenario.file import apply_sets, load_scenarios
+from raysplit.scenario.choice import chosen
+from raysplit.scenario.file import load_scenarios
 from raysplit.scenario.layout import Layout
 from raysplit.scenario.malicious_check import check_malicious
 from raysplit.scenario.population_check import check_population
 from raysplit.scenario.scenario import Scenario
+from raysplit.scenario.sets import apply_sets
 from raysplit.simulation.shard_checks import check_memory, check_shards
 from raysplit.simulation.shared_rounds import Form, adopt_tables, leaves_traces, shared_rounds
 from raysplit.simulation.simulation import Output, Progress, RoundReport, simulate
@@ -99,18 +101,14 @@ class Watch:
 def jobs_from(
     file: Path, out: Path, sets: list[str], only: list[str] | None = None, others: Mapping[Path, Form] | None = None
 ) -> list[Job]:
-    """The jobs of a scenario file, or of those named in ``only``; ``sets`` are applied to these alone.
+    """The jobs of a scenario file, or of those that ``only`` names or matches; ``sets`` are applied to these alone.
 
     A scenario forks from one before it with which it has its first rounds in common, or from ``others``: ended runs and
     their scenarios.
     """
     scenarios, module = load_scenarios(file)
-    names = [scenario.name for scenario in scenarios]
-    for name in only or []:
-        if name not in names:
-            raise ScenarioError(f"{file} has no scenario {name!r}; {nearest(name, names)}")
-    scenarios = [scenario for scenario in scenarios if not only or scenario.name in only]
-    changed = [apply_sets(scenario, sets) for scenario in scenarios]
+    scenarios = chosen(scenarios, only, file)
+    changed = [apply_sets(scenario, sets, module) for scenario in scenarios]
     folders = [folder_for(scenario, out) for scenario in changed]
     keep: dict[Path, set[int]] = {folder.path: set() for folder in folders}
     before: dict[Path, Form] = {path: form for path, form in (others or {}).items() if path not in keep}

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,6 +12,13 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from raysplit.app.running.interruption import (
+    INTERRUPTED,
+    Stopped,
+    answer_signals,
+    saying_how_to_go_on,
+    saying_to_repeat,
+)
 from raysplit.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
@@ -66,11 +72,12 @@ def run(
     choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address, shards)
     live = Live(as_json, len(chosen))
     folders = []
-    for ended in run_all(
-        chosen, choice, lambda job: live.following(job.scenario), "replace" if overwrite else "refuse"
-    ):
-        live.ended(ended)
-        folders.append(ended.folder.path)
+    with saying_how_to_go_on([job.folder for job in chosen], f"'raysplit sweep {file}'"):
+        for ended in run_all(
+            chosen, choice, lambda job: live.following(job.scenario), "replace" if overwrite else "refuse"
+        ):
+            live.ended(ended)
+            folders.append(ended.folder.path)
     write_report_of(folders, out / f"report-{file.stem}.html", live.say)
 
 
@@ -104,7 +111,9 @@ def sweep(
 
     choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address)
     instead: Instead = "plan" if dry_run else "report" if report_only else None
-    if play(file, out, sets or [], only, choice, jobs, instead):
+    with saying_to_repeat("the same sweep"):
+        failed = play(file, out, sets or [], only, choice, jobs, instead)
+    if failed:
         raise typer.Exit(FAILED)
 
 
@@ -125,10 +134,11 @@ def resume(
     from raysplit.app.running.engine_choice import EngineChoice
     from raysplit.app.running.live import Live
     from raysplit.app.running.runner import resume as resume_run
+    from raysplit.storage.run_folder import RunFolder
 
     choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address, shards)
     live = Live(as_json, 1)
-    with live.following(None) as watch:
+    with saying_how_to_go_on([RunFolder(folder)], ""), live.following(None) as watch:
         ended = resume_run(folder, choice, watch)
     live.ended(ended)
     write_report_of([ended.folder.path], folder / "report.html", live.say)
@@ -310,18 +320,20 @@ _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 def main() -> None:
     """Entry point: maps errors to exit codes (2: the user's, 130: Ctrl-C, 1: ours, with a traceback)."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    signal.signal(signal.SIGTERM, _terminated)
+    answer_signals()
     try:
         code = app(standalone_mode=False)  # Typer hands an exit code back, also for a Ctrl-C that it caught
-        if code == 130:
+        if code == INTERRUPTED:
             raise KeyboardInterrupt
         if code:
             sys.exit(code)
     except UserError as error:
         _stop(str(error), 2)
+    except Stopped as stopped:
+        sys.stderr.write(stopped.trace)
+        _stop(str(stopped), stopped.code)
     except (KeyboardInterrupt, typer.Abort):
-        again = "the same sweep again" if "sweep" in sys.argv[1:2] else "'raysplit resume RUN'"
-        _stop(f"interrupted; {again} goes on from the last complete round", 130)
+        _stop("interrupted", INTERRUPTED)
     except typer.Exit as leave:
         sys.exit(leave.exit_code)
     except OSError as error:
@@ -339,12 +351,7 @@ def main() -> None:
         if not trace:
             raise
         sys.stderr.write(trace)
-        _stop(f"{error}; 'raysplit resume RUN --engine local' reproduces it in one process, under a debugger", 1)
-
-
-def _terminated(number: int, frame: object) -> None:
-    """A batch system that ends a job is a Ctrl-C: checkpoint, then leave."""
-    raise KeyboardInterrupt
+        _stop(str(error), 1)
 
 
 def _usage(error: Exception) -> str | None:

@@ -43,6 +43,9 @@ Shards = Annotated[
     int, typer.Option("--shards", help="Column shards that aggregate updates; 1: the driver holds them. Same bits.")
 ]
 Address = Annotated[str | None, typer.Option("--address", help="A running Ray cluster; 'auto' finds the local one.")]
+KeepState = Annotated[
+    bool, typer.Option("--keep-state", help="At the end keep optimiser states and the like, not the model alone.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a round on standard output, nothing else.")]
 
 
@@ -60,6 +63,7 @@ def run(
     gpus_per_host: Gpus = None,
     address: Address = None,
     shards: Shards = 1,
+    keep_state: KeepState = False,
     as_json: AsJson = False,
 ) -> None:
     """Run every scenario of a file and write a report."""
@@ -68,7 +72,7 @@ def run(
     from raysplit.app.running.live import Live
     from raysplit.app.running.runner import jobs_from, run_all
 
-    chosen = jobs_from(file, out, sets or [], only)
+    chosen = jobs_from(file, out, sets or [], only, keep_state=keep_state)
     choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address, shards)
     live = Live(as_json, len(chosen))
     folders = []
@@ -102,6 +106,7 @@ def sweep(
     placement: PlacementName = "auto",
     gpus_per_host: Gpus = None,
     address: Address = None,
+    keep_state: KeepState = False,
 ) -> None:
     """Do what is left of a file's scenarios, going on after one that fails; one report, tables and plots over all of
     them."""
@@ -112,14 +117,20 @@ def sweep(
     choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address)
     instead: Instead = "plan" if dry_run else "report" if report_only else None
     with saying_to_repeat("the same sweep"):
-        failed = play(file, out, sets or [], only, choice, jobs, instead)
+        failed = play(file, out, sets or [], only, choice, jobs, instead, keep_state)
     if failed:
         raise typer.Exit(FAILED)
 
 
 @app.command()
 def resume(
-    folder: Annotated[Path, typer.Argument(help="The folder of an unfinished run.")],
+    folder: Annotated[Path, typer.Argument(help="The folder of an unfinished run; with --rounds of a finished one.")],
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            "--rounds", help="Go on with a finished run (of --keep-state) up to so many, in a folder of its own."
+        ),
+    ] = None,
     engine: EngineName = "ray",
     hosts: Hosts = None,
     servers: Servers = None,
@@ -127,21 +138,28 @@ def resume(
     gpus_per_host: Gpus = None,
     address: Address = None,
     shards: Shards = 1,
+    keep_state: KeepState = False,
     as_json: AsJson = False,
 ) -> None:
     """Go on with an unfinished run from its newest checkpoint; the result is the same bits as without the break."""
     from raysplit.app.commands.report import write_report_of
     from raysplit.app.running.engine_choice import EngineChoice
     from raysplit.app.running.live import Live
+    from raysplit.app.running.more_rounds import job_with_more_rounds
     from raysplit.app.running.runner import resume as resume_run
+    from raysplit.app.running.runner import run as run_job
     from raysplit.storage.run_folder import RunFolder
 
     choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address, shards)
     live = Live(as_json, 1)
-    with saying_how_to_go_on([RunFolder(folder)], ""), live.following(None) as watch:
-        ended = resume_run(folder, choice, watch)
+    longer = None if rounds is None else job_with_more_rounds(RunFolder(folder), rounds, keep_state)
+    goes_on = RunFolder(folder) if longer is None else longer.folder
+    with saying_how_to_go_on([goes_on], ""), live.following(None) as watch:
+        ended = resume_run(folder, choice, watch, keep_state) if longer is None else run_job(longer, choice, watch)
     live.ended(ended)
-    write_report_of([ended.folder.path], folder / "report.html", live.say)
+    write_report_of([ended.folder.path], goes_on.path / "report.html", live.say)
+    if longer is not None:
+        live.say(f"{folder} stays as it is; a run of other rounds has another hash, so its folder is {goes_on.path}")
 
 
 @app.command()

@@ -34,9 +34,10 @@ class Origin:
     sets: list[str]
     only: list[str] | None
     others: Mapping[Path, Form]
+    keep_state: bool = False
 
     def jobs(self) -> list[Job]:
-        return jobs_from(self.file, self.out, self.sets, self.only, self.others)
+        return jobs_from(self.file, self.out, self.sets, self.only, self.others, self.keep_state)
 
 
 @dataclass

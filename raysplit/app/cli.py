@@ -1,5 +1,5 @@
-"""The command line: raysplit run | sweep | resume | report | cuts | matrix | model | doctor | data. A mistake is one
-sentence, exit code 2."""
+"""The command line: raysplit run | sweep | resume | report | remove | clean | cuts | matrix | model | doctor | data.
+A mistake is one sentence, exit code 2."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from raysplit.app.commands.tidy import tidy_app
 from raysplit.app.running.interruption import (
     INTERRUPTED,
     Stopped,
@@ -24,6 +25,7 @@ from raysplit.errors import UserError
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 data_app = typer.Typer(no_args_is_help=True, help="Prepare and inspect populations.")
 app.add_typer(data_app, name="data")
+app.add_typer(tidy_app)  # without a name: remove and clean are commands beside the others
 
 FAILED = 3
 """Exit code of a sweep in which some scenario failed; its report exists."""

@@ -2,7 +2,7 @@
 end.
 
 Ray would take ``$TMPDIR/ray``, which all users of a machine share, and which is too long for a socket's path where
-batch systems name it after a job: the kernel takes 107 bytes, and Ray adds 65 of its own.
+batch systems name it after a job: the kernel takes 107 bytes, and Ray adds 64 of its own.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from typing import IO
 
 from raysplit.errors import ClusterError
 
-LONGEST = 38
-"""Bytes of a folder's path: 103, which a socket's may have everywhere, without ``/session_2026-01-31_23-59-59_999999_
+LONGEST = 36
+"""Bytes of a folder's path: 103, which a socket's may have everywhere, without ``/r/session_2026-01-31_23-59-59_999999_
 4194304/sockets/plasma_store``."""
+LAST = Path("/tmp")
+"""Taken where the environment names no folder that can be used."""
 _PREFIX = "rsplit-"
 _ENDING = 8
 """Letters that ``mkdtemp`` adds to the prefix."""
@@ -28,8 +30,8 @@ _ENDING = 8
 
 @contextmanager
 def session_folder() -> Iterator[Path]:
-    """A folder for the length of a ``with``: in ``RAY_TMPDIR``, else in ``TMPDIR``, else in ``/tmp``, the first of
-    these that is short enough and can be written.
+    """A folder for the length of a ``with``: under ``RAY_TMPDIR``, else ``TMPDIR``, else ``/tmp``, the first of these
+    that is short enough and can be written. Ray opens it to everybody, so it lies in one that nobody else can enter.
 
     Folders of runs that were killed are removed here, too. Raises ``ClusterError`` where none of the three can be used.
     """
@@ -39,7 +41,7 @@ def session_folder() -> Iterator[Path]:
     folder, lock = _make(base)
     with lock:
         try:
-            yield folder
+            yield folder / "r"
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -57,11 +59,11 @@ def _make(base: Path) -> tuple[Path, IO[str]]:
 
 def _base() -> Path:
     asked = [Path(os.environ[name]) for name in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(name)]
-    for base in [*asked, Path("/tmp")]:
+    for base in [*asked, LAST]:
         short = len(os.fsencode(base.absolute())) + len("/" + _PREFIX) + _ENDING <= LONGEST
         if short and base.is_dir() and os.access(base, os.W_OK | os.X_OK):
             return base.absolute()
-    tried = ", ".join(str(base) for base in [*asked, Path("/tmp")])
+    tried = ", ".join(str(base) for base in [*asked, LAST])
     raise ClusterError(
         f"Ray finds no folder for its sockets: none of {tried} can be written and has a path of at most "
         f"{LONGEST - len('/' + _PREFIX) - _ENDING} bytes; name one with RAY_TMPDIR, or use --engine local"

@@ -289,7 +289,7 @@ def test_killed_ray_run_resumes_to_the_same_bits(
     assert code == 130 and "SIGTERM received" not in said and "Traceback" not in said, said
     run = only_run(here)
     assert said.endswith(f"'raysplit resume {run.path.relative_to(here)}' goes on from there\n")
-    assert run.state.status == "interrupted" and run.state.record["why"] == "SIGTERM"
+    assert run.state.status == "interrupted"
     assert not descendants()
     told = start(here, "resume", str(run.path), "--hosts", "1")
     stop_after_rounds(here, told, run.state.rounds + 2, lambda: os.killpg(told.pid, signal.SIGKILL))

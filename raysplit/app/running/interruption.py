@@ -35,7 +35,7 @@ def answer_signals() -> None:
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt(signal.Signals(number).name)
+    raise KeyboardInterrupt
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def saying_how_to_go_on(folders: Sequence[RunFolder], rest: str) -> Iterator[Non
         stopped = _stopped(folders)
         if isinstance(failure, UserError) or stopped is None:
             raise
-        again = f"'raysplit resume {shlex.quote(str(stopped.path))} --engine local'"
+        again = f"'raysplit resume {_quoted(stopped)} --engine local'"
         raise Stopped(f"{failure}; {again} reproduces it in one process, under a debugger", 1, failure.trace) from None
 
 
@@ -71,7 +71,7 @@ def _way_on(folders: Sequence[RunFolder], rest: str) -> str:
         return " before training began; the same command starts anew"
     state = stopped.state()
     at = f" at round {state['rounds']} of {state['of']}" if {"rounds", "of"} <= state.keys() else ""
-    way = f"{at}; 'raysplit resume {shlex.quote(str(stopped.path))}' goes on from there"
+    way = f"{at}; 'raysplit resume {_quoted(stopped)}' goes on from there"
     left = len(folders) - 1 - list(folders).index(stopped)
     if left:
         way += f", and {rest} then plays the {left} scenario{'s' if left > 1 else ''} left"
@@ -87,3 +87,9 @@ def _stopped(folders: Sequence[RunFolder]) -> RunFolder | None:
         except RunError:
             continue
     return None
+
+
+def _quoted(folder: RunFolder) -> str:
+    """A run folder as a shell takes it, inside a sentence's single quotes."""
+    path = str(folder.path)
+    return path if shlex.quote(path) == path else f'"{path}"'

@@ -317,8 +317,8 @@ def _interrupted(job: Job, layout: Layout, progress: Progress, facts: dict[str, 
     """Leave a resumable run behind: checkpoint the last complete round before passing the error on."""
     newest = newest_checkpoint(job.folder.checkpoints)
     written = 0 if newest is None else int(newest.name.rsplit("-", 1)[1])
-    stop = isinstance(error, KeyboardInterrupt)  # its text is the name of the signal, if it was another than Ctrl-C's
-    why = str(error) or "Ctrl-C" if stop else f"{type(error).__name__}: {error}".splitlines()[0]
+    stop = isinstance(error, KeyboardInterrupt)  # Ray raises one of its own, so which signal it was may be unknown here
+    why = "Ctrl-C or a signal" if stop else f"{type(error).__name__}: {error}".splitlines()[0]
     try:
         if progress.state.round > written:
             write_checkpoint(job.folder.checkpoints, progress.state, layout, job.scenario.hash, job.keep)

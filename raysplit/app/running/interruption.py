@@ -29,12 +29,16 @@ class Stopped(Exception):
 
 def answer_signals() -> None:
     """A SIGTERM, and a SIGHUP unless it is ignored (``nohup``), is a Ctrl-C: checkpoint, then leave."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, _interrupt)
+        signal.signal(signal.SIGHUP, interrupt)
 
 
-def _interrupt(number: int, frame: object) -> NoReturn:
+def interrupt(number: int, frame: object) -> NoReturn:
+    """A handler that raises ``KeyboardInterrupt``, once: whoever ends a job may tell it several times, and the checkpoint
+    that the first one asks for is not to be broken off by the second."""
+    for again in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(again, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shlex
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,11 +36,24 @@ def answer_signals() -> None:
 
 
 def interrupt(number: int, frame: object) -> NoReturn:
-    """A handler that raises ``KeyboardInterrupt``, once: whoever ends a job may tell it several times, and the checkpoint
-    that the first one asks for is not to be broken off by the second."""
-    for again in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(again, signal.SIG_IGN)
+    """A handler that makes a signal a Ctrl-C."""
     raise KeyboardInterrupt
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hold interrupts off: whoever ends a job may tell it several times, and the checkpoint that the first one asks for
+    is not to be broken off by the second. Those that come within the ``with`` are dropped."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no handler runs in another thread
+        return
+    ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ends}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from raysplit.analysis.runs.run import open_run
 from raysplit.app.running.engine_choice import Cluster, EngineChoice, check_choice, open_cluster, open_engine
+from raysplit.app.running.interruption import undisturbed
 from raysplit.engine.engine import Engine
 from raysplit.errors import ClusterError, RunError, ScenarioError, UserError, first_line, nearest
 from raysplit.memory.global_state import GlobalState
@@ -302,7 +303,8 @@ def _go_on(
                 scenario, population, engine, Output(tables, folder.checkpoints, job.keep), progress, watch.round
             )
         except BaseException as error:
-            _interrupted(job, layout, progress, facts, error)
+            with undisturbed():
+                _interrupted(job, layout, progress, facts, error)
             raise
     status: Literal["finished", "diverged"] = "diverged" if finish.diverged else "finished"
     digest = layout.digest(finish.state)

@@ -49,10 +49,12 @@ def connect(address: str | None, object_store: int, cpus: int | None = None) -> 
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     with ExitStack() as stack:
+        folder = stack.enter_context(session_folder()) if address is None else None
+        stack.callback(ray.shutdown)  # also where a signal, or an error, came while Ray started
         try:
             with signals_kept():
-                if address is None:
-                    _start(stack.enter_context(session_folder()), object_store, cpus or os.cpu_count() or 1)
+                if folder is not None:
+                    _start(folder, object_store, cpus or os.cpu_count() or 1)
                 else:
                     ray.init(address=address, job_config=DriverPath(), **QUIET)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -61,7 +63,6 @@ def connect(address: str | None, object_store: int, cpus: int | None = None) -> 
                 f"no Ray cluster {where} ({str(error).strip().splitlines()[0]}); start one with 'ray start --head' or "
                 "leave --address out"
             ) from error
-        stack.callback(ray.shutdown)
         total = ray.cluster_resources()
         nodes = sum(node["Alive"] for node in ray.nodes())
         yield Resources(int(total.get("CPU", 0)), float(total.get("GPU", 0)), nodes)

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ray._private import ray_constants
+from ray._private import ray_constants, utils
 from ray.job_config import JobConfig
 
 LOOPBACK = "127.0.0.1"
@@ -53,21 +53,34 @@ def on_loopback() -> Iterator[None]:
 
 @contextmanager
 def signals_kept() -> Iterator[None]:
-    """Whatever answered a SIGTERM before answers it after; one that comes within the ``with`` is answered by it as
-    well, once Ray, which exits then, has let go.
+    """Whatever answered a SIGTERM or SIGHUP before answers it after; one that comes within the ``with`` is answered
+    at its end, when Ray stands and can be shut down.
 
-    Ray's own handler, and the one below Python that dumps the native stack, stay in force for the length of the
-    ``with`` only.
+    Ray's handler would exit from wherever it finds the process, and one that raises while Ray forks is ignored. Below
+    Python Ray dumps the native stack at a SIGTERM; that handler is replaced at the end, too.
     """
-    before = signal.getsignal(signal.SIGTERM)
-    if threading.current_thread() is not threading.main_thread() or before is None:
-        yield  # Ray leaves the handler alone outside the main thread, and so must we
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Ray leaves the handlers alone in other threads, and so must we
         return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    came: list[int] = []
+    for number, handler in before.items():
+        if callable(handler):
+            signal.signal(number, lambda number, frame: came.append(number))
+    setter, utils.set_sigterm_handler = utils.set_sigterm_handler, lambda handler: None
+    failure: Exception | None = None
     try:
         yield
-    except SystemExit as left:
-        if left.code == signal.SIGTERM and callable(before):
-            before(signal.SIGTERM, None)
-        raise
+    except Exception as error:
+        failure = error
     finally:
-        signal.signal(signal.SIGTERM, before)
+        utils.set_sigterm_handler = setter
+        for number, handler in before.items():
+            if handler is not None:  # None: it is none of Python's
+                signal.signal(number, handler)
+    for first in came[:1]:
+        answer = before[signal.Signals(first)]
+        if callable(answer):
+            answer(first, None)  # a failure to start is of the signal's making, where it reached Ray's processes, too
+    if failure is not None:
+        raise failure

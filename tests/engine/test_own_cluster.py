@@ -7,55 +7,25 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import ray
 
 import raysplit
+from raysplit.engine.placement import Resources
 from raysplit.engine.ray import session_folder as folders
 from raysplit.engine.ray.actors import MainServer
-from raysplit.engine.ray.cluster import connect
 from raysplit.engine.ray.own_cluster import signals_kept
 from raysplit.engine.ray.session_folder import LONGEST, session_folder
 from raysplit.errors import ClusterError
+from tests.engine.conftest import Terminated, terminated
 
 LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
 """127.0.0.1, ::1 and ::ffff:127.0.0.1 as /proc/net/tcp and tcp6 write them."""
 
 
-class Terminated(Exception):
-    """What this process answers a SIGTERM with."""
-
-
-def terminated(number: int, frame: object) -> None:
-    raise Terminated
-
-
-@pytest.fixture(scope="module")
-def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cluster started in a working directory with a package of RaySplit's name, under a long ``TMPDIR`` and with a
-    handler for SIGTERM; the folder of its sessions."""
-    here = tmp_path_factory.mktemp("here")
-    (here / "raysplit").mkdir()
-    (here / "raysplit" / "__init__.py").write_text("raise ImportError('this is not RaySplit')\n")
-    long = here / ("long" * 12)
-    long.mkdir()
-    before = signal.signal(signal.SIGTERM, terminated)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(here)
-        patch.setattr(sys, "path", [folder for folder in sys.path if folder])
-        patch.delenv("RAY_TMPDIR", raising=False)
-        patch.setenv("TMPDIR", str(long))
-        try:
-            with connect(None, 80 << 20, cpus=1):
-                yield Path(ray._private.worker._global_node.get_session_dir_path()).parent
-        finally:
-            signal.signal(signal.SIGTERM, before)
-
-
-def test_it_listens_on_the_loopback_interface_alone(own_cluster: Path) -> None:
+def test_it_listens_on_the_loopback_interface_alone(cluster: Resources) -> None:
     server = MainServer.remote(0)
     ray.get(server.answers.remote())
     found = listening({os.getpid(), *descendants(os.getpid())})
@@ -65,7 +35,7 @@ def test_it_listens_on_the_loopback_interface_alone(own_cluster: Path) -> None:
     ray.kill(server)
 
 
-def test_workers_import_what_this_process_has_imported(own_cluster: Path) -> None:
+def test_workers_import_what_this_process_has_imported(cluster: Resources) -> None:
     @ray.remote
     def imported() -> tuple[str, list[str]]:
         import raysplit
@@ -74,16 +44,17 @@ def test_workers_import_what_this_process_has_imported(own_cluster: Path) -> Non
 
     file, path = ray.get(imported.remote())
     assert file == raysplit.__file__
-    assert path[: len(sys.path)] == [os.path.abspath(folder) for folder in sys.path]
+    assert str(Path(raysplit.__file__).parents[1]) in path
+    assert not [folder for folder in path if "awkward" in folder], "the working directory was none of this process's"
 
 
-def test_its_sockets_lie_in_a_short_folder_of_this_user_alone(own_cluster: Path) -> None:
-    private = own_cluster.parent
+def test_its_sockets_lie_in_a_short_folder_of_this_user_alone(cluster: Resources) -> None:
+    private = Path(ray._private.worker._global_node.get_session_dir_path()).parents[1]
     assert private.parent == Path("/tmp") and len(str(private)) <= LONGEST
     assert stat.S_IMODE(private.stat().st_mode) == 0o700
 
 
-def test_a_sigterm_is_answered_as_before_it_started(own_cluster: Path) -> None:
+def test_a_sigterm_is_answered_as_before_it_started(cluster: Resources) -> None:
     with pytest.raises(Terminated):
         os.kill(os.getpid(), signal.SIGTERM)
         ray.get(ray.put(1))

@@ -167,7 +167,7 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path: Path, swept: tuple[
     while len(list((here / "runs").glob("*/run.json"))) < 4:
         assert process.poll() is None and time.monotonic() < deadline, (here / "background.log").read_text()
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGTERM)  # as batch systems do; the scenarios' processes are told twice, then
+    os.kill(process.pid, signal.SIGTERM)
     assert process.wait(60) == 130
     # A signal between a run's last round and its last mark leaves it "running"; whatever they say, they can be gone on
     # with.

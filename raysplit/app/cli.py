@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from raysplit.app.commands.data import data_app
+from raysplit.app.commands.looks import looks_app
+from raysplit.app.commands.tidy import tidy_app
 from raysplit.app.options import (
     Address,
     AsJson,
@@ -19,19 +21,27 @@ from raysplit.app.options import (
     File,
     Gpus,
     Hosts,
+    KeepState,
     Only,
-    OnlyOne,
     Out,
     PlacementName,
     Servers,
     Sets,
     Shards,
 )
+from raysplit.app.running.interruption import (
+    INTERRUPTED,
+    Stopped,
+    answer_signals,
+    saying_how_to_go_on,
+    saying_to_repeat,
+)
 from raysplit.errors import UserError
 
 app = typer.Typer(help=__doc__, pretty_exceptions_enable=False)
-data_app = typer.Typer(help="Prepare and inspect populations.")
 app.add_typer(data_app, name="data")
+app.add_typer(looks_app)  # without a name: its commands stand beside the others
+app.add_typer(tidy_app)
 
 FAILED = 3
 """Exit code of a sweep in which some scenario failed; its report exists."""
@@ -50,12 +60,6 @@ def _bare(
         typer.echo(context.get_help())
 
 
-@data_app.callback(invoke_without_command=True)
-def _bare_data(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-
-
 @app.command()
 def run(
     file: File,
@@ -70,6 +74,7 @@ def run(
     gpus_per_host: Gpus = None,
     address: Address = None,
     shards: Shards = 1,
+    keep_state: KeepState = False,
     as_json: AsJson = False,
 ) -> None:
     """Run every scenario of a file and write a report."""
@@ -79,15 +84,16 @@ def run(
     from raysplit.app.running.live import Live
     from raysplit.app.running.runner import jobs_from, run_all
 
-    chosen = jobs_from(file, out, sets or [], only)
+    chosen = jobs_from(file, out, sets or [], only, keep_state=keep_state)
     choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address, shards)
     live = Live(as_json, len(chosen))
     folders = []
-    for ended in run_all(
-        chosen, choice, lambda job: live.following(job.scenario), "replace" if overwrite else "refuse"
-    ):
-        live.ended(ended)
-        folders.append(ended.folder.path)
+    with saying_how_to_go_on([job.folder for job in chosen], f"'raysplit sweep {file}'"):
+        for ended in run_all(
+            chosen, choice, lambda job: live.following(job.scenario), "replace" if overwrite else "refuse"
+        ):
+            live.ended(ended)
+            folders.append(ended.folder.path)
     write_report_of(folders, out / f"report-{report_name(file, sets or [], only)}.html", live.say)
 
 
@@ -115,6 +121,7 @@ def sweep(
     placement: PlacementName = "auto",
     gpus_per_host: Gpus = None,
     address: Address = None,
+    keep_state: KeepState = False,
 ) -> None:
     """Do what is left of a file's scenarios, whatever fails; one report, tables and plots over all."""
     from raysplit.app.running.engine_choice import EngineChoice
@@ -123,13 +130,21 @@ def sweep(
 
     choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address)
     instead: Instead = "plan" if dry_run else "report" if report_only else None
-    if play(file, out, sets or [], only, choice, jobs, instead):
+    with saying_to_repeat("the same sweep"):
+        failed = play(file, out, sets or [], only, choice, jobs, instead, keep_state)
+    if failed:
         raise typer.Exit(FAILED)
 
 
 @app.command()
 def resume(
-    folder: Annotated[Path, typer.Argument(help="The folder of an unfinished run.")],
+    folder: Annotated[Path, typer.Argument(help="The folder of an unfinished run; with --rounds of a finished one.")],
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            "--rounds", help="Go on with a finished run (of --keep-state) up to so many, in a folder of its own."
+        ),
+    ] = None,
     engine: EngineName = "ray",
     hosts: Hosts = None,
     servers: Servers = None,
@@ -137,20 +152,28 @@ def resume(
     gpus_per_host: Gpus = None,
     address: Address = None,
     shards: Shards = 1,
+    keep_state: KeepState = False,
     as_json: AsJson = False,
 ) -> None:
     """Go on with an unfinished run from its newest checkpoint; the result is the same bits as without the break."""
     from raysplit.app.commands.report import write_report_of
     from raysplit.app.running.engine_choice import EngineChoice
     from raysplit.app.running.live import Live
+    from raysplit.app.running.more_rounds import job_with_more_rounds
     from raysplit.app.running.runner import resume as resume_run
+    from raysplit.app.running.runner import run as run_job
+    from raysplit.storage.run_folder import RunFolder
 
     choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address, shards)
     live = Live(as_json, 1)
-    with live.following(None) as watch:
-        ended = resume_run(folder, choice, watch)
+    longer = None if rounds is None else job_with_more_rounds(RunFolder(folder), rounds, keep_state)
+    goes_on = RunFolder(folder) if longer is None else longer.folder
+    with saying_how_to_go_on([goes_on], ""), live.following(None) as watch:
+        ended = resume_run(folder, choice, watch, keep_state) if longer is None else run_job(longer, choice, watch)
     live.ended(ended)
-    write_report_of([ended.folder.path], folder / "report.html", live.say)
+    write_report_of([ended.folder.path], goes_on.path / "report.html", live.say)
+    if longer is not None:
+        live.say(f"{folder} stays as it is; a run of other rounds has another hash, so its folder is {goes_on.path}")
 
 
 @app.command()
@@ -182,148 +205,6 @@ def doctor(
     examine(file, address, (hosts, servers, placement, gpus_per_host), Console())
 
 
-@app.command()
-def model(
-    name: Annotated[str, typer.Argument(help="A model by its maker's name, such as femnist_cnn.")],
-    cut: Annotated[str | None, typer.Option("--cut", help="A cut to mark: a paper's name or a stage's.")] = None,
-    sets: Annotated[list[str] | None, typer.Option("--set", help="An argument: --set classes=7 (repeatable).")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
-) -> None:
-    """A model's stages: sizes, forward FLOPs, what crosses the wire at each cut, and the client's share."""
-    from raysplit.models.overview import model_named, show
-
-    show(name, model_named(name, sets or [], cut), as_json)
-
-
-@app.command()
-def cuts(
-    file: File,
-    only: OnlyOne = None,
-    train: Annotated[int | None, typer.Option("--train", min=1, help="Rounds to train at every cut.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Where cuts.csv, cuts.json and cuts.png go.")] = None,
-    sets: Sets = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="The table as JSON on standard output, nothing else.")
-    ] = False,
-) -> None:
-    """Where should I cut? Every cut's shares, bytes, FLOPs of a training step, time and, with --train, accuracy."""
-    from raysplit.app.commands.cuts import show_cuts
-
-    show_cuts(file, only, train, out, sets or [], as_json)
-
-
-@app.command()
-def matrix(
-    updates: Annotated[
-        Path | None, typer.Option("--updates", help="A recorded round's file, or a run folder that has some.")
-    ] = None,
-    round: Annotated[
-        int | None, typer.Option("--round", help="Which of the run's rounds; default: the newest.")
-    ] = None,
-    synthetic: Annotated[
-        str | None, typer.Option("--synthetic", help="N,M,D: made-up updates, clients, malicious, floats.")
-    ] = None,
-    attacks: Annotated[
-        str | None, typer.Option("--attacks", help="Such as 'MinMax, LittleIsEnough(z=1.5)'; default: all.")
-    ] = None,
-    rules: Annotated[
-        str | None, typer.Option("--rules", help="Such as 'Krum, TrimmedMean(f=2)'; default: all.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of the made-up updates; default: 42.")] = None,
-    out: Annotated[Path, typer.Option("--out", help="Where matrix.csv, .json and .png go.")] = Path("runs/matrix"),
-    as_json: Annotated[
-        bool, typer.Option("--json", help="The table as JSON on standard output, nothing else.")
-    ] = False,
-) -> None:
-    """Attacks against rules on one matrix of updates, recorded or made up: bias, cosine, who gets in."""
-    from raysplit.app.commands.matrix import show_matrix
-
-    show_matrix(updates, round, synthetic, attacks, rules, seed, out, as_json)
-
-
-@data_app.command("prepare")
-def data_prepare(
-    data_set: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME",
-            help="femnist, mnist, fashion_mnist, emnist, cifar10, ham10000, tudataset, att_faces, shakespeare, sent140, "
-            "image_folder or table.",
-        ),
-    ],
-    source: Annotated[
-        Path | None, typer.Option("--from", help="The folder (of a table: the file) that is already on disk.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="The population file to write; default: where the scenario looks.")
-    ] = None,
-    mirror: Annotated[str | None, typer.Option("--mirror", help="Another place to download from.")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Which of the graph data sets: MUTAG, NCI1, ...")] = None,
-    split: Annotated[str | None, typer.Option("--split", help="Which of EMNIST's: balanced, letters, ...")] = None,
-    size: Annotated[int | None, typer.Option("--size", help="Resize pictures to that side, in pixels.")] = None,
-    grey: Annotated[bool, typer.Option("--grey", help="Pictures in one channel.")] = False,
-    by_client: Annotated[bool, typer.Option("--by-client", help="Folders of clients above those of classes.")] = False,
-    pool: Annotated[bool, typer.Option("--pool", help="One client that owns everything, to be partitioned.")] = False,
-    label: Annotated[str | None, typer.Option("--label", help="The table's column of classes.")] = None,
-    client: Annotated[
-        str | None, typer.Option("--client", help="The table's column that says whose row it is.")
-    ] = None,
-    features: Annotated[
-        list[str] | None, typer.Option("--feature", help="A column of numbers (repeatable); default: all others.")
-    ] = None,
-    standardise: Annotated[bool, typer.Option("--standardise", help="Columns to mean 0 and sd 1 in training.")] = False,
-    delimiter: Annotated[str | None, typer.Option("--delimiter", help="Between a CSV's cells; 'tab' is one.")] = None,
-    decimal: Annotated[str | None, typer.Option("--decimal", help="In a CSV's numbers: '.' or ','.")] = None,
-    encoding: Annotated[
-        str | None, typer.Option("--encoding", help="Of a CSV, such as cp1252; default: utf-8.")
-    ] = None,
-    words: Annotated[int | None, typer.Option("--words", help="Words that have a number of their own.")] = None,
-    vectors: Annotated[
-        Path | None, typer.Option("--vectors", help="A file of word vectors (GloVe), whose words are numbered.")
-    ] = None,
-    characters: Annotated[bool, typer.Option("--characters", help="Number characters, not words.")] = False,
-    by: Annotated[str | None, typer.Option("--by", help="Split the samples of each client, or clients: user.")] = None,
-    least: Annotated[int | None, typer.Option("--least", help="Leave clients of fewer samples out.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of the split, where there is no official one.")] = None,
-) -> None:
-    """Download, verify and convert a data set into a population (docs/data-sets.md)."""
-    options = dict(locals())
-    from raysplit.app.doctor import prepare
-
-    for argument in ("data_set", "source", "out", "mirror"):
-        del options[argument]
-    given = {name: value for name, value in options.items() if value is not None and value is not False and value != []}
-    prepare(data_set, source, out, mirror, Console(), given)
-
-
-@data_app.command("info")
-def data_info(
-    path: Annotated[Path, typer.Argument(help="A population file, or the name it was prepared under.")],
-) -> None:
-    """What a population holds, every byte checked: clients, samples, classes (FEMNIST's beside the paper's figures)."""
-    from raysplit.app.doctor import describe
-
-    describe(path, Console())
-
-
-@data_app.command("histogram")
-def data_histogram(
-    file: File,
-    out: Annotated[Path, typer.Option("--out", help="The picture to write, NAME.png.")] = Path("histogram.png"),
-    sets: Sets = None,
-    only: Annotated[
-        str | None, typer.Option("--only", help="Populations of scenarios of this name or pattern.")
-    ] = None,
-    clients: Annotated[
-        int | None, typer.Option("--clients", help="Look at so many clients, evenly spaced; default: all.")
-    ] = None,
-) -> None:
-    """Which classes and how many samples the clients of a scenario hold: a summary and a picture."""
-    from raysplit.app.commands.histogram import draw_histograms
-
-    draw_histograms(file, out, sets or [], only, clients, Console(soft_wrap=True, highlight=False))
-
-
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 """What becomes of a disk under a running program; nobody's mistake in here."""
 
@@ -331,18 +212,20 @@ _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 def main() -> None:
     """Entry point: maps errors to exit codes (2: the user's, 130: Ctrl-C, 1: ours, with a traceback)."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    signal.signal(signal.SIGTERM, _terminated)
+    answer_signals()
     try:
         code = app(standalone_mode=False)  # Typer hands an exit code back, also for a Ctrl-C that it caught
-        if code == 130:
+        if code == INTERRUPTED:
             raise KeyboardInterrupt
         if code:
             sys.exit(code)
     except UserError as error:
         _stop(str(error), 2)
+    except Stopped as stopped:
+        sys.stderr.write(stopped.trace)
+        _stop(str(stopped), stopped.code)
     except (KeyboardInterrupt, typer.Abort):
-        again = "the same sweep again" if "sweep" in sys.argv[1:2] else "'raysplit resume RUN'"
-        _stop(f"interrupted; {again} goes on from the last complete round", 130)
+        _stop("interrupted", INTERRUPTED)
     except typer.Exit as leave:
         sys.exit(leave.exit_code)
     except OSError as error:
@@ -360,12 +243,7 @@ def main() -> None:
         if not trace:
             raise
         sys.stderr.write(trace)
-        _stop(f"{error}; 'raysplit resume RUN --engine local' reproduces it in one process, under a debugger", 1)
-
-
-def _terminated(number: int, frame: object) -> None:
-    """A batch system that ends a job is a Ctrl-C: checkpoint, then leave."""
-    raise KeyboardInterrupt
+        _stop(str(error), 1)
 
 
 def _usage(error: Exception) -> str | None:

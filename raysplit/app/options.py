@@ -33,4 +33,7 @@ Shards = Annotated[
     int, typer.Option("--shards", help="Column shards that aggregate updates; 1: the driver holds them. Same bits.")
 ]
 Address = Annotated[str | None, typer.Option("--address", help="A running Ray cluster; 'auto' finds the local one.")]
+KeepState = Annotated[
+    bool, typer.Option("--keep-state", help="At the end keep optimiser states and the like, not the model alone.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a round on standard output, nothing else.")]

@@ -506,6 +506,59 @@ def resume_no_run(here: Path) -> list[str]:
 CASES["resume-finished"] = lambda here: resume(stands(here, FINISHED))
 
 
+def more_rounds(run: Path, rounds: int = 5) -> list[str]:
+    return [*resume(run), "--rounds", str(rounds)]
+
+
+CASES["more-rounds-fewer"] = lambda here: more_rounds(stands(here, FINISHED), 3)
+CASES["more-rounds-unfinished"] = lambda here: more_rounds(stands(here, UNFINISHED))
+
+
+@case
+def more_rounds_diverged(here: Path) -> list[str]:
+    run = stands(here, FINISHED)
+    edit_json(here / run / "run.json", status="diverged", rounds=2)
+    return more_rounds(run)
+
+
+@case
+def more_rounds_model_only(here: Path) -> list[str]:
+    run = stands(here, FINISHED)
+    edit_json(here / run / "checkpoints" / "round-000003" / "state.json", format=4)
+    return more_rounds(run)
+
+
+def edit_json(file: Path, **changes: Any) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+CASES["remove-nothing"] = lambda here: ["remove", "runs/tiny-0000000000", "--yes"]
+
+
+@case
+def remove_no_run(here: Path) -> list[str]:
+    """The run beside it stays as well."""
+    (here / "photos").mkdir()
+    return ["remove", str(stands(here, FINISHED)), "photos", "--yes"]
+
+
+@case
+def remove_foreign(here: Path) -> list[str]:
+    run = stands(here, FINISHED)
+    (here / run / "notes.md").write_text("what I saw")
+    return ["remove", str(run), "--yes"]
+
+
+@case
+def remove_link(here: Path) -> list[str]:
+    (here / "best").symlink_to(stands(here, FINISHED))
+    return ["remove", "best", "--yes"]
+
+
+CASES["remove-unasked"] = lambda here: ["remove", str(stands(here, FINISHED))]
+CASES["clean-nowhere"] = lambda here: ["clean", "nowhere", "--yes"]
+
+
 @case
 def resume_changed(here: Path) -> list[str]:
     run = stands(here, UNFINISHED)
@@ -565,6 +618,13 @@ def checkpoint_newer(here: Path) -> list[str]:
     run = stands(here, UNFINISHED)
     file = here / run / "checkpoints" / "round-000002" / "state.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "format": 99}))
+    return resume(run)
+
+
+@case
+def checkpoint_model_only(here: Path) -> list[str]:
+    run = stands(here, UNFINISHED)
+    edit_json(here / run / "checkpoints" / "round-000002" / "state.json", format=4)
     return resume(run)
 
 

@@ -31,6 +31,7 @@ def sweep(
     choice: EngineChoice,
     processes: int,
     instead: Instead = None,
+    keep_state: bool = False,
 ) -> int:
     """Do what is left of a file's scenarios and write their report; returns how many failed."""
     if processes > 1 and choice.engine != "local":
@@ -38,7 +39,7 @@ def sweep(
             "--jobs gives each scenario a process of its own, so it needs --engine local; on Ray one scenario takes "
             "all hosts"
         )
-    origin = Origin(file, out, sets, only, ended_runs(out))
+    origin = Origin(file, out, sets, only, ended_runs(out), keep_state)
     jobs = origin.jobs()
     steps = plan(jobs)
     left = [step.job for step in steps if not step.ended]

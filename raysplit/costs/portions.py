@@ -11,6 +11,7 @@ import torch
 
 from raysplit.models.describe import StageFacts, describe
 from raysplit.models.network import ModelSpec, check_cut
+from raysplit.models.outline import outline
 from raysplit.scenario.scenario import Scenario
 
 
@@ -121,6 +122,6 @@ def _travelling(scenario: Scenario, first: int, last: int) -> int:
 
 
 def _shapes(spec: ModelSpec, first: int, last: int) -> list[torch.Size]:
-    with torch.device("meta"):
-        stages = spec.stages()
-    return [p.shape for _, module in [*stages[:first], *stages[last:]] for p in module.parameters()]
+    stages = outline(spec)
+    client = [module for _, module in [*stages[:first], *stages[last:]]]
+    return [p.shape for module in client for p in module.parameters() if p.requires_grad]

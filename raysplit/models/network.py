@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from raysplit import rng
-from raysplit.errors import ScenarioError, first_line, nearest
-from raysplit.models.dropout import dropouts_in, key_dropout, seed_dropout
+from raysplit.errors import ScenarioError, nearest
+from raysplit.models.dropout import seed_dropout
+from raysplit.models.outline import outline
+from raysplit.models.probe import refuse_hidden_state
 from raysplit.parts.contract import answer, contract
 
 
@@ -71,8 +73,8 @@ def build(spec: ModelSpec, seed: int, dtype: torch.dtype = torch.float32) -> nn.
     """The whole network, initialised from the stream ``(seed, "model")``; convolutions in channels_last, dropout
     seeded.
 
-    Raises ``ScenarioError`` where a layer draws random numbers in its own way or the network cannot take its
-    ``input_shape``. channels_last took a fifth to a third off a training step of the FEMNIST network on the CPUs where
+    Raises ``ScenarioError`` where a layer draws random numbers or remembers in its own way (``probe.py``), or the network
+    cannot take its ``input_shape``. channels_last took a fifth to a third off a training step of the FEMNIST network on the CPUs where
     it was measured.
     """
     with torch.random.fork_rng(devices=[]):
@@ -83,67 +85,8 @@ def build(spec: ModelSpec, seed: int, dtype: torch.dtype = torch.float32) -> nn.
         # A stage must not write into smashed data, which the other party still holds.
         if getattr(module, "inplace", False):
             setattr(module, "inplace", False)  # noqa: B010 - mypy knows modules' attributes as tensors
-    _refuse_hidden_state(network, spec)
+    refuse_hidden_state(network, type(spec).__name__, spec.input_shape)
     return network.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _refuse_hidden_state(network: nn.Sequential, spec: ModelSpec) -> None:
-    """Modules that draw from torch's global generator or remember what a model slot did before would break "same bits".
-
-    Drawing is found by doing: two made-up samples pass through once, after which the network is as it was.
-    """
-    kind = type(spec).__name__
-    for name, module in network.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.momentum is None:
-            raise ScenarioError(
-                f"{kind}'s {name!r} is BatchNorm(momentum=None), whose counter is not shared; give it a momentum"
-            )
-    dropouts = dropouts_in([network])
-    key_dropout(dropouts, 0, 0, 0, 0)
-    buffers = [buffer.clone() for buffer in network.buffers()]
-    x = torch.ones(2, *spec.input_shape)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        before = torch.random.get_rng_state()
-        try:
-            network(x)
-        except (RuntimeError, ValueError, TypeError) as error:
-            raise ScenarioError(
-                f"{kind} cannot take samples of shape {tuple(spec.input_shape)}: {first_line(error)}"
-            ) from error
-        drew = None if torch.random.get_rng_state().equal(before) else _who_draws(network, x)
-        for buffer, kept in zip(network.buffers(), buffers, strict=True):
-            buffer.copy_(kept)
-    for layer in dropouts:
-        layer.set_key(None)
-    if drew is not None:
-        raise ScenarioError(
-            f"{kind}'s {drew!r} draws random numbers without a seeded stream; use nn.Dropout, which gets one, or turn "
-            "its randomness off"
-        )
-
-
-def _who_draws(network: nn.Sequential, x: torch.Tensor) -> str:
-    """The innermost module that moves the global generator."""
-    entered: dict[str, torch.Tensor] = {}
-    found: list[str] = []
-
-    def enter(name: str) -> Callable[..., None]:
-        return lambda *_: entered.update({name: torch.random.get_rng_state()})
-
-    def leave(name: str) -> Callable[..., None]:
-        def look(*_: object) -> None:
-            if not torch.random.get_rng_state().equal(entered[name]):
-                found.append(name)
-
-        return look
-
-    hooks = []
-    for name, module in network.named_modules():
-        hooks += [module.register_forward_pre_hook(enter(name)), module.register_forward_hook(leave(name))]
-    network(x)
-    for hook in hooks:
-        hook.remove()
-    return found[0]
 
 
 @dataclass(frozen=True)
@@ -168,8 +111,7 @@ class Portions:
 
 def stage_names(spec: ModelSpec) -> list[str]:
     """The names of the stages in order, without allocating a parameter."""
-    with torch.device("meta"):
-        return [name for name, _ in spec.stages()]
+    return [name for name, _ in outline(spec)]
 
 
 def _stages_up_to(spec: ModelSpec, name: str, option: str) -> int:

@@ -1,8 +1,8 @@
 """FLOPs of a round: each client's, the main server's, and those of averaging.
 
 A forward pass costs what ``models.describe`` counts; a backward pass as much again for the weights' gradients and once
-more for the inputs'. The network's first stage has no input gradient; a server portion always has one, for it is sent
-back (``costs.portions``). Optimiser steps, losses, attacks and the extra work of robust rules are not counted.
+more for the inputs'. The network's first stage has no input gradient; a server portion has one, for it is sent back,
+unless the head is frozen (``costs.portions``). Optimiser steps, losses, attacks and the extra work of robust rules are not counted.
 """
 
 from __future__ import annotations

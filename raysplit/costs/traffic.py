@@ -49,21 +49,22 @@ def predicted_bytes(scenario: Scenario, plan: RoundPlan, costs: CutCosts | None 
     seen = int(plan.samples.sum()) * scenario.training.local_epochs
     reporting = clients - plan.lost  # portions that get lost on their way are not counted
     found: dict[Channel, ChannelBytes] = {}
-    if protocol.client_sync == "averaging":
+    if protocol.client_sync == "averaging" and costs.client_bytes:
         found[Channel.WEIGHTS] = ChannelBytes(clients, clients * costs.client_bytes)
         found[Channel.UPDATES] = ChannelBytes(reporting, reporting * costs.client_bytes)
     if protocol.server != "none":
         smashed = seen * costs.smashed * costs.float_bytes
         labels = 0 if protocol.u_shaped else seen * LABEL_BYTES
         found[Channel.SMASHED] = ChannelBytes(steps, smashed, labels)
-        found[Channel.CUT_GRADIENTS] = ChannelBytes(steps, smashed)
+        if costs.answered:
+            found[Channel.CUT_GRADIENTS] = ChannelBytes(steps, smashed)
         if protocol.u_shaped:
             second = ChannelBytes(steps, seen * costs.features * costs.float_bytes)
             found |= {Channel.FEATURES: second, Channel.FEATURE_GRADIENTS: second}
-    if protocol.client_sync == "handover":
+    if protocol.client_sync == "handover" and costs.handover_bytes:
         hops = int(handovers(scenario, plan).sum()) * handover_hops(scenario)
         found[Channel.HANDOVER] = ChannelBytes(hops, hops * costs.handover_bytes)
-    if protocol.server == "replicas":
+    if protocol.server == "replicas" and costs.server_bytes:
         found[Channel.SERVER_UPDATES] = ChannelBytes(reporting, reporting * costs.server_bytes)
     return found
 
@@ -77,10 +78,11 @@ def client_bytes(scenario: Scenario, plan: RoundPlan, costs: CutCosts | None = N
     protocol = scenario.protocol
     load = {"averaging": costs.client_bytes, "handover": costs.handover_bytes}.get(protocol.client_sync, 0)
     labels = 0 if protocol.u_shaped or protocol.server == "none" else LABEL_BYTES
-    exchanged = (costs.smashed + costs.features) * costs.float_bytes
+    sent = (costs.smashed + costs.features) * costs.float_bytes
+    answers = (costs.answered + costs.features) * costs.float_bytes
     seen = plan.samples * scenario.training.local_epochs
     return [
-        ClientBytes(int(times) * load + int(n) * (exchanged + labels), int(times) * load + int(n) * exchanged)
+        ClientBytes(int(times) * load + int(n) * (sent + labels), int(times) * load + int(n) * answers)
         for times, n in zip(handovers(scenario, plan), seen, strict=True)
     ]
 

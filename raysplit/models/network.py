@@ -108,6 +108,11 @@ class Portions:
     def server(self) -> list[nn.Sequential]:
         return [] if self.body is None else [self.body]
 
+    @property
+    def in_order(self) -> list[nn.Sequential]:
+        """As a sample passes them."""
+        return [self.head, *self.server, *self.client[1:]]
+
 
 def stage_names(spec: ModelSpec) -> list[str]:
     """The names of the stages in order, without allocating a parameter."""
@@ -149,7 +154,7 @@ def check_cut(spec: ModelSpec, split: bool, u_shaped: bool) -> tuple[int, int]:
 
 def cut(network: nn.Sequential, spec: ModelSpec, split: bool, u_shaped: bool) -> Portions:
     """Cut a built network; the portions share its modules. Raises ``ScenarioError`` for a head or body without
-    parameters."""
+    parameters, and for one that has some in common with another. Frozen parameters will do."""
     first, last = check_cut(spec, split, u_shaped)
     if not split:
         return Portions(head=network)
@@ -160,8 +165,19 @@ def cut(network: nn.Sequential, spec: ModelSpec, split: bool, u_shaped: bool) ->
             raise ScenarioError(
                 f"{type(spec).__name__}(cut={spec.cut!r}) leaves the {party} no parameters to train; cut {way}"
             )
-    return Portions(
-        head=head,
-        body=body,
-        tail=nn.Sequential(OrderedDict(stages[last:])) if u_shaped else None,
-    )
+    portions = Portions(head, body, nn.Sequential(OrderedDict(stages[last:])) if u_shaped else None)
+    _refuse_tied(spec, portions.in_order)
+    return portions
+
+
+def _refuse_tied(spec: ModelSpec, portions: list[nn.Sequential]) -> None:
+    """Each party has its own portion, so a parameter that two of them share would be trained apart."""
+    owner: dict[int, tuple[int, str]] = {}
+    for number, portion in enumerate(portions):
+        for name, parameter in portion.named_parameters():
+            first, other = owner.setdefault(id(parameter), (number, name))
+            if first != number and parameter.requires_grad:
+                raise ScenarioError(
+                    f"{type(spec).__name__}'s {other!r} and {name!r} are one parameter, but the cut {spec.cut!r} parts "
+                    "them; cut elsewhere, or give each its own"
+                )

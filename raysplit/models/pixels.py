@@ -17,7 +17,9 @@ def to_pixels(x: torch.Tensor, kind: Pixels, dtype: torch.dtype, device: torch.d
     more).
     """
     if x.is_floating_point():
-        return x.to(device, dtype).contiguous(memory_format=torch.channels_last)
+        numbers = x.to(device, dtype).contiguous(memory_format=torch.channels_last)
+        # A network may write into its input; the client's stored samples must stay as they are.
+        return numbers.clone() if numbers.data_ptr() == x.data_ptr() else numbers
     pixels = (x.bitwise_not() if kind == "inverted" else x).to(device, dtype)
     if kind != "bytes":
         pixels = pixels.div_(127.5).sub_(1) if kind == "centred" else pixels.div_(255)

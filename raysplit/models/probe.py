@@ -50,7 +50,9 @@ def refuse_hidden_state(network: nn.Sequential, kind: str, input_shape: tuple[in
                 )
             second = passed()
         except (RuntimeError, ValueError, TypeError) as error:
-            raise ScenarioError(f"{kind} cannot take samples of shape {tuple(input_shape)}: {first_line(error)}") from error
+            raise ScenarioError(
+                f"{kind} cannot take samples of shape {tuple(input_shape)}: {first_line(error)}"
+            ) from error
     for layer in dropouts:
         layer.set_key(None)
     _refuse_changed(kind, sums, _sums(network))

@@ -20,17 +20,18 @@ class Layout:
         model = joint(scenario.model, scenario.protocol)
         network = build(model, scenario.seed, scenario.training.dtype)
         split = scenario.protocol.server != "none"
-        portions = cut(network, model, split, scenario.protocol.u_shaped)
-        self.client = FlatPortion(portions.client)
-        self.server = FlatPortion(portions.server)
+        self.portions = cut(network, model, split, scenario.protocol.u_shaped)
+        self.client = FlatPortion(self.portions.client)
+        self.server = FlatPortion(self.portions.server)
 
     def initial(self) -> GlobalState:
         """The untrained portions."""
         return GlobalState(0, self.client.vector.clone(), self.server.vector.clone())
 
     def named(self, state: GlobalState) -> dict[str, torch.Tensor]:
-        """The whole model as ``state_dict`` names it, in whichever portion a tensor lives."""
-        return {**self.client.named_tensors(state.client), **self.server.named_tensors(state.server)}
+        """The whole model as ``state_dict`` names it, in whichever portion a tensor lives, with what is frozen."""
+        fixed = {name: tensor.detach() for name, tensor in {**self.client.fixed, **self.server.fixed}.items()}
+        return {**fixed, **self.client.named_tensors(state.client), **self.server.named_tensors(state.server)}
 
     def digest(self, state: GlobalState) -> str:
         """The identity of the global model, and of clients' own portions: equal for equal bits, whatever the protocol's

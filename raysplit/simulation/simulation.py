@@ -11,6 +11,7 @@ from raysplit.memory.global_state import GlobalState
 from raysplit.population.population import Population
 from raysplit.scenario.layout import Layout
 from raysplit.scenario.malicious_check import check_malicious
+from raysplit.scenario.network_check import check_network
 from raysplit.scenario.population_check import check_population
 from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.evaluation import Evaluated
@@ -84,6 +85,7 @@ def simulate(
     check_population(scenario, population.info)
     check_malicious(scenario, population)
     layout, rounds = Layout(scenario), scenario.training.rounds
+    check_network(scenario, layout)
     simulation = Simulation.of(scenario, population, engine, layout, output.record)
     played: PlayedRound | None = None
     while progress.state.round < rounds and not (played is not None and played.diverged):

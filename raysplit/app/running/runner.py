@@ -23,6 +23,7 @@ from raysplit.population.population import PopulationInfo
 from raysplit.scenario.file import apply_sets, load_scenarios
 from raysplit.scenario.layout import Layout
 from raysplit.scenario.malicious_check import check_malicious
+from raysplit.scenario.network_check import check_network
 from raysplit.scenario.population_check import check_population
 from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.shard_checks import check_memory, check_shards
@@ -179,7 +180,9 @@ def ready(jobs: list[Job], choice: EngineChoice, if_exists: IfExists) -> Iterato
         check_malicious(job.scenario, population)
         if if_exists != "continue":
             check_free(job.folder, job.scenario, if_exists == "replace")
-        start = Layout(job.scenario).initial()
+        layout = Layout(job.scenario)
+        check_network(job.scenario, layout)
+        start = layout.initial()
         check_memory(job.scenario, start, choice.shards)
         portions.append((job.scenario, _portion_bytes(start)))
     with open_cluster(choice, portions) as cluster:

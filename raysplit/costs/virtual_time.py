@@ -118,7 +118,7 @@ def round_time(
         requirement.check(scenario.protocol, scenario.setting)
     training, protocol = scenario.training, scenario.protocol
     clients = [
-        _Client(profile, batch_sizes(int(n), training.batch_size, training.local_epochs))
+        _Client(profile, batch_sizes(int(n), training.batching, training.local_epochs))
         for profile, n in zip(profiles, plan.samples, strict=True)
     ]
     if not clients:

@@ -27,7 +27,7 @@ from raysplit.protocols.joint import joint
 from raysplit.protocols.learners import unanswered
 from raysplit.protocols.outcome import ClientScores, Outcome, Poisoning
 from raysplit.protocols.plan import RoundPlan
-from raysplit.protocols.split_steps import SplitStep, batch_indices, parallel_split_steps
+from raysplit.protocols.split_steps import SplitStep, parallel_split_steps
 from raysplit.scenario.scenario import Scenario
 from raysplit.threads import pin_threads
 from raysplit.training.client_side import HostShare, play_split_steps, train_unsplit
@@ -219,9 +219,9 @@ class Host:
         if position not in self._cache:
             self._cache[position] = self._samples(plan, position)
         x, y = self._cache[position]
-        samples, size = int(plan.samples[position]), self.scenario.training.batch_size
-        round = plan.batch_round(position)
-        chosen = batch_indices(plan.seed, round, int(plan.clients[position]), step, samples, size)
+        samples, round = int(plan.samples[position]), plan.batch_round(position)
+        batching = self.scenario.training.batching
+        chosen = batching.indices(plan.seed, round, int(plan.clients[position]), step, samples)
         if step == plan.until(position) - 1:
             del self._cache[position]
         if chosen is not None:

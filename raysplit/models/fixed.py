@@ -1,5 +1,5 @@
-"""What stays as it is while a network trains: frozen parameters, the statistics of BatchNorm that is in evaluation mode,
-and buffers of whole numbers.
+"""What stays as it is while a network trains: frozen parameters, the statistics of BatchNorm in evaluation mode, and
+buffers of whole numbers.
 
 All parties know it from the beginning, like the architecture: it is no part of a portion's vector, so it never travels,
 is never averaged and cannot be poisoned. A forward pass that changes it all the same would give each model slot a
@@ -70,8 +70,8 @@ class Fixed:
             buffer = module._buffers[key]
             if buffer is None or not torch.equal(buffer, kept):
                 raise ScenarioError(
-                    f"the network's {name!r} is a buffer of {_kind(kept)}, but a forward pass changes it; only floating "
-                    "buffers travel with a portion, so make it one of floats, or leave it as it is"
+                    f"the network's {name!r} is a buffer of {_kind(kept)}, but a forward pass changes it; only "
+                    "floating buffers travel with a portion, so make it one of floats, or leave it as it is"
                 )
 
 

@@ -22,8 +22,8 @@ from raysplit.models.fixed import fixed_tensors, travelling_buffers
 
 
 class FlatPortion:
-    """``vector``: [d] with ``d = parameters + buffers``; the modules' tensors are views of it. ``fixed``: what is frozen,
-    by name."""
+    """``vector``: [d] with ``d = parameters + buffers``; the modules' tensors are views of it. ``fixed``: what is
+    frozen, by name."""
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         named = [(name, p) for module in modules for name, p in module.named_parameters() if p.requires_grad]

@@ -73,9 +73,9 @@ def build(spec: ModelSpec, seed: int, dtype: torch.dtype = torch.float32) -> nn.
     """The whole network, initialised from the stream ``(seed, "model")``; convolutions in channels_last, dropout
     seeded.
 
-    Raises ``ScenarioError`` where a layer draws random numbers or remembers in its own way (``probe.py``), or the network
-    cannot take its ``input_shape``. channels_last took a fifth to a third off a training step of the FEMNIST network on the CPUs where
-    it was measured.
+    Raises ``ScenarioError`` where a layer draws random numbers or remembers in its own way (``probe.py``), or the
+    network cannot take its ``input_shape``. channels_last took a fifth to a third off a training step of the FEMNIST
+    network on the CPUs where it was measured.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.key(seed, "model") & ((1 << 63) - 1))

@@ -1,6 +1,6 @@
-"""Two made-up samples pass through a network as it is built, to find what would break "same bits": layers that draw from
-torch's global generator, that change what stays with a module, or that remember in their own way what a model slot did
-before."""
+"""Two made-up samples pass through a network as it is built, to find what would break "same bits": layers that draw
+from torch's global generator, that change what stays with a module, or that remember in their own way what a model slot
+did before."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def _refuse_changed(kind: str, before: Iterable[tuple[str, float]], after: Itera
     for (name, one), (_, other) in zip(before, after, strict=True):
         if one != other and one == one:
             raise ScenarioError(
-                f"{kind}'s {name!r} is frozen (requires_grad=False), but a forward pass changes it; frozen parameters do "
-                "not travel with a portion, so make it a floating buffer, or leave it as it is"
+                f"{kind}'s {name!r} is frozen (requires_grad=False), but a forward pass changes it; frozen parameters "
+                "do not travel with a portion, so make it a floating buffer, or leave it as it is"
             )
 
 

@@ -4,6 +4,7 @@ anything to act on: found by playing one step of two made-up samples, before any
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -30,18 +31,38 @@ def check_network(scenario: Scenario, layout: Layout) -> None:
     portions = layout.portions
     if not learns([*portions.client, *portions.server]):
         raise ScenarioError(
-            f"all parameters of {type(scenario.model).__name__} are frozen (requires_grad=False), so there is nothing to "
-            "train; leave some free"
+            f"all parameters of {type(scenario.model).__name__} are frozen (requires_grad=False), so there is nothing "
+            "to train; leave some free"
         )
     _check_channels(scenario, layout)
-    modules = [*portions.client, *portions.server]
+    with _as_it_was([*portions.client, *portions.server]):
+        for parties in _chains(scenario, layout):
+            _Trial(scenario, parties).play()
+
+
+def refuses_one_sample(scenario: Scenario, layout: Layout) -> str | None:
+    """The first stage that cannot train on a batch of one sample, as BatchNorm cannot where it has one value a channel;
+    None: all can."""
+    with _as_it_was([*layout.portions.client, *layout.portions.server]), torch.no_grad():
+        z = torch.ones(1, *scenario.model.input_shape, dtype=scenario.training.dtype)
+        for party in layout.portions.in_order:
+            for name, stage in party.named_children():
+                try:
+                    z = stage(z)
+                except (RuntimeError, ValueError):
+                    return name
+    return None
+
+
+@contextmanager
+def _as_it_was(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Passes are played within, after which buffers, dropout and torch's generator are as before."""
     dropouts = dropouts_in(modules)
     key_dropout(dropouts, 0, 0, 0, 0)
     buffers = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
     try:
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            for parties in _chains(scenario, layout):
-                _Trial(scenario, parties).play()
+        with torch.random.fork_rng(devices=[]):
+            yield
     finally:
         for buffer, kept in buffers:
             buffer.copy_(kept)
@@ -95,8 +116,8 @@ class _Trial:
             except (RuntimeError, ValueError, TypeError) as error:
                 if behind_a_cut and _writes(party, leaf):
                     raise ScenarioError(
-                        f"{self._kind}'s stage {name!r} writes into its input, which behind a cut is what another party "
-                        "sent; write x = x + 1 for x += 1, and leave inplace=True out"
+                        f"{self._kind}'s stage {name!r} writes into its input, which behind a cut is what another "
+                        "party sent; write x = x + 1 for x += 1, and leave inplace=True out"
                     ) from error
                 raise ScenarioError(f"{self._kind}'s stage {name!r} cannot be trained: {first_line(error)}") from error
         if not torch.is_tensor(z):
@@ -112,8 +133,8 @@ class _Trial:
         classes = self._scenario.model.classes
         if logits.dim() != 2 or len(logits) != SAMPLES or logits.shape[1] < classes:
             raise ScenarioError(
-                f"{self._kind} tells {classes} classes apart, but its last stage gives {list(logits.shape[1:])} numbers a "
-                f"sample, not [{classes}]"
+                f"{self._kind} tells {classes} classes apart, but its last stage gives {list(logits.shape[1:])} numbers "
+                f"a sample, not [{classes}]"
             )
 
     def _backward(self, leaves: list[torch.Tensor], outputs: list[torch.Tensor]) -> None:
@@ -136,14 +157,14 @@ class _Trial:
                 raise ScenarioError(f"{self._kind}'s {stages} cannot be trained: {first_line(error)}") from error
             if free and all(gradient is None for gradient in found[: len(free)]):
                 raise ScenarioError(
-                    f"{self._kind}'s {stages} is to be trained, but no gradient reaches its parameters (torch.no_grad() "
-                    "or detach()); let gradients through, or freeze them with requires_grad_(False)"
+                    f"{self._kind}'s {stages} is to be trained, but no gradient reaches its parameters "
+                    "(torch.no_grad() or detach()); let gradients through, or freeze them with requires_grad_(False)"
                 )
             received = found[-1] if number > 0 and found else None
             if received is None and before:
                 raise ScenarioError(
-                    f"{self._kind}'s {stages} lets no gradient through to the stages before it, which are to be trained "
-                    "(torch.no_grad() or detach()); freeze parameters with requires_grad_(False) instead"
+                    f"{self._kind}'s {stages} lets no gradient through to the stages before it, which are to be "
+                    "trained (torch.no_grad() or detach()); freeze parameters with requires_grad_(False) instead"
                 )
             if received is None:
                 return
@@ -174,8 +195,8 @@ def _check_channels(scenario: Scenario, layout: Layout) -> None:
         silent.add(channel)
         if not isinstance(rules[channel], Mean):
             raise ScenarioError(
-                f"{type(rules[channel]).__name__} acts on {channel.value}, but all parameters of {kind} that they would "
-                "bring are frozen; leave the rule out"
+                f"{type(rules[channel]).__name__} acts on {channel.value}, but all parameters of {kind} that they "
+                "would bring are frozen; leave the rule out"
             )
     for single in singles(scenario.attack):
         for channel in sorted((single.threat_model.changes | single.threat_model.sees) & silent):

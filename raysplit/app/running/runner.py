@@ -26,6 +26,7 @@ from raysplit.scenario.malicious_check import check_malicious
 from raysplit.scenario.network_check import check_network
 from raysplit.scenario.population_check import check_population
 from raysplit.scenario.scenario import Scenario
+from raysplit.simulation.data_check import check_data
 from raysplit.simulation.shard_checks import check_memory, check_shards
 from raysplit.simulation.shared_rounds import Form, adopt_tables, leaves_traces, shared_rounds
 from raysplit.simulation.simulation import Output, Progress, RoundReport, simulate
@@ -182,6 +183,7 @@ def ready(jobs: list[Job], choice: EngineChoice, if_exists: IfExists) -> Iterato
             check_free(job.folder, job.scenario, if_exists == "replace")
         layout = Layout(job.scenario)
         check_network(job.scenario, layout)
+        check_data(job.scenario, layout, population)
         start = layout.initial()
         check_memory(job.scenario, start, choice.shards)
         portions.append((job.scenario, _portion_bytes(start)))

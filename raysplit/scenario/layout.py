@@ -30,7 +30,9 @@ class Layout:
 
     def named(self, state: GlobalState) -> dict[str, torch.Tensor]:
         """The whole model as ``state_dict`` names it, in whichever portion a tensor lives, with what is frozen."""
-        fixed = {name: tensor.detach() for name, tensor in {**self.client.fixed, **self.server.fixed}.items()}
+        fixed = {
+            name: tensor.detach().contiguous() for name, tensor in {**self.client.fixed, **self.server.fixed}.items()
+        }
         return {**fixed, **self.client.named_tensors(state.client), **self.server.named_tensors(state.server)}
 
     def digest(self, state: GlobalState) -> str:

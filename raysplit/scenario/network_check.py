@@ -133,8 +133,8 @@ class _Trial:
         classes = self._scenario.model.classes
         if logits.dim() != 2 or len(logits) != SAMPLES or logits.shape[1] < classes:
             raise ScenarioError(
-                f"{self._kind} tells {classes} classes apart, but its last stage gives {list(logits.shape[1:])} numbers "
-                f"a sample, not [{classes}]"
+                f"{self._kind} tells {classes} classes apart, but its last stage gives {list(logits.shape[1:])} "
+                f"numbers a sample, not [{classes}]"
             )
 
     def _backward(self, leaves: list[torch.Tensor], outputs: list[torch.Tensor]) -> None:
@@ -163,8 +163,8 @@ class _Trial:
             received = found[-1] if number > 0 and found else None
             if received is None and before:
                 raise ScenarioError(
-                    f"{self._kind}'s {stages} lets no gradient through to the stages before it, which are to be "
-                    "trained (torch.no_grad() or detach()); freeze parameters with requires_grad_(False) instead"
+                    f"{self._kind}'s {stages} lets no gradient through to the stages before it, which are to "
+                    "be trained (torch.no_grad() or detach()); freeze parameters with requires_grad_(False) instead"
                 )
             if received is None:
                 return
@@ -197,6 +197,11 @@ def _check_channels(scenario: Scenario, layout: Layout) -> None:
             raise ScenarioError(
                 f"{type(rules[channel]).__name__} acts on {channel.value}, but all parameters of {kind} that they "
                 "would bring are frozen; leave the rule out"
+            )
+        if scenario.record_updates_every is not None:
+            raise ScenarioError(
+                f"Scenario.record_updates_every keeps {channel.value}, but all parameters of {kind} that they would "
+                "bring are frozen; leave it out"
             )
     for single in singles(scenario.attack):
         for channel in sorted((single.threat_model.changes | single.threat_model.sees) & silent):

@@ -68,8 +68,8 @@ def _check_batches(scenario: Scenario, population: Population, stage: str) -> No
             together = int(sizes[clients].sum())
             if 1 in batching.lengths(together):
                 raise ScenarioError(
-                    f"the {together} training samples of round {round} leave one for the last batch of {batching.size}, "
-                    f"but {why}; {_REMEDY}"
+                    f"the {together} training samples of round {round} leave one for the last batch of "
+                    f"{batching.size}, but {why}; {_REMEDY}"
                 )
             continue
         for client in clients.tolist():

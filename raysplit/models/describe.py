@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from raysplit.errors import ScenarioError, first_line
+from raysplit.errors import ScenarioError, in_words
 from raysplit.models.fixed import travelling_buffers
 from raysplit.models.network import ModelSpec
 
@@ -55,10 +55,10 @@ def describe(spec: ModelSpec) -> list[StageFacts]:
         with torch.no_grad(), _FlopCount() as count:
             try:
                 y = stage(x)
-            except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+            except Exception as error:  # of a layer that may be the user's own
                 raise ScenarioError(
                     f"{type(spec).__name__}'s stage {name!r} cannot take samples of shape {tuple(x.shape[1:])}: "
-                    f"{first_line(error)}"
+                    f"{in_words(error)}"
                 ) from error
         if not torch.is_tensor(y):
             raise ScenarioError(

@@ -54,6 +54,6 @@ def _sized(spec: Stages, name: str) -> str:
             stages = spec.stages()
             for _, stage in stages:
                 x = stage(x)
-    except (RuntimeError, ValueError, TypeError):
+    except Exception:  # of a layer that may be the user's own
         return "a layer of a given size"
     return f"nn.{dict(nn.ModuleDict(dict(stages)).named_modules())[name]}"

@@ -10,6 +10,10 @@ Pixels = Literal["unit", "inverted", "centred", "bytes"]
 """Of a byte b: b/255, 1 − b/255 (ink 1 on background 0), b/127.5 − 1, or b itself."""
 
 
+FORMULAS: dict[Pixels, str] = {"unit": "b / 255", "inverted": "1 - b / 255", "centred": "b / 127.5 - 1", "bytes": "b"}
+"""What ``to_pixels`` makes of a byte b, in words that a file can hold."""
+
+
 def to_pixels(x: torch.Tensor, kind: Pixels, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """uint8 [B, C, H, W] → floats of ``dtype`` on ``device``, scaled as ``kind`` says, channels_last.
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
-from raysplit.errors import ScenarioError, first_line
+from raysplit.errors import ScenarioError, in_words
 from raysplit.models.dropout import dropouts_in, key_dropout
 from raysplit.models.fixed import Fixed, fixed_tensors
 
@@ -49,9 +49,11 @@ def refuse_hidden_state(network: nn.Sequential, kind: str, input_shape: tuple[in
                     "seeded stream; use nn.Dropout, which gets one, or turn its randomness off"
                 )
             second = passed()
-        except (RuntimeError, ValueError, TypeError) as error:
+        except ScenarioError:
+            raise
+        except Exception as error:  # of a layer that may be the user's own
             raise ScenarioError(
-                f"{kind} cannot take samples of shape {tuple(input_shape)}: {first_line(error)}"
+                f"{kind} cannot take samples of shape {tuple(input_shape)}: {in_words(error)}"
             ) from error
     for layer in dropouts:
         layer.set_key(None)

@@ -13,19 +13,21 @@ from torch.nn import functional
 from raysplit.aggregation.rules.mean import Mean
 from raysplit.attacks.scheduled import singles
 from raysplit.channels.channel import Channel
-from raysplit.errors import ScenarioError, first_line
+from raysplit.errors import ScenarioError, first_line, in_words
 from raysplit.models.dropout import dropouts_in, key_dropout
 from raysplit.models.fixed import learns
 from raysplit.protocols.joint import TaskBodies, first_cut
 from raysplit.protocols.learners import unanswered
 from raysplit.scenario.layout import Layout
 from raysplit.scenario.scenario import Scenario
+from raysplit.threads import one_thread
 
 Parties = Sequence[nn.Sequential]
 """What a sample passes, party by party"""
 SAMPLES = 2
 
 
+@one_thread()
 def check_network(scenario: Scenario, layout: Layout) -> None:
     """Raise ``ScenarioError`` for a network that cannot be trained where it is cut; else it is as before."""
     portions = layout.portions
@@ -40,6 +42,7 @@ def check_network(scenario: Scenario, layout: Layout) -> None:
             _Trial(scenario, parties).play()
 
 
+@one_thread()
 def refuses_one_sample(scenario: Scenario, layout: Layout) -> str | None:
     """The first stage that cannot train on a batch of one sample, as BatchNorm cannot where it has one value a channel;
     None: all can."""
@@ -49,7 +52,7 @@ def refuses_one_sample(scenario: Scenario, layout: Layout) -> str | None:
             for name, stage in party.named_children():
                 try:
                     z = stage(z)
-                except (RuntimeError, ValueError):
+                except Exception:  # of a layer that took two samples
                     return name
     return None
 
@@ -113,13 +116,13 @@ class _Trial:
         for name, stage in party.named_children():
             try:
                 z = stage(z)
-            except (RuntimeError, ValueError, TypeError) as error:
+            except Exception as error:  # of a layer that may be the user's own
                 if behind_a_cut and _writes(party, leaf):
                     raise ScenarioError(
                         f"{self._kind}'s stage {name!r} writes into its input, which behind a cut is what another "
                         "party sent; write x = x + 1 for x += 1, and leave inplace=True out"
                     ) from error
-                raise ScenarioError(f"{self._kind}'s stage {name!r} cannot be trained: {first_line(error)}") from error
+                raise ScenarioError(f"{self._kind}'s stage {name!r} cannot be trained: {in_words(error)}") from error
         if not torch.is_tensor(z):
             last = party is self._parties[-1]
             raise ScenarioError(
@@ -179,7 +182,7 @@ def _writes(party: nn.Sequential, leaf: torch.Tensor) -> bool:
         for stage in party:
             try:
                 x = stage(x)
-            except (RuntimeError, ValueError, TypeError):
+            except Exception:  # it may have written before
                 break
     return z._version != before
 

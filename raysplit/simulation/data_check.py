@@ -35,7 +35,7 @@ def _check_tests(scenario: Scenario, population: Population) -> None:
     clients = evaluation_clients(scenario, info.clients)
     if population.test_sizes(clients).any():
         return
-    if len(clients) < info.clients:
+    if len(clients) < info.clients and population.test_sizes(np.arange(info.clients, dtype=np.int64)).any():
         raise PopulationError(
             f"none of the {len(clients)} evaluated clients of population {info.name!r} has a test sample; give "
             "Evaluation(clients=None), or prepare it with a larger share of test samples"

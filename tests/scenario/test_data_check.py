@@ -61,8 +61,8 @@ def test_the_first_client_whose_last_batch_is_one_sample_is_named(protocol):
     # toys have 3, 10, 6, 13, 9 and 5 samples
     assert refused(protocol) == (
         "client 3 of population 'toys' has 13 training samples, which leave one for the last batch of 4, but stage 'b' "
-        "of Sequential cannot train on one (BatchNorm); use Training(last_batch='join') or last_batch='drop', or another "
-        "batch size"
+        "of Sequential cannot train on one (BatchNorm); use Training(last_batch='join') or last_batch='drop', or "
+        "another batch size"
     )
 
 

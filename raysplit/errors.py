@@ -36,6 +36,14 @@ def first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
+def in_words(error: Exception) -> str:
+    """What went wrong in code that may be the user's, for the end of a sentence of ours: an exception that says less
+    without its kind is named by it."""
+    if isinstance(error, RuntimeError | ValueError | TypeError):
+        return first_line(error)
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """A closing clause that names the valid choice nearest to ``name``, or all of them."""
     choices = list(valid)

@@ -2,9 +2,11 @@
 
 ``checkpoints/round-000200/`` holds ``model.safetensors`` (the global model by the network's own names),
 ``memory.safetensors`` (what parties remember, by path) and ``state.json`` with the scenario's hash and each file's
-sha256. Where clients keep portions of their own ``clients.safetensors`` holds them, as ``17/conv1.weight``, and the
-client portion of ``model.safetensors`` is the initial one. The folder is written beside its place, forced to disk and
-renamed. Of a run that has ended ``keep_model_only`` leaves the model: what is trained, without what training remembers.
+sha256. How stored samples become the model's input stands in ``state.json`` and in the header of
+``model.safetensors``. Where clients keep portions of their own ``clients.safetensors`` holds them, as
+``17/conv1.weight``, and the client portion of ``model.safetensors`` is the initial one. The folder is written beside
+its place, forced to disk and renamed. Of a run that has ended ``keep_model_only`` leaves the model: what is trained,
+without what training remembers.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ def write_checkpoint(
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
         files = {
-            "model.safetensors": save(layout.named(state)),
+            "model.safetensors": save(layout.named(state), layout.about),
             MEMORY: save(_flatten(state.memory)),
         }
         if state.client_portions:
@@ -62,6 +64,7 @@ def write_checkpoint(
             "round": state.round,
             "scenario": scenario_hash,
             "digest": layout.digest(state),
+            "about": layout.about,
             "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
         }
         _write(scratch / "state.json", json.dumps(record, indent=2, sort_keys=True).encode())

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 
 from raysplit.training.optimizers import Gradients
-from raysplit.training.parties import ClientSlot
+from raysplit.training.parties import ClientSlot, backward
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class BackwardPass:
     ``x`` [B, …], ``y`` [B]: the batch. ``output``: what the client portion made of it, with its graph: smashed data
     [B, …], or the mean loss where the whole model is the client's. ``received``: ∂L/∂output, per sample and of the mean
     loss, as the client got it; None for the loss. U-shaped, the gradients of the tail are with its parameters already,
-    taken at ``features`` [B, …] as the client got them.
+    taken at ``features`` [B, …] as the client got them. Where the head is frozen ``output`` has no graph.
     """
 
     x: torch.Tensor
@@ -42,5 +42,5 @@ class MeanGradient:
     """The gradient of the batch's mean loss: g = Σ_i ∂L/∂z_i · ∂z_i/∂W, by one backward pass."""
 
     def gradients(self, portion: ClientSlot, batch: BackwardPass) -> Gradients:
-        batch.output.backward(batch.received)  # type: ignore[no-untyped-call]
+        backward(batch.output, batch.received)
         return portion.gradients

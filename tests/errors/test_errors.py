@@ -129,6 +129,7 @@ def here(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / kind).symlink_to(runs / kind)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("RAYSPLIT_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
     @contextmanager
     def connect(*_: object) -> Iterator[Resources]:

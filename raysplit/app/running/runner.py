@@ -25,9 +25,11 @@ from raysplit.scenario.choice import chosen
 from raysplit.scenario.file import load_scenarios
 from raysplit.scenario.layout import Layout
 from raysplit.scenario.malicious_check import check_malicious
+from raysplit.scenario.network_check import check_network
 from raysplit.scenario.population_check import check_population
 from raysplit.scenario.scenario import Scenario
 from raysplit.scenario.sets import apply_sets
+from raysplit.simulation.data_check import check_data
 from raysplit.simulation.shard_checks import check_memory, check_shards
 from raysplit.simulation.shared_rounds import Form, adopt_tables, leaves_traces, shared_rounds
 from raysplit.simulation.simulation import Output, Progress, RoundReport, simulate
@@ -192,7 +194,10 @@ def ready(jobs: list[Job], choice: EngineChoice, if_exists: IfExists) -> Iterato
         check_malicious(job.scenario, population)
         if if_exists != "continue":
             check_free(job.folder, job.scenario, if_exists == "replace")
-        start = Layout(job.scenario).initial()
+        layout = Layout(job.scenario)
+        check_network(job.scenario, layout)
+        check_data(job.scenario, layout, population)
+        start = layout.initial()
         check_memory(job.scenario, start, choice.shards)
         portions.append((job.scenario, _portion_bytes(start)))
     with open_cluster(choice, portions) as cluster:

@@ -107,6 +107,21 @@ class ToyCnn(ModelSpec):
         return [nn.BatchNorm2d(channels)] if self.batch_norm else []
 
 
+@part
+class FrozenCnn(ToyCnn):
+    """A ToyCnn whose ``frozen`` stages do not train; their BatchNorm stays in evaluation mode with ``still``."""
+
+    frozen: tuple[str, ...] = ()
+    still: bool = False
+
+    def stages(self) -> list[tuple[str, nn.Module]]:
+        stages = super().stages()
+        for name, stage in stages:
+            if name in self.frozen:
+                stage.requires_grad_(False).train(not self.still)
+        return stages
+
+
 SCRATCH = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """Memory, where forcing a file to disk costs nothing: a run of two rounds does so 42 times."""
 

@@ -47,7 +47,6 @@ from raysplit.memory.global_state import GlobalState
 from raysplit.models.flat import FlatPortion
 from raysplit.models.network import build
 from raysplit.population.selection.cohort import ParticipationSampler, draw, malicious_ranks
-from raysplit.protocols.split_steps import batch_indices, steps_per_epoch
 from raysplit.scenario.layout import Layout
 from raysplit.scenario.scenario import Evaluation
 from raysplit.simulation.planning import make_plan
@@ -76,7 +75,7 @@ def bare_worker(pipe: Connection, scenario: Scenario) -> None:
         [model]
     )  # the same memory layout of kernels as in the simulator, so that both run the same convolutions
     loss_of = nn.CrossEntropyLoss()
-    size = scenario.training.batch_size
+    batching = scenario.training.batching
     while True:
         work = pipe.recv()
         if work is None:
@@ -89,8 +88,8 @@ def bare_worker(pipe: Connection, scenario: Scenario) -> None:
                     parameter.copy_(value)
             optimizer = torch.optim.SGD(model.parameters(), lr=scenario.training.lr)
             x, y = population.train(client)
-            for step in range(steps_per_epoch(len(y), size)):
-                chosen = batch_indices(scenario.seed, round, client, step, len(y), size)
+            for step in range(batching.steps(len(y))):
+                chosen = batching.indices(scenario.seed, round, client, step, len(y))
                 index = slice(None) if chosen is None else torch.from_numpy(chosen)
                 batch = x[index].float().div_(255).contiguous(memory_format=torch.channels_last)
                 optimizer.zero_grad()

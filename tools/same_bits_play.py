@@ -11,6 +11,7 @@ that it took.
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import shutil
 import sys
@@ -58,7 +59,12 @@ class Front(NamedTuple):
 
     def items(self, mode: str, file: Path, out: Path) -> list[Item]:
         """What there is to do for a scenario file in a mode."""
-        return [Item(mode, job.scenario.name, job) for job in self.runner.jobs_from(file, out, [])]
+        return [Item(mode, job.scenario.name, job) for job in self.runner.jobs_from(file, out, [], **self._keeping())]
+
+    def _keeping(self) -> dict[str, bool]:
+        """Keep what training remembers, to compare it, where the tree would drop it from a run that has finished."""
+        takes = inspect.signature(self.runner.jobs_from).parameters
+        return {"keep_state": True} if "keep_state" in takes else {}
 
     def run(self, batch: list[Item]) -> Iterator[Item]:
         """Play a batch, one after another and forking where they can, on one cluster if it is on Ray; raises where one
@@ -78,7 +84,7 @@ class Front(NamedTuple):
 
     def resume(self, folder: Path, mode: Mode) -> None:
         """Go on with an unfinished run."""
-        self.runner.resume(folder, self.choice.EngineChoice(**mode.engine), self.runner.Watch())
+        self.runner.resume(folder, self.choice.EngineChoice(**mode.engine), self.runner.Watch(), **self._keeping())
 
 
 def _first(*names: str) -> ModuleType:

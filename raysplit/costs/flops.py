@@ -1,8 +1,9 @@
 """FLOPs of a round: each client's, the main server's, and those of averaging.
 
 A forward pass costs what ``models.describe`` counts; a backward pass as much again for the weights' gradients and once
-more for the inputs'. The network's first stage has no input gradient; a server portion always has one, for it is sent
-back (``costs.portions``). Optimiser steps, losses, attacks and the extra work of robust rules are not counted.
+more for the inputs'. The network's first stage has no input gradient; a server portion has one, for it is sent back,
+unless the head is frozen (``costs.portions``). Optimiser steps, losses, attacks and the extra work of robust rules are
+not counted.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from raysplit.costs.portions import CutCosts, cut_costs
+from raysplit.costs.traffic import samples_seen
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.scenario.scenario import Scenario
@@ -32,7 +34,7 @@ class RoundFlops:
 def round_flops(scenario: Scenario, plan: RoundPlan, costs: CutCosts | None = None) -> RoundFlops:
     """The FLOPs of the round that ``plan`` describes."""
     costs = costs or cut_costs(scenario)
-    seen = plan.samples.astype(np.float64) * scenario.training.local_epochs
+    seen = samples_seen(scenario, plan).astype(np.float64)
     averaging = averaging_flops(len(plan.clients), costs.client_floats)
     replicas = averaging_flops(len(plan.clients), costs.body.floats)
     return RoundFlops(

@@ -11,22 +11,30 @@ import torch
 
 from raysplit.models.describe import StageFacts, describe
 from raysplit.models.network import ModelSpec, check_cut
+from raysplit.models.outline import outline
 from raysplit.scenario.scenario import Scenario
 
 
 @dataclass(frozen=True)
 class PortionCosts:
-    """``parameters``; ``buffers``: floats of floating buffers; ``forward``, ``backward``: FLOPs a sample."""
+    """``parameters``, of which ``frozen`` ones do not train; ``buffers``: floats of floating buffers; ``forward``,
+    ``backward``: FLOPs a sample."""
 
     parameters: int = 0
     buffers: int = 0
     forward: float = 0.0
     backward: float = 0.0
+    frozen: int = 0
 
     @property
     def floats(self) -> int:
         """What travels when the portion does."""
-        return self.parameters + self.buffers
+        return self.parameters - self.frozen + self.buffers
+
+    @property
+    def learns(self) -> bool:
+        """Whether there is a parameter to train."""
+        return self.parameters > self.frozen
 
     @property
     def step(self) -> float:
@@ -65,6 +73,11 @@ class CutCosts:
         return self.client_bytes + self.state_bytes
 
     @property
+    def answered(self) -> int:
+        """Floats a sample of the cut gradients; none go to a head that is frozen."""
+        return self.smashed if self.head.learns else 0
+
+    @property
     def server_bytes(self) -> int:
         return self.float_bytes * self.body.floats
 
@@ -79,9 +92,10 @@ def cut_costs(scenario: Scenario) -> CutCosts:
     split, u_shaped = scenario.protocol.server != "none", scenario.protocol.u_shaped
     stages = describe(scenario.model)
     first, last = check_cut(scenario.model, split, u_shaped)
+    head = _portion(stages[:first], input_gradient=False)
     return CutCosts(
-        head=_portion(stages[:first], input_gradient=False),
-        body=_portion(stages[first:last] if split else [], input_gradient=True),
+        head=head,
+        body=_portion(stages[first:last] if split else [], input_gradient=head.learns),
         tail=_portion(stages[last:] if split else [], input_gradient=True),
         smashed=math.prod(stages[first - 1].shape) if split else 0,
         features=math.prod(stages[last - 1].shape) if u_shaped else 0,
@@ -93,18 +107,20 @@ def cut_costs(scenario: Scenario) -> CutCosts:
 def _portion(stages: Sequence[StageFacts], input_gradient: bool) -> PortionCosts:
     """A backward pass costs a stage its forward FLOPs once for its weights, if it has any, and once for its inputs.
 
-    ``input_gradient``: whether the portion's own input needs a gradient (it does behind a cut). Otherwise no stage up
-    to and including the first with weights computes one: nothing before it could use it.
+    ``input_gradient``: whether the portion's own input needs a gradient (it does behind a cut whose head learns).
+    Otherwise no stage up to and including the first with weights to train computes one: nothing before it could use it.
     """
     backward = 0.0
     for stage in stages:
-        backward += (stage.parameters > 0) * stage.flops + input_gradient * stage.flops
-        input_gradient = input_gradient or stage.parameters > 0
+        learns = stage.parameters > stage.frozen
+        backward += learns * stage.flops + input_gradient * stage.flops
+        input_gradient = input_gradient or learns
     return PortionCosts(
         parameters=sum(stage.parameters for stage in stages),
         buffers=sum(stage.buffers for stage in stages),
         forward=float(sum(stage.flops for stage in stages)),
         backward=float(backward),
+        frozen=sum(stage.frozen for stage in stages),
     )
 
 
@@ -121,6 +137,6 @@ def _travelling(scenario: Scenario, first: int, last: int) -> int:
 
 
 def _shapes(spec: ModelSpec, first: int, last: int) -> list[torch.Size]:
-    with torch.device("meta"):
-        stages = spec.stages()
-    return [p.shape for _, module in [*stages[:first], *stages[last:]] for p in module.parameters()]
+    stages = outline(spec)
+    client = [module for _, module in [*stages[:first], *stages[last:]]]
+    return [p.shape for module in client for p in module.parameters() if p.requires_grad]

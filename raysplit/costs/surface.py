@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from raysplit.costs.portions import CutCosts, cut_costs
-from raysplit.costs.traffic import handovers
+from raysplit.costs.traffic import handovers, samples_seen
 from raysplit.protocols.plan import RoundPlan
 from raysplit.scenario.scenario import Scenario
 
@@ -38,7 +38,7 @@ class Surface:
 def attack_surface(scenario: Scenario, plan: RoundPlan, costs: CutCosts | None = None) -> Surface:
     """The surface that the scenario's cut leaves a client in the round of ``plan``. Nothing is trained."""
     costs, protocol = costs or cut_costs(scenario), scenario.protocol
-    samples = float(plan.samples.mean()) * scenario.training.local_epochs
+    samples = float(samples_seen(scenario, plan).mean())
     split = protocol.server != "none"
     portion = 0.0
     if protocol.client_sync == "averaging":

@@ -15,6 +15,7 @@ import numpy as np
 from raysplit.channels.channel import Channel
 from raysplit.channels.message import LABEL_BYTES
 from raysplit.costs.portions import CutCosts, cut_costs
+from raysplit.protocols.batching import Batching
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.scenario.devices import foreseeable
@@ -46,24 +47,25 @@ def predicted_bytes(scenario: Scenario, plan: RoundPlan, costs: CutCosts | None 
         requirement.check(scenario.protocol, scenario.setting)
     costs = costs or cut_costs(scenario)
     protocol, clients, steps = scenario.protocol, len(plan.clients), int(plan.steps.sum())
-    seen = int(plan.samples.sum()) * scenario.training.local_epochs
+    seen = int(samples_seen(scenario, plan).sum())
     reporting = clients - plan.lost  # portions that get lost on their way are not counted
     found: dict[Channel, ChannelBytes] = {}
-    if protocol.client_sync == "averaging":
+    if protocol.client_sync == "averaging" and costs.client_bytes:
         found[Channel.WEIGHTS] = ChannelBytes(clients, clients * costs.client_bytes)
         found[Channel.UPDATES] = ChannelBytes(reporting, reporting * costs.client_bytes)
     if protocol.server != "none":
         smashed = seen * costs.smashed * costs.float_bytes
         labels = 0 if protocol.u_shaped else seen * LABEL_BYTES
         found[Channel.SMASHED] = ChannelBytes(steps, smashed, labels)
-        found[Channel.CUT_GRADIENTS] = ChannelBytes(steps, smashed)
+        if costs.answered:
+            found[Channel.CUT_GRADIENTS] = ChannelBytes(steps, smashed)
         if protocol.u_shaped:
             second = ChannelBytes(steps, seen * costs.features * costs.float_bytes)
             found |= {Channel.FEATURES: second, Channel.FEATURE_GRADIENTS: second}
-    if protocol.client_sync == "handover":
+    if protocol.client_sync == "handover" and costs.handover_bytes:
         hops = int(handovers(scenario, plan).sum()) * handover_hops(scenario)
         found[Channel.HANDOVER] = ChannelBytes(hops, hops * costs.handover_bytes)
-    if protocol.server == "replicas":
+    if protocol.server == "replicas" and costs.server_bytes:
         found[Channel.SERVER_UPDATES] = ChannelBytes(reporting, reporting * costs.server_bytes)
     return found
 
@@ -77,10 +79,11 @@ def client_bytes(scenario: Scenario, plan: RoundPlan, costs: CutCosts | None = N
     protocol = scenario.protocol
     load = {"averaging": costs.client_bytes, "handover": costs.handover_bytes}.get(protocol.client_sync, 0)
     labels = 0 if protocol.u_shaped or protocol.server == "none" else LABEL_BYTES
-    exchanged = (costs.smashed + costs.features) * costs.float_bytes
-    seen = plan.samples * scenario.training.local_epochs
+    sent = (costs.smashed + costs.features) * costs.float_bytes
+    answers = (costs.answered + costs.features) * costs.float_bytes
+    seen = samples_seen(scenario, plan)
     return [
-        ClientBytes(int(times) * load + int(n) * (exchanged + labels), int(times) * load + int(n) * exchanged)
+        ClientBytes(int(times) * load + int(n) * (sent + labels), int(times) * load + int(n) * answers)
         for times, n in zip(handovers(scenario, plan), seen, strict=True)
     ]
 
@@ -100,8 +103,14 @@ def handover_hops(scenario: Scenario) -> int:
     return 2 if scenario.protocol.handover == "central" else 1
 
 
-def batch_sizes(samples: int, batch_size: int | None, epochs: int) -> np.ndarray:
-    """The size of each batch of a client's round, int64 [steps]; the last of an epoch may be smaller."""
-    size = samples if batch_size is None else min(batch_size, samples)
-    full, rest = divmod(samples, size)
-    return np.tile(np.array([size] * full + [rest] * (rest > 0), dtype=np.int64), epochs)
+def batch_sizes(samples: int, batching: Batching, epochs: int) -> np.ndarray:
+    """The size of each batch of a client's round, int64 [steps]; the last of an epoch may be another one."""
+    return np.tile(np.array(batching.lengths(samples), dtype=np.int64), epochs)
+
+
+def samples_seen(scenario: Scenario, plan: RoundPlan) -> np.ndarray:
+    """The samples that each client goes over in a round, int64 [n]: all of its own once an epoch, unless the last batch
+    is dropped."""
+    training = scenario.training
+    once = np.array([training.batching.seen(int(n)) for n in plan.samples], dtype=np.int64)
+    return once * training.local_epochs

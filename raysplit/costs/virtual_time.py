@@ -118,7 +118,7 @@ def round_time(
         requirement.check(scenario.protocol, scenario.setting)
     training, protocol = scenario.training, scenario.protocol
     clients = [
-        _Client(profile, batch_sizes(int(n), training.batch_size, training.local_epochs))
+        _Client(profile, batch_sizes(int(n), training.batching, training.local_epochs))
         for profile, n in zip(profiles, plan.samples, strict=True)
     ]
     if not clients:
@@ -173,12 +173,12 @@ class _Exchange:
 
     def begins(self, client: _Client) -> None:
         """The client loads its portion, unless it keeps its own."""
-        if self._portions_move:
+        if self._portions_move and self.costs.client_bytes:
             client.receives(self.costs.client_bytes, self.devices.fed_server, 0.0)
 
     def ends(self, client: _Client) -> None:
         """It reports its portion, unless it keeps its own."""
-        if self._portions_move:
+        if self._portions_move and self.costs.client_bytes:
             client.sends(self.costs.client_bytes, self.devices.fed_server)
 
     def sends_smashed(self, client: _Client, step: int) -> float:
@@ -204,7 +204,8 @@ class _Exchange:
             client.receives(size, self.server, done)
             client.computes(batch * costs.tail.step)
             return client.sends(size, self.server)
-        client.receives(batch * costs.smashed * costs.float_bytes, self.server, done)
+        if costs.answered:  # a frozen head waits for nothing
+            client.receives(batch * costs.answered * costs.float_bytes, self.server, done)
         client.computes(batch * costs.head.backward)
         return None
 

@@ -11,20 +11,23 @@ import numpy as np
 import torch
 
 from raysplit.attacks.data.poisoning import MaliciousClient, measured, poison
+from raysplit.channels.channel import Channel
 from raysplit.channels.hooks import MessageHook, PartyEnd
 from raysplit.channels.traffic import Traffic
 from raysplit.engine.evaluator import EVALUATION_BATCH, Evaluator
 from raysplit.engine.hooks import hooks_in_force, take_end
 from raysplit.memory.global_state import GlobalState
 from raysplit.memory.memory import SERVER_OPTIMIZER, SERVER_REPLICAS
+from raysplit.models.evaluation_mode import evaluation_mode
 from raysplit.models.network import Portions, build, cut
 from raysplit.models.pixels import to_pixels
 from raysplit.population.opening import open_population
 from raysplit.population.population import Population, Samples
 from raysplit.protocols.joint import joint
+from raysplit.protocols.learners import unanswered
 from raysplit.protocols.outcome import ClientScores, Outcome, Poisoning
 from raysplit.protocols.plan import RoundPlan
-from raysplit.protocols.split_steps import SplitStep, batch_indices, parallel_split_steps
+from raysplit.protocols.split_steps import SplitStep, parallel_split_steps
 from raysplit.scenario.scenario import Scenario
 from raysplit.threads import pin_threads
 from raysplit.training.client_side import HostShare, play_split_steps, train_unsplit
@@ -60,6 +63,8 @@ class Host:
         self._model = joint(scenario.model, scenario.protocol)
         network = build(self._model, scenario.seed, scenario.training.dtype).to(self.device)
         self._network = network
+        portions = cut(network, self._model, scenario.protocol.server != "none", scenario.protocol.u_shaped)
+        self._unanswered = unanswered(portions, scenario.model, scenario.protocol.topology)
         self._client_slots: list[ClientSlot] = []
         self._server_slots: list[ServerSlot] = []
         self._evaluation_host: Host | None = None
@@ -195,7 +200,11 @@ class Host:
     def ends(self, plan: RoundPlan, start: GlobalState) -> tuple[PartyEnd, PartyEnd]:
         """The clients' and the main server's end of the channels in a round, with the hooks that act there."""
         hooks, traffic = hooks_in_force(self.scenario, plan, start.memory, self._hooks), Traffic()
-        clients, server = (PartyEnd(party, hooks, traffic, plan.crosses) for party in ("clients", "main_server"))
+
+        def crosses(channel: Channel, position: int) -> bool:
+            return channel not in self._unanswered and plan.crosses(channel, position)
+
+        clients, server = (PartyEnd(party, hooks, traffic, crosses) for party in ("clients", "main_server"))
         return clients, server
 
     def _done(self, share: HostShare, *ends: PartyEnd) -> Outcome:
@@ -210,9 +219,9 @@ class Host:
         if position not in self._cache:
             self._cache[position] = self._samples(plan, position)
         x, y = self._cache[position]
-        samples, size = int(plan.samples[position]), self.scenario.training.batch_size
-        round = plan.batch_round(position)
-        chosen = batch_indices(plan.seed, round, int(plan.clients[position]), step, samples, size)
+        samples, round = int(plan.samples[position]), plan.batch_round(position)
+        batching = self.scenario.training.batching
+        chosen = batching.indices(plan.seed, round, int(plan.clients[position]), step, samples)
         if step == plan.until(position) - 1:
             del self._cache[position]
         if chosen is not None:
@@ -271,7 +280,7 @@ class Host:
         client_slot = self.client_slots(1)[0]
         client_slot.flat.vector.copy_(client)
         stages = [client_slot.head]
-        if len(server):
+        if self.scenario.protocol.server != "none":
             server_slot = self.server_slots(1)[0]
             server_slot.flat.vector.copy_(server)
             stages.append(server_slot.body)
@@ -284,13 +293,9 @@ class Host:
                 client_slot.flat.vector.copy_(portions.get(owner, client))
 
         sets = [self._test_set(int(owner)) for owner in clients]
-        for stage in stages:
-            stage.eval()
         evaluator = Evaluator(stages, self._pixels, hold)
-        scores = evaluator.scores(clients, sets, self._aims, self.population.info.classes, self.scenario.seed)
-        for stage in stages:
-            stage.train()
-        return scores
+        with evaluation_mode(stages):
+            return evaluator.scores(clients, sets, self._aims, self.population.info.classes, self.scenario.seed)
 
     def _test_set(self, client: int) -> Samples:
         try:

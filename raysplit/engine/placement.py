@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from raysplit.errors import ClusterError
+from raysplit.errors import ClusterError, counted
 from raysplit.scenario.scenario import Scenario
 
 Placement = Literal["auto", "pooled", "colocated"]
@@ -68,7 +68,7 @@ def lay_out(scenario: Scenario, have: Resources, want: Wanted) -> Layout:
     elif protocol.server == "shared" and placement == "colocated":
         most, reason = 1, "a shared server portion lives in one process"
     else:
-        most, reason = scenario.group_count, f"a cohort has {scenario.group_count} client groups"
+        most, reason = scenario.group_count, f"a cohort has {counted(scenario.group_count, 'client group')}"
     # On a few cores a server that reserved one would idle while clients wait, or the reverse: let the system share
     # them.
     reserved = servers if have.cpus >= 8 else 0

@@ -12,10 +12,10 @@ from math import prod
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from raysplit.errors import ScenarioError, first_line
+from raysplit.errors import ScenarioError, in_words
+from raysplit.models.fixed import travelling_buffers
 from raysplit.models.network import ModelSpec
 
 
@@ -24,6 +24,7 @@ class StageFacts:
     """One stage. ``shape``: its output without the batch; ``flops``: forward, per sample, 2 × multiply-adds.
 
     ``buffers``: floating elements beside the parameters (BatchNorm statistics), which travel and are averaged.
+    ``frozen``: so many of the ``parameters`` do not train.
     """
 
     name: str
@@ -31,6 +32,7 @@ class StageFacts:
     parameters: int
     buffers: int
     flops: int
+    frozen: int = 0
 
     @property
     def smashed(self) -> int:
@@ -48,28 +50,25 @@ def describe(spec: ModelSpec) -> list[StageFacts]:
     x = torch.ones(1, *spec.input_shape)
     facts = []
     for name, stage in stages:
+        buffers = _elements(buffer for _, buffer in travelling_buffers(stage))
         stage.eval()  # BatchNorm takes a batch of one, dropout draws nothing
         with torch.no_grad(), _FlopCount() as count:
             try:
                 y = stage(x)
-            except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+            except Exception as error:  # of a layer that may be the user's own
                 raise ScenarioError(
                     f"{type(spec).__name__}'s stage {name!r} cannot take samples of shape {tuple(x.shape[1:])}: "
-                    f"{first_line(error)}"
+                    f"{in_words(error)}"
                 ) from error
         if not torch.is_tensor(y):
             raise ScenarioError(
                 f"{type(spec).__name__}'s stage {name!r} gives a {type(y).__name__}; a stage passes one tensor"
             )
-        facts.append(
-            StageFacts(name, tuple(y.shape[1:]), _elements(stage.parameters()), _elements(_floats(stage)), count.flops)
-        )
+        parameters = list(stage.parameters())
+        frozen = _elements(p for p in parameters if not p.requires_grad)
+        facts.append(StageFacts(name, tuple(y.shape[1:]), _elements(parameters), buffers, count.flops, frozen))
         x = y
     return facts
-
-
-def _floats(stage: nn.Module) -> Iterable[torch.Tensor]:
-    return (buffer for buffer in stage.buffers() if torch.is_floating_point(buffer))
 
 
 def _elements(tensors: Iterable[torch.Tensor]) -> int:

@@ -1,11 +1,13 @@
-"""A portion's parameters and float buffers as one flat vector, without a copy.
+"""What training changes of a portion, its parameters and float buffers, as one flat vector, without a copy.
 
 ``FlatPortion`` moves every parameter of some modules into one vector and leaves views behind, so that loading a global
 portion, averaging portions and storing an update are each one operation on one tensor.
 
 Layout: all parameters in module order, each in its memory order (channels_last for convolutions), then all floating
 buffers (BatchNorm statistics). ``parameters`` is the boundary: rules that measure distance see only
-``vector[:parameters]``. Integer buffers (``num_batches_tracked``) stay with the module: averaging them means nothing.
+``vector[:parameters]``. What is frozen (``models/fixed.py``) is no part of the vector: a mean of equal numbers is not
+those numbers to the last bit, and nobody may poison what is never sent. Integer buffers (``num_batches_tracked``) stay
+with the module too: averaging them means nothing.
 """
 
 from __future__ import annotations
@@ -16,16 +18,20 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from raysplit.models.fixed import fixed_tensors, travelling_buffers
+
 
 class FlatPortion:
-    """``vector``: [d] with ``d = parameters + buffers``; the modules' tensors are views of it."""
+    """``vector``: [d] with ``d = parameters + buffers``; the modules' tensors are views of it. ``fixed``: what is
+    frozen, by name."""
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
-        named = [(name, p) for module in modules for name, p in module.named_parameters()]
-        buffers = [(name, b) for module in modules for name, b in module.named_buffers() if torch.is_floating_point(b)]
+        named = [(name, p) for module in modules for name, p in module.named_parameters() if p.requires_grad]
+        buffers = [named_buffer for module in modules for named_buffer in travelling_buffers(module)]
+        self.fixed = {name: tensor for module in modules for name, tensor in fixed_tensors(module)}
         self.parameters = sum(p.numel() for _, p in named)
         everything: list[tuple[str, torch.Tensor]] = [*named, *buffers]
-        first = everything[0][1] if everything else torch.zeros(0)
+        first = next(iter([*(tensor for _, tensor in everything), *self.fixed.values()]), torch.zeros(0))
         self.vector = torch.empty(sum(t.numel() for _, t in everything), dtype=first.dtype, device=first.device)
         self.names: list[str] = []
         self.views: list[torch.Tensor] = []

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from raysplit import rng
-from raysplit.errors import ScenarioError, first_line, nearest
-from raysplit.models.dropout import dropouts_in, key_dropout, seed_dropout
+from raysplit.errors import ScenarioError, nearest
+from raysplit.models.dropout import seed_dropout
+from raysplit.models.outline import outline
+from raysplit.models.probe import refuse_hidden_state
 from raysplit.parts.contract import answer, contract
 
 
@@ -71,9 +73,9 @@ def build(spec: ModelSpec, seed: int, dtype: torch.dtype = torch.float32) -> nn.
     """The whole network, initialised from the stream ``(seed, "model")``; convolutions in channels_last, dropout
     seeded.
 
-    Raises ``ScenarioError`` where a layer draws random numbers in its own way or the network cannot take its
-    ``input_shape``. channels_last took a fifth to a third off a training step of the FEMNIST network on the CPUs where
-    it was measured.
+    Raises ``ScenarioError`` where a layer draws random numbers or remembers in its own way (``probe.py``), or the
+    network cannot take its ``input_shape``. channels_last took a fifth to a third off a training step of the FEMNIST
+    network on the CPUs where it was measured.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.key(seed, "model") & ((1 << 63) - 1))
@@ -83,67 +85,8 @@ def build(spec: ModelSpec, seed: int, dtype: torch.dtype = torch.float32) -> nn.
         # A stage must not write into smashed data, which the other party still holds.
         if getattr(module, "inplace", False):
             setattr(module, "inplace", False)  # noqa: B010 - mypy knows modules' attributes as tensors
-    _refuse_hidden_state(network, spec)
+    refuse_hidden_state(network, type(spec).__name__, spec.input_shape)
     return network.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _refuse_hidden_state(network: nn.Sequential, spec: ModelSpec) -> None:
-    """Modules that draw from torch's global generator or remember what a model slot did before would break "same bits".
-
-    Drawing is found by doing: two made-up samples pass through once, after which the network is as it was.
-    """
-    kind = type(spec).__name__
-    for name, module in network.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.momentum is None:
-            raise ScenarioError(
-                f"{kind}'s {name!r} is BatchNorm(momentum=None), whose counter is not shared; give it a momentum"
-            )
-    dropouts = dropouts_in([network])
-    key_dropout(dropouts, 0, 0, 0, 0)
-    buffers = [buffer.clone() for buffer in network.buffers()]
-    x = torch.ones(2, *spec.input_shape)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        before = torch.random.get_rng_state()
-        try:
-            network(x)
-        except (RuntimeError, ValueError, TypeError) as error:
-            raise ScenarioError(
-                f"{kind} cannot take samples of shape {tuple(spec.input_shape)}: {first_line(error)}"
-            ) from error
-        drew = None if torch.random.get_rng_state().equal(before) else _who_draws(network, x)
-        for buffer, kept in zip(network.buffers(), buffers, strict=True):
-            buffer.copy_(kept)
-    for layer in dropouts:
-        layer.set_key(None)
-    if drew is not None:
-        raise ScenarioError(
-            f"{kind}'s {drew!r} draws random numbers without a seeded stream; use nn.Dropout, which gets one, or turn "
-            "its randomness off"
-        )
-
-
-def _who_draws(network: nn.Sequential, x: torch.Tensor) -> str:
-    """The innermost module that moves the global generator."""
-    entered: dict[str, torch.Tensor] = {}
-    found: list[str] = []
-
-    def enter(name: str) -> Callable[..., None]:
-        return lambda *_: entered.update({name: torch.random.get_rng_state()})
-
-    def leave(name: str) -> Callable[..., None]:
-        def look(*_: object) -> None:
-            if not torch.random.get_rng_state().equal(entered[name]):
-                found.append(name)
-
-        return look
-
-    hooks = []
-    for name, module in network.named_modules():
-        hooks += [module.register_forward_pre_hook(enter(name)), module.register_forward_hook(leave(name))]
-    network(x)
-    for hook in hooks:
-        hook.remove()
-    return found[0]
 
 
 @dataclass(frozen=True)
@@ -165,11 +108,15 @@ class Portions:
     def server(self) -> list[nn.Sequential]:
         return [] if self.body is None else [self.body]
 
+    @property
+    def in_order(self) -> list[nn.Sequential]:
+        """As a sample passes them."""
+        return [self.head, *self.server, *self.client[1:]]
+
 
 def stage_names(spec: ModelSpec) -> list[str]:
     """The names of the stages in order, without allocating a parameter."""
-    with torch.device("meta"):
-        return [name for name, _ in spec.stages()]
+    return [name for name, _ in outline(spec)]
 
 
 def _stages_up_to(spec: ModelSpec, name: str, option: str) -> int:
@@ -207,7 +154,7 @@ def check_cut(spec: ModelSpec, split: bool, u_shaped: bool) -> tuple[int, int]:
 
 def cut(network: nn.Sequential, spec: ModelSpec, split: bool, u_shaped: bool) -> Portions:
     """Cut a built network; the portions share its modules. Raises ``ScenarioError`` for a head or body without
-    parameters."""
+    parameters, and for one that has some in common with another. Frozen parameters will do."""
     first, last = check_cut(spec, split, u_shaped)
     if not split:
         return Portions(head=network)
@@ -218,8 +165,19 @@ def cut(network: nn.Sequential, spec: ModelSpec, split: bool, u_shaped: bool) ->
             raise ScenarioError(
                 f"{type(spec).__name__}(cut={spec.cut!r}) leaves the {party} no parameters to train; cut {way}"
             )
-    return Portions(
-        head=head,
-        body=body,
-        tail=nn.Sequential(OrderedDict(stages[last:])) if u_shaped else None,
-    )
+    portions = Portions(head, body, nn.Sequential(OrderedDict(stages[last:])) if u_shaped else None)
+    _refuse_tied(spec, portions.in_order)
+    return portions
+
+
+def _refuse_tied(spec: ModelSpec, portions: list[nn.Sequential]) -> None:
+    """Each party has its own portion, so a parameter that two of them share would be trained apart."""
+    owner: dict[int, tuple[int, str]] = {}
+    for number, portion in enumerate(portions):
+        for name, parameter in portion.named_parameters():
+            first, other = owner.setdefault(id(parameter), (number, name))
+            if first != number and parameter.requires_grad:
+                raise ScenarioError(
+                    f"{type(spec).__name__}'s {other!r} and {name!r} are one parameter, but the cut {spec.cut!r} parts "
+                    "them; cut elsewhere, or give each its own"
+                )

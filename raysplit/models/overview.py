@@ -150,6 +150,7 @@ def show(name: str, spec: ModelSpec, as_json: bool) -> None:
         print(json.dumps(to_json(name, spec)))
         return
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
 
     rows = cut_facts(spec)
@@ -162,7 +163,7 @@ def show(name: str, spec: ModelSpec, as_json: bool) -> None:
     )
     for heading in ("stage", "cut", "output"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("parameters", "cumulative", "%", "buffers", "FLOP", "%", "smashed", "bytes"):
+    for heading in ("parameters", "cumulative", "%", "buffers", "forward\nFLOP", "%", "smashed", "bytes"):
         table.add_column(heading, justify="right", no_wrap=True)
     chosen = cut_stage(spec) if spec.cut is not None else None
     for row in rows:
@@ -174,9 +175,9 @@ def show(name: str, spec: ModelSpec, as_json: bool) -> None:
             style="bold" if stage.name == chosen else None,
             end_section=stage.name == chosen,
         )
-    console = Console()
-    width = None if console.is_terminal else 200  # whole rows in a file or a pipe
-    Console(width=width, highlight=False).print(table)
+    wide = Console(width=10_000)
+    natural = Measurement.get(wide, wide.options, table).maximum
+    Console(width=max(Console().width, natural), highlight=False).print(table, crop=False)  # whole names and numbers
 
 
 def _shape(shape: Sequence[int]) -> str:

@@ -1,7 +1,9 @@
-"""Any classification network of torchvision whose forward is a chain of its children, untrained, as named stages."""
+"""Any classification network of torchvision whose forward is a chain of its children, as named stages: untrained, or
+with weights from a file."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
@@ -10,6 +12,8 @@ from torch import nn
 
 from raysplit.errors import ScenarioError, first_line, nearest
 from raysplit.models.network import ModelSpec
+from raysplit.models.pretrained import Normalise, digest_of, load_weights, weights_file
+from raysplit.parts.canonical import added_later
 from raysplit.parts.part import part, within
 
 Option = bool | int | float | str
@@ -32,6 +36,12 @@ class TorchvisionModel(ModelSpec):
     ``ends`` names the modules after which a stage ends, in order, as ``named_modules`` does (``"features.3"``,
     ``"layer1"``); what comes after the last one belongs to it. Empty: every child is a stage, and so is every member of
     a child that is a plain sequence. Stages are called by the same names with "_" for "."; cuts go by either.
+
+    ``weights``: a file, or torchvision's name of one that lies in its cache; ``weights_sha256``: of that file, which
+    names the scenario and is compared when it is read. Where it was trained for other ``classes`` the last layer stays
+    fresh. ``frozen``: the last stage of those that are not trained; they are in evaluation mode, so their BatchNorm
+    keeps its statistics. ``normalise``: the first stage begins with ImageNet's means and deviations, as torchvision's
+    weights expect.
     """
 
     name: str
@@ -41,6 +51,10 @@ class TorchvisionModel(ModelSpec):
     cut: str | None = None
     tail: str | None = None
     options: tuple[tuple[str, Option], ...] = ()
+    weights: str | None = added_later(None)
+    weights_sha256: str | None = added_later(None)
+    frozen: str | None = added_later(None)
+    normalise: bool = added_later(False)
 
     def __post_init__(self) -> None:
         within("TorchvisionModel.classes", self.classes, 2)
@@ -53,6 +67,16 @@ class TorchvisionModel(ModelSpec):
             positions.append(inside[-1])
         if positions != sorted(set(positions)):
             raise ScenarioError(f"the stages of torchvision's {self.name} stand in another order: {', '.join(names)}")
+        stages = [end.replace(".", "_") for end in self._ends()]
+        if self.frozen is not None and self.frozen.replace(".", "_") not in stages:
+            raise ScenarioError(
+                f"torchvision's {self.name} has no stage {self.frozen!r} to freeze; {nearest(self.frozen, stages)}"
+            )
+        if self.normalise and self.input_shape[0] != 3:
+            raise ScenarioError(
+                f"TorchvisionModel.normalise is about three colours, but input_shape is {self.input_shape}; leave it "
+                "out"
+            )
 
     @property
     def cuts(self) -> Mapping[str, str]:
@@ -65,7 +89,9 @@ class TorchvisionModel(ModelSpec):
         """Raises ``ScenarioError`` where the network's forward is not the chain of its children."""
         key = (self.name, self.classes, self.options)
         place, glue = _glue(key, self.input_shape)
-        chain = _chain(_make(key), place, glue)
+        network = _make(key)
+        self._load(network)
+        chain = _chain(network, place, glue)
         ends = self._ends()
         stages: list[tuple[str, list[nn.Module]]] = []
         open_stage: list[nn.Module] = []
@@ -77,7 +103,23 @@ class TorchvisionModel(ModelSpec):
                 stages.append((over.replace(".", "_"), open_stage))
                 open_stage = []
         stages[-1][1].extend(open_stage)
-        return [(name, modules[0] if len(modules) == 1 else nn.Sequential(*modules)) for name, modules in stages]
+        if self.normalise:
+            stages[0][1].insert(0, Normalise())
+        made = [(name, modules[0] if len(modules) == 1 else nn.Sequential(*modules)) for name, modules in stages]
+        if self.frozen is not None:
+            last = [name for name, _ in made].index(self.frozen.replace(".", "_"))
+            for _, stage in made[: last + 1]:
+                stage.requires_grad_(False).eval()
+        return made
+
+    def _load(self, network: nn.Module) -> None:
+        """Put the weights into a network that has numbers."""
+        if self.weights is None or next(network.parameters()).is_meta:
+            return
+        path = weights_file(self.name, self.weights)
+        if self.weights_sha256 is not None and digest_of(path) != self.weights_sha256:
+            raise ScenarioError(f"{path} has changed since the scenario was made from it; restore it or run anew")
+        load_weights(network, path, _by_class(self.name, self.classes, self.options))
 
 
 def torchvision_model(
@@ -87,13 +129,22 @@ def torchvision_model(
     tail: str | None = None,
     input_shape: tuple[int, int, int] = (3, 224, 224),
     classes: int = 1000,
+    weights: str | None = None,
+    frozen: str | None = None,
+    normalise: bool = False,
     **options: Option,
 ) -> TorchvisionModel:
-    """A network of torchvision by name, without weights; ``options`` go to its maker (``dropout=0.0``).
+    """A network of torchvision by name; ``options`` go to its maker (``dropout=0.0``).
 
-    Raises ``ScenarioError`` for a name, stage or option that torchvision does not have.
+    ``weights``: a file of weights for it, or torchvision's name of one (``"IMAGENET1K_V1"``) that has been downloaded;
+    its content is part of the scenario's hash. ``frozen``: every stage up to this one stays as it is. ``normalise``:
+    begin with (x − μ) / σ of ImageNet's colours. Raises ``ScenarioError`` for a name, stage or option that torchvision
+    does not have, and for a file that is missing.
     """
-    return TorchvisionModel(name, input_shape, classes, tuple(stages), cut, tail, tuple(sorted(options.items())))
+    stated = tuple(sorted(options.items()))
+    model = TorchvisionModel(name, input_shape, classes, tuple(stages), cut, tail, stated)
+    sha256 = None if weights is None else digest_of(weights_file(name, weights))
+    return dataclasses.replace(model, weights=weights, weights_sha256=sha256, frozen=frozen, normalise=normalise)
 
 
 def _within(name: str, end: str) -> bool:
@@ -142,6 +193,14 @@ def _chain(network: nn.Module, place: int, glue: str) -> list[tuple[str, list[nn
 def _names(key: Key) -> tuple[str, ...]:
     with torch.device("meta"):
         return tuple(name for name, _ in _children(_make(key)))
+
+
+@cache
+def _by_class(name: str, classes: int, options: tuple[tuple[str, Option], ...]) -> frozenset[str]:
+    """The tensors whose shape depends on the number of classes."""
+    with torch.device("meta"):
+        here, there = (_make((name, count, options)).state_dict() for count in (classes, classes + 1))
+    return frozenset(name for name in here if here[name].shape != there[name].shape)
 
 
 @cache

@@ -15,6 +15,7 @@ from torch import nn
 
 from raysplit.errors import ScenarioError
 from raysplit.models.network import ModelSpec, check_cut, stage_names
+from raysplit.models.outline import outline
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.topology import Along
 
@@ -129,8 +130,8 @@ class _Vertical(_Joint):
                 f"VerticalSplit cuts samples of {self.along} {axis} among {self.parties} parties; at most {axis} get "
                 "anything"
             )
+        head = nn.Sequential(OrderedDict(outline(self.base)[:first]))
         with torch.device("meta"):
-            head = nn.Sequential(OrderedDict(self.base.stages()[:first]))
             whole = head(torch.empty(2, *self.input_shape))
             if whole.dim() != 4:
                 raise ScenarioError(
@@ -180,6 +181,11 @@ class _Extended(_Joint):
 @dataclass(frozen=True)
 class _MultiTask(_Joint):
     task_classes: tuple[int, ...]
+
+    @property
+    def classes(self) -> int:
+        """Of the first task, whose server portion stands for all of them where the network is one module."""
+        return self.task_classes[0]
 
     @property
     def cut(self) -> str | None:

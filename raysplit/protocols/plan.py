@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from raysplit.channels.channel import Channel
+from raysplit.protocols.batching import WHOLE_SETS, Batching
 from raysplit.protocols.local_rounds import LocalRounds
 from raysplit.protocols.protocol import ClientState, ServerState, TrainingProtocol
 from raysplit.protocols.split_steps import SplitStep, completion_order, shared_split_steps
@@ -42,7 +43,7 @@ class RoundPlan:
     server_lr: float
     client_state: ClientState
     server_state: ServerState
-    batch_size: int | None = None
+    batching: Batching = WHOLE_SETS
     lost: int = 0
     local_rounds: LocalRounds | None = None
     malicious: Mapping[int, int] = field(default_factory=dict)

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 
 from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
 from raysplit.models.network import ModelSpec
+from raysplit.models.outline import outline
 from raysplit.population.selection.cohort import Cohort
 from raysplit.population.selection.draws import Poisson
 from raysplit.protocols.as_published import AS_WRITTEN
@@ -155,6 +155,5 @@ def no_batch_norm(otherwise: str) -> Requirement:
 
 
 def _normalises_batches(model: ModelSpec) -> bool:
-    with torch.device("meta"):
-        stages = [stage for _, stage in model.stages()]
+    stages = [stage for _, stage in outline(model)]
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for stage in stages for module in stage.modules())

@@ -1,4 +1,4 @@
-"""Who steps when: the batches of a client's round, and the order of split steps at a shared server portion."""
+"""Who steps when: the order of split steps at a shared server portion, and of clients that follow each other."""
 
 from __future__ import annotations
 
@@ -16,35 +16,6 @@ class SplitStep(NamedTuple):
 
     position: int
     step: int
-
-
-def steps_per_epoch(samples: int, batch_size: int | None) -> int:
-    """Batches of one pass over ``samples``; the last, smaller one counts. None: the whole set is one batch."""
-    return 1 if batch_size is None else -(-samples // batch_size)
-
-
-def batch_indices(
-    seed: int, round: int, client: int, step: int, samples: int, batch_size: int | None
-) -> np.ndarray | None:
-    """The samples of one batch, int64; None for the whole set in its own order.
-
-    Every local epoch is a fresh permutation from the stream (seed, "batches", round, client, epoch).
-    """
-    per_epoch = steps_per_epoch(samples, batch_size)
-    if per_epoch == 1 and (batch_size is None or batch_size >= samples):
-        return None
-    assert batch_size is not None
-    epoch, batch = divmod(step, per_epoch)
-    permutation = rng.stream(seed, "batches", round, client, epoch).permutation(samples)
-    return permutation[batch * batch_size : (batch + 1) * batch_size]
-
-
-def batch_length(samples: int, batch_size: int | None, step: int) -> int:
-    """How many samples batch number ``step`` (over all local epochs) has."""
-    if batch_size is None:
-        return samples
-    within = step % steps_per_epoch(samples, batch_size)
-    return min(batch_size, samples - within * batch_size)
 
 
 def handover_order(protocol: TrainingProtocol, seed: int, round: int, clients: int) -> np.ndarray:

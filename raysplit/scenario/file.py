@@ -1,4 +1,4 @@
-"""Reading a scenario file (plain Python) and ``--set`` overrides; every mistake in them becomes one sentence.
+"""Reading a scenario file (plain Python); every mistake in it becomes one sentence.
 
 A file defines ``scenario = Scenario(...)`` or ``scenarios = [...]``. A user's own classes live in it too, or in modules
 beside it.
@@ -6,7 +6,6 @@ beside it.
 
 from __future__ import annotations
 
-import ast
 import builtins
 import dataclasses
 import difflib
@@ -16,12 +15,10 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-from raysplit.errors import ScenarioError, UserError, nearest
+from raysplit.errors import ScenarioError, UserError, nearest_of
 from raysplit.parts.own_modules import load
 from raysplit.parts.ownership import SCENARIO_MODULE
-from raysplit.scenario.changes import with_changes
 from raysplit.scenario.scenario import Scenario
 
 
@@ -53,24 +50,6 @@ def load_scenarios(path: Path, modules: Path | None = None) -> tuple[list[Scenar
     if twice is not None:
         raise ScenarioError(f"{path} has two scenarios named {twice!r}; give each its own name")
     return list(scenarios), module
-
-
-def apply_sets(scenario: Scenario, sets: Sequence[str]) -> Scenario:
-    """Apply ``--set training.lr=0.01`` style overrides, each read as a Python literal and checked against its field."""
-    changes: dict[str, Any] = {}
-    for text in sets:
-        path, equals, value = text.partition("=")
-        if not equals or not path.strip():
-            raise ScenarioError(f"--set {text!r} is not of the form name=value, such as training.lr=0.01")
-        changes[path.strip()] = _literal(value.strip())
-    return with_changes(scenario, changes)
-
-
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
 
 
 def _execute(path: Path, modules: Path | None) -> ModuleType:
@@ -140,10 +119,3 @@ def _options(owner: str) -> list[str]:
     if dataclasses.is_dataclass(thing):
         return [field.name for field in dataclasses.fields(thing)]
     return list(inspect.signature(thing).parameters) if callable(thing) else []
-
-
-def nearest_of(name: str, valid: Sequence[str]) -> str:
-    """As ``nearest``, but silent about a long list with nothing close in it."""
-    if len(valid) > 20 and not difflib.get_close_matches(name, valid, n=1, cutoff=0.5):
-        return "see the README for the names there are"
-    return nearest(name, valid) if valid else "see its documentation"

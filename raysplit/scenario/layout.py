@@ -8,6 +8,7 @@ import torch
 from raysplit.memory.global_state import GlobalState
 from raysplit.models.flat import FlatPortion, digest
 from raysplit.models.network import build, cut
+from raysplit.models.pixels import FORMULAS
 from raysplit.protocols.joint import joint
 from raysplit.scenario.scenario import Scenario
 
@@ -17,20 +18,35 @@ class Layout:
     boundary."""
 
     def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
         model = joint(scenario.model, scenario.protocol)
         network = build(model, scenario.seed, scenario.training.dtype)
         split = scenario.protocol.server != "none"
-        portions = cut(network, model, split, scenario.protocol.u_shaped)
-        self.client = FlatPortion(portions.client)
-        self.server = FlatPortion(portions.server)
+        self.portions = cut(network, model, split, scenario.protocol.u_shaped)
+        self.client = FlatPortion(self.portions.client)
+        self.server = FlatPortion(self.portions.server)
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What the named tensors do not say of the model: what it takes, and how stored samples become that."""
+        model, scenario = self._scenario.model, self._scenario
+        return {
+            "model": type(model).__name__,
+            "input": f"[B, {', '.join(map(str, model.input_shape))}], {scenario.training.precision}",
+            "pixels": scenario.pixels,
+            "of_a_byte_b": FORMULAS[scenario.pixels],
+        }
 
     def initial(self) -> GlobalState:
         """The untrained portions."""
         return GlobalState(0, self.client.vector.clone(), self.server.vector.clone())
 
     def named(self, state: GlobalState) -> dict[str, torch.Tensor]:
-        """The whole model as ``state_dict`` names it, in whichever portion a tensor lives."""
-        return {**self.client.named_tensors(state.client), **self.server.named_tensors(state.server)}
+        """The whole model as ``state_dict`` names it, in whichever portion a tensor lives, with what is frozen."""
+        fixed = {
+            name: tensor.detach().contiguous() for name, tensor in {**self.client.fixed, **self.server.fixed}.items()
+        }
+        return {**fixed, **self.client.named_tensors(state.client), **self.server.named_tensors(state.server)}
 
     def digest(self, state: GlobalState) -> str:
         """The identity of the global model, and of clients' own portions: equal for equal bits, whatever the protocol's

@@ -25,7 +25,7 @@ from raysplit.population.selection.cohort import Participation, ParticipationSam
 from raysplit.protocols.as_published import portion_weights
 from raysplit.protocols.plan import RoundPlan, cut_groups
 from raysplit.protocols.protocol import TrainingProtocol
-from raysplit.protocols.split_steps import handover_order, steps_per_epoch
+from raysplit.protocols.split_steps import handover_order
 from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.aggregation import gathers_rows
 
@@ -94,7 +94,7 @@ def make_plan(
         )
     if scenario.protocol.client_sync == "one_party" and len(clients):
         clients, samples = np.zeros(1, dtype=np.int64), samples.sum(keepdims=True)
-    steps = np.array([steps_per_epoch(int(n), training.batch_size) for n in samples], dtype=np.int64)
+    steps = np.array([training.batching.steps(int(n)) for n in samples], dtype=np.int64)
     meet_at_server = scenario.protocol.server == "replicas" and not scenario.protocol.replicas_outlive_rounds
     return RoundPlan(
         round=round,
@@ -110,7 +110,7 @@ def make_plan(
         server_lr=training.server_lr_at(round),
         client_state=scenario.client_state,
         server_state=scenario.server_state,
-        batch_size=training.batch_size,
+        batching=training.batching,
         lost=lost,
         malicious={} if ranks is None else malicious_in(scenario, round, participation, ranks),
         detects=scenario.detection is not None,

@@ -18,6 +18,7 @@ import pyarrow as pa
 import raysplit
 from raysplit.aggregation.rules.mean import Mean
 from raysplit.attacks.data.poisoning import measured
+from raysplit.errors import ScenarioError
 from raysplit.parts.canonical import to_json
 from raysplit.population.population import Population
 from raysplit.population.selection.cohort import Participation, ParticipationSampler
@@ -29,6 +30,24 @@ from raysplit.storage.tables import read_table, rewind
 
 Form = Mapping[str, Any]
 """A scenario's canonical form: ``Scenario.to_json()``, or a run's scenario.json."""
+
+
+def check_longer(scenario: Scenario, rounds: int) -> None:
+    """Raise ``ScenarioError`` where the first rounds of a scenario are others once it is ``rounds`` long."""
+    if rounds <= scenario.training.rounds:
+        raise ScenarioError(
+            f"{scenario.name} has {scenario.training.rounds} rounds; --rounds takes how many there are to be in all, "
+            f"so more than that, but it is {rounds}"
+        )
+    schedule, done = scenario.training.schedule, scenario.training.rounds
+    if schedule is not None and any(
+        schedule.factor(round, done) != schedule.factor(round, rounds) for round in range(1, done + 1)
+    ):
+        raise ScenarioError(
+            f"the learning rate of {scenario.name} follows {type(schedule).__name__}, which goes by the number of "
+            f"rounds, so its first {done} would be others in a run of {rounds}; run it anew with --set "
+            f"training.rounds={rounds}"
+        )
 
 
 def leaves_traces(scenario: Scenario) -> bool:
@@ -139,14 +158,28 @@ def adopt_tables(source: Path, folder: Path, rounds: int, scenario: Scenario, po
     them."""
     shutil.copytree(source, folder)
     rewind(folder, rounds)
+    if rounds % scenario.evaluation.every:  # that run was evaluated there because it was its last round
+        for name in ("evaluations", "client_evaluations"):
+            kept = [batch for batch in read_table(folder / f"{name}.arrow").to_batches() if not _is_of(batch, rounds)]
+            _write_batches(folder, name, kept)
     if not _labels_only(scenario):
         return
     sampler = ParticipationSampler(scenario.cohort, scenario.seed, population)
     who = {round: sampler.of(round) for round in range(1, rounds + 1)}
     for name, anew in _RELABELLED.items():
-        path = folder / f"{name}.arrow"
-        batches = [_with_columns(batch, anew(scenario, who, batch)) for batch in read_table(path).to_batches()]
-        write_bytes(path, schema_message(SCHEMAS[name]) + b"".join(batch_message(batch) for batch in batches))
+        batches = read_table(folder / f"{name}.arrow").to_batches()
+        _write_batches(folder, name, [_with_columns(batch, anew(scenario, who, batch)) for batch in batches])
+
+
+def _is_of(batch: pa.RecordBatch, round: int) -> bool:
+    """Whether a batch, which holds rows of one round, is of ``round``."""
+    return batch.num_rows > 0 and batch.column("round")[0].as_py() == round
+
+
+def _write_batches(folder: Path, name: str, batches: list[pa.RecordBatch]) -> None:
+    write_bytes(
+        folder / f"{name}.arrow", schema_message(SCHEMAS[name]) + b"".join(batch_message(batch) for batch in batches)
+    )
 
 
 def _labels_only(scenario: Scenario) -> bool:

@@ -11,8 +11,10 @@ from raysplit.memory.global_state import GlobalState
 from raysplit.population.population import Population
 from raysplit.scenario.layout import Layout
 from raysplit.scenario.malicious_check import check_malicious
+from raysplit.scenario.network_check import check_network
 from raysplit.scenario.population_check import check_population
 from raysplit.scenario.scenario import Scenario
+from raysplit.simulation.data_check import check_data
 from raysplit.simulation.evaluation import Evaluated
 from raysplit.simulation.recorder import record_round
 from raysplit.simulation.round import PlayedRound, Simulation, play_round
@@ -90,6 +92,8 @@ def simulate(
     check_population(scenario, population.info)
     check_malicious(scenario, population)
     layout, rounds = Layout(scenario), scenario.training.rounds
+    check_network(scenario, layout)
+    check_data(scenario, layout, population)
     simulation = Simulation.of(scenario, population, engine, layout, output.record)
     played: PlayedRound | None = None
     while progress.state.round < rounds and not (played is not None and played.diverged):

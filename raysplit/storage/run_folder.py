@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,6 +17,8 @@ from typing import Any
 from raysplit.errors import RunError
 from raysplit.scenario.scenario import Scenario
 from raysplit.storage.atomic import write_bytes, write_json
+from raysplit.storage.lock import locked, writer_of
+from raysplit.storage.tables import read_table
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,13 @@ class RunFolder:
         """run.json, or {} where there is none yet. Raises ``RunError`` if it is damaged."""
         return _json(self.path / "run.json", missing_ok=True)
 
+    def rounds_done(self) -> int:
+        """Rounds that are in the tables, also while the run goes on or after it was killed; 0 where they are damaged."""
+        try:
+            return int(max(read_table(self.metrics / "rounds.arrow").column("round").to_pylist(), default=0))
+        except RunError:
+            return 0
+
 
 def folder_for(scenario: Scenario, out: Path) -> RunFolder:
     """Where a scenario's run belongs under ``out``."""
@@ -81,7 +88,7 @@ def create(
     check_free(folder, scenario, overwrite)
     fresh = not folder.path.exists()
     if not fresh:
-        with locked(folder):
+        with locked(folder.path):
             for name in ("metrics", "checkpoints", "updates", "observations", "inference", "artifacts", "modules"):
                 shutil.rmtree(folder.path / name, ignore_errors=True)
             for name in ("run.json", "report.html"):
@@ -144,39 +151,31 @@ def origin_of(folder: RunFolder) -> dict[str, Any]:
 
 
 def check_free(folder: RunFolder, scenario: Scenario, overwrite: bool) -> None:
-    """Raise ``RunError`` where a run of the scenario exists already and is not to be overwritten."""
-    if folder.path.exists() and not overwrite:
-        state = folder.state()
-        if state.get("status") in ("finished", "diverged"):
-            raise RunError(
-                f"{folder.path} already holds this run, {state['status']}; see it with 'raysplit report "
-                f"{folder.path}' or repeat it with --overwrite"
-            )
+    """Raise ``RunError`` where another process writes a run of the scenario, or one exists already and is not to be
+    overwritten."""
+    if not folder.path.exists():
+        return
+    writer = writer_of(folder.path)
+    at = f"round {folder.rounds_done()} of {scenario.training.rounds}"
+    if writer is not None:
+        raise RunError(f"{folder.path} is being written by {writer}, at {at}; wait for it or stop it first")
+    if overwrite:
+        return
+    state = folder.state()
+    if state.get("status") in ("finished", "diverged"):
         raise RunError(
-            f"{folder.path} holds this run unfinished (round {state.get('rounds', 0)} of {scenario.training.rounds}); "
-            f"go on with {_how_to_go_on(folder)} or start again with --overwrite"
+            f"{folder.path} already holds this run, {state['status']}; see it with 'raysplit report "
+            f"{folder.path}' or repeat it with --overwrite"
         )
+    raise RunError(
+        f"{folder.path} holds this run unfinished ({at}); go on with {_how_to_go_on(folder)} or start again with "
+        "--overwrite"
+    )
 
 
 def _how_to_go_on(folder: RunFolder) -> str:
     """A run with a scenario file can be resumed from the command line, one of ``raysplit.run`` from Python."""
     return f"'raysplit resume {folder.path}'" if folder.source.exists() else "raysplit.run in Python"
-
-
-@contextmanager
-def locked(folder: RunFolder) -> Iterator[None]:
-    """Hold a run folder for this process. Raises ``RunError`` where another process holds it; a killed one does not."""
-    try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-        file = open(folder.path / ".lock", "w")  # noqa: SIM115 - opening it may fail in another way than locking it
-    except OSError as error:
-        raise RunError(f"{folder.path} cannot be written ({error.strerror}); check its disk and permissions") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunError(f"{folder.path} is being written by another process; wait for it or stop it first") from None
-        yield
 
 
 def _json(path: Path, missing_ok: bool = False) -> dict[str, Any]:

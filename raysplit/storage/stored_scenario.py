@@ -5,8 +5,9 @@ from __future__ import annotations
 from types import ModuleType
 
 from raysplit.errors import RunError
-from raysplit.scenario.file import apply_sets, load_scenarios
+from raysplit.scenario.file import load_scenarios
 from raysplit.scenario.scenario import Scenario
+from raysplit.scenario.sets import apply_sets
 from raysplit.storage.run_folder import RunFolder, origin_of
 
 
@@ -28,7 +29,7 @@ def stored_scenario(folder: RunFolder) -> tuple[Scenario, ModuleType]:
         raise RunError(
             f"{folder.source} no longer defines the scenario {origin['scenario']!r} of this run; restore the file"
         )
-    scenario = apply_sets(original, origin["set"])
+    scenario = apply_sets(original, origin["set"], module)
     if scenario.hash != origin["hash"]:
         raise RunError(
             f"{folder.source} now gives scenario {scenario.hash}, but this run began as {origin['hash']}; restore the "

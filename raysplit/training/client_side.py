@@ -82,7 +82,7 @@ class HostShare:
             kept = self._memory.get(client_path(client, OPTIMIZER)) if plan.client_state == "per_client" else None
             return self.holds(position), self._memory.get(client_path(client, IN_FLIGHT_OPTIMIZER), kept)
         if self.protocol.client_sync == "averaging" and not plan.cached(position):
-            self.traffic.count(Channel.WEIGHTS, self._portion_bytes)
+            self._count(Channel.WEIGHTS, self._portion_bytes)
         vector = self.holds(position)
         if plan.client_state == "travels":
             return vector, self._travelling
@@ -115,9 +115,7 @@ class HostShare:
         slot = self.slot_pool.release(position)
         if self.plan.frozen:  # what its forward passes did to BatchNorm's statistics is forgotten too
             if self.handover and not self.plan.cached(position):
-                self.traffic.count(
-                    Channel.HANDOVER, self._portion_bytes
-                )  # it had to get the portion; it changed nothing
+                self._count(Channel.HANDOVER, self._portion_bytes)  # it had to get the portion; it changed nothing
             return
         if self.plan.client_state == "per_client":
             path = client_path(int(self.plan.clients[position]), OPTIMIZER)
@@ -128,13 +126,13 @@ class HostShare:
                 self._travelling = slot.state()
                 load += sum(tensor.numel() * tensor.element_size() for tensor in self._travelling.values())
             hops = 2 if self.protocol.handover == "central" else 1
-            self.traffic.count(Channel.HANDOVER, hops * load, messages=hops)
+            self._count(Channel.HANDOVER, hops * load, messages=hops)
             self._vector = slot.flat.vector.clone()
             return
         if position >= self.plan.reporting and self.protocol.client_sync != "personal":
             return  # lost on the way to the fed server
         if self.protocol.client_sync == "averaging":
-            self.traffic.count(Channel.UPDATES, self._portion_bytes)
+            self._count(Channel.UPDATES, self._portion_bytes)
         self.gathering.put(position, slot.flat.vector)
 
     def learns(self, position: int) -> bool:
@@ -150,11 +148,16 @@ class HostShare:
         self.outcome.memory[client_path(client, IN_FLIGHT_PORTION)] = {"portion": slot.flat.vector.clone()}
         self.outcome.memory[client_path(client, IN_FLIGHT_OPTIMIZER)] = slot.state()
 
+    def _count(self, channel: Channel, payload: int, messages: int = 1) -> None:
+        """Messages of a portion; a frozen one is none."""
+        if payload:
+            self.traffic.count(channel, payload, messages=messages)
+
     def close(self) -> Outcome:
         """The share as an outcome, once all its clients have finished."""
         for position in self.positions:
             if self.plan.waits(position):
-                self.traffic.count(Channel.WEIGHTS, self._portion_bytes)
+                self._count(Channel.WEIGHTS, self._portion_bytes)
         self.outcome.client_sums = self.gathering.sums
         self.outcome.client_rows = self.gathering.rows
         if self.handover or self.plan.frozen:
@@ -232,7 +235,8 @@ def play_split_steps(
             drawn_in, client = share.plan.batch_round(position), int(share.plan.clients[position])
             slot.begin(share.plan.seed, drawn_in, client, split_step.step)
             address = StepAddress(share.plan.round, client, split_step.step, position)
-            step = begin(slot, x, y, address, share.rule if share.learns(position) else None)
+            learns = bool(slot.flat.trainable) and share.learns(position)
+            step = begin(slot, x, y, address, share.rule if learns else None)
             first = next(step)
             assert first is not None, "a split step begins with a message of the client's"
             message = share.end.sends(first, y)

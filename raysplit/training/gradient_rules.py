@@ -12,7 +12,7 @@ import torch
 
 from raysplit.channels.message import StepAddress
 from raysplit.training.optimizers import Gradients
-from raysplit.training.parties import ClientSlot
+from raysplit.training.parties import ClientSlot, backward
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,8 @@ class BackwardPass:
     ``x`` [B, …], ``y`` [B]: the batch. ``output``: what the client portion made of it, with its graph: smashed data
     [B, …], or the mean loss where the whole model is the client's. ``received``: ∂L/∂output, per sample and of the mean
     loss, as the client got it; None for the loss. U-shaped, the gradients of the tail are with its parameters already,
-    taken at ``features`` [B, …] as the client got them. ``address``: whose split step it is; None where the whole model
-    is the client's.
+    taken at ``features`` [B, …] as the client got them. Where the head is frozen ``output`` has no graph. ``address``:
+    whose split step it is; None where the whole model is the client's.
     """
 
     x: torch.Tensor
@@ -45,5 +45,5 @@ class MeanGradient:
     """The gradient of the batch's mean loss: g = Σ_i ∂L/∂z_i · ∂z_i/∂W, by one backward pass."""
 
     def gradients(self, portion: ClientSlot, batch: BackwardPass) -> Gradients:
-        batch.output.backward(batch.received)  # type: ignore[no-untyped-call]
+        backward(batch.output, batch.received)
         return portion.gradients

@@ -14,6 +14,7 @@ from torch.nn import functional
 from raysplit.channels.message import Score
 from raysplit.memory.memory import State
 from raysplit.models.dropout import dropouts_in, key_dropout
+from raysplit.models.fixed import Fixed
 from raysplit.models.flat import FlatPortion
 from raysplit.models.network import Portions
 from raysplit.training.optimizers import Gradients, OptimizerSpec, copied_state
@@ -25,6 +26,7 @@ class ModelSlot:
 
     def __init__(self, modules: list[nn.Sequential], optimizer: OptimizerSpec) -> None:
         self.flat = FlatPortion(modules)
+        self._fixed = Fixed(modules)
         self._dropouts = dropouts_in(modules)
         self._optimizer = optimizer
         self._state: State = {}
@@ -58,7 +60,9 @@ class ModelSlot:
         return [parameter.grad for parameter in self.flat.trainable]
 
     def step(self, gradients: Gradients | None = None) -> None:
-        """One optimiser step, on ``self.gradients`` unless others are given."""
+        """One optimiser step, on ``self.gradients`` unless others are given. Raises ``ScenarioError`` where the passes
+        before it changed what must stay as it is."""
+        self._fixed.check()
         known = self.gradients if gradients is None else gradients
         with torch.no_grad():
             self._optimizer.step(self.flat.trainable, known, self._state, self._lr)
@@ -85,8 +89,7 @@ class ClientSlot(ModelSlot):
         logits = self.tail(leaf)
         loss = functional.cross_entropy(logits, y)
         loss.backward()  # type: ignore[no-untyped-call]
-        assert leaf.grad is not None
-        return leaf.grad, score_of(loss, logits, y)
+        return gradient_of(leaf), score_of(loss, logits, y)
 
 
 class ServerSlot(ModelSlot):
@@ -112,8 +115,7 @@ class ServerSlot(ModelSlot):
         logits = self.body(leaf)
         loss = functional.cross_entropy(logits, y)
         loss.backward()  # type: ignore[no-untyped-call]
-        assert leaf.grad is not None
-        return leaf.grad, score_of(loss, logits, y)
+        return gradient_of(leaf), score_of(loss, logits, y)
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         """U-shaped: features at the second cut, [B, …]; the graph stays here until ``backward``."""
@@ -125,11 +127,23 @@ class ServerSlot(ModelSlot):
     def backward(self, feature_gradients: torch.Tensor) -> torch.Tensor:
         """U-shaped: ∂L/∂Z from the client's gradient of the features; the portion's stay with its parameters."""
         assert self._features is not None and self._leaf is not None
-        self._features.backward(feature_gradients)  # type: ignore[no-untyped-call]
-        gradient = self._leaf.grad
-        assert gradient is not None
+        backward(self._features, feature_gradients)
+        gradient = gradient_of(self._leaf)
         self._leaf = self._features = None
         return gradient
+
+
+def backward(output: torch.Tensor, gradient: torch.Tensor | None) -> None:
+    """Take ``gradient`` (None: of a loss) back from ``output`` to the parameters before it; nothing where all of them
+    are frozen."""
+    if output.requires_grad:
+        output.backward(gradient)  # type: ignore[no-untyped-call]
+
+
+def gradient_of(leaf: torch.Tensor) -> torch.Tensor:
+    """What a backward pass left with a party's input: zeros where what is behind it is constant, which
+    ``scenario/network_check.py`` allows where nobody before it learns."""
+    return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
 
 
 def score_of(loss: torch.Tensor, logits: torch.Tensor, y: torch.Tensor) -> Score:

@@ -9,7 +9,9 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 
 from raysplit.errors import ScenarioError
+from raysplit.parts.canonical import added_later
 from raysplit.parts.part import part, within
+from raysplit.protocols.batching import Batching, LastBatch
 from raysplit.protocols.protocol import ClientState, ServerState
 from raysplit.protocols.requirements import Requirement
 from raysplit.training.optimizers import OptimizerSpec, Sgd
@@ -78,9 +80,12 @@ _OF_FED_OPT = (
 class Training:
     """``lr`` is the client's; ``server_lr`` and ``server_optimizer`` (None: the client's) are the main server's.
 
-    ``batch_size=None``: a client's whole set is one batch. ``client_state``: ``fresh`` each round, kept ``per_client``,
-    or ``travels`` with the hand-over (SL). ``server_state``: ``persistent`` or ``fresh`` each round. None: the
-    protocol's own default. ``aggregate``: an optimiser on the aggregated portions, None: they are taken as they are.
+    ``batch_size=None``: a client's whole set is one batch. ``last_batch``: what becomes of the samples that are left in
+    an epoch: a smaller batch of their own (``keep``), left out of it (``drop``), or in the batch before them
+    (``join``); fewer than ``batch_size`` samples are one batch in any case, and clients weigh by the samples that they
+    have. ``client_state``: ``fresh`` each round, kept ``per_client``, or ``travels`` with the hand-over (SL).
+    ``server_state``: ``persistent`` or ``fresh`` each round. None: the protocol's own default. ``aggregate``: an
+    optimiser on the aggregated portions, None: they are taken as they are.
     """
 
     rounds: int
@@ -95,6 +100,7 @@ class Training:
     client_state: ClientState | None = None
     server_state: ServerState | None = None
     precision: Literal["float32", "float64"] = "float32"
+    last_batch: LastBatch = added_later("keep")
 
     def __post_init__(self) -> None:
         within("Training.rounds", self.rounds, 1, math.inf)
@@ -137,6 +143,11 @@ class Training:
             ),
             *(_OF_FED_OPT if self.aggregate is not None else ()),
         )
+
+    @property
+    def batching(self) -> Batching:
+        """How a client's samples are cut into batches."""
+        return Batching(self.batch_size, self.last_batch)
 
     @property
     def dtype(self) -> torch.dtype:

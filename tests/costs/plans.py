@@ -8,7 +8,6 @@ from raysplit.costs.portions import CutCosts, PortionCosts
 from raysplit.costs.virtual_time import RoundTime, round_time
 from raysplit.population.selection.cohort import ParticipationSampler
 from raysplit.protocols.plan import RoundPlan
-from raysplit.protocols.split_steps import steps_per_epoch
 from raysplit.scenario.devices import DeviceProfile, Devices
 from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.planning import make_plan
@@ -26,14 +25,14 @@ def bare_plan(scenario: Scenario, samples: list[int], round: int = 1) -> RoundPl
     """A plan with clients of these sizes, whatever the population."""
     sizes = np.array(samples, dtype=np.int64)
     ids = np.arange(len(samples), dtype=np.int64)
-    batch, epochs = scenario.training.batch_size, scenario.training.local_epochs
+    batching, epochs = scenario.training.batching, scenario.training.local_epochs
     return RoundPlan(
         round=round,
         seed=scenario.seed,
         clients=ids,
         cohort=ids,
         samples=sizes,
-        steps=np.array([epochs * steps_per_epoch(n, batch) for n in samples], dtype=np.int64),
+        steps=np.array([epochs * batching.steps(n) for n in samples], dtype=np.int64),
         weights=sizes / sizes.sum(),
         groups=(tuple(range(len(samples))),),
         rows=False,

@@ -12,10 +12,10 @@ from raysplit.costs.portions import cut_costs
 from raysplit.costs.thapa2022 import Setting, fl, second_cut, sflv1, sflv2, sl
 from raysplit.costs.traffic import batch_sizes, client_bytes, predicted_bytes
 from raysplit.models.femnist_cnn import femnist_cnn
+from raysplit.protocols.batching import Batching
 from raysplit.protocols.centralized import Centralized
 from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.split_learning import SplitLearning
-from raysplit.protocols.split_steps import steps_per_epoch
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from raysplit.training.optimizers import Adam, Sgd
@@ -144,9 +144,9 @@ def test_a_u_shape_costs_its_second_cut_too_and_sends_no_label(cut, tail, protoc
 
 @given(st.integers(1, 50), st.one_of(st.none(), st.integers(1, 60)), st.integers(1, 3))
 def test_batches_are_those_that_a_client_takes(samples, batch, epochs):
-    sizes = batch_sizes(samples, batch, epochs)
+    sizes = batch_sizes(samples, Batching(batch), epochs)
     assert sizes.sum() == samples * epochs and (sizes > 0).all()
-    assert len(sizes) == epochs * steps_per_epoch(samples, batch)
+    assert len(sizes) == epochs * Batching(batch).steps(samples)
 
 
 def test_where_the_model_is_cut_moves_no_float():

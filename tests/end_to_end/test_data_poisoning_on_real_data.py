@@ -64,16 +64,17 @@ PROTOCOLS = [
 
 
 @cache
-def clean(scenario) -> Played:
+def played(scenario) -> Played:
+    """A finished run; what several tests compare theirs with is played once."""
     return play(scenario)
 
 
 def success_and_accuracy(base, attack, **changes) -> tuple[float, float, float, float]:
     """Success of the attack without it and with it, and the accuracies."""
     attacked = base.replace(attack=attack, **changes)
-    untouched = clean(base.replace(**{k: v for k, v in changes.items() if k in ("protocol", "training.rounds")}))
+    untouched = played(base.replace(**{k: v for k, v in changes.items() if k in ("protocol", "training.rounds")}))
     tried = Host(attacked).evaluate(np.arange(20), untouched.state.client, untouched.state.server)
-    row, twin = (p.tables["evaluations"].to_pylist()[-1] for p in (play(attacked), untouched))
+    row, twin = (p.tables["evaluations"].to_pylist()[-1] for p in (played(attacked), untouched))
     before = 0.0 if tried.attempts is None else tried.successes.sum() / tried.attempts.sum()
     print(
         f"ASR {100 * before:.1f} -> {row['attack_success']}, accuracy {twin['accuracy']} -> {row['accuracy']}, "

@@ -35,7 +35,7 @@ from raysplit.training.failures import ClientFailure
 from raysplit.training.optimizers import Adam
 from tests.attacks.inference.test_observe import same
 from tests.engine.faults import Assassin, FaultyClients, alive, arm_after
-from tests.toys import play, toy
+from tests.toys import FrozenCnn, play, toy
 
 
 @part
@@ -117,6 +117,14 @@ def test_ray_gives_the_bits_of_the_local_engine(cluster, protocol, cut, tail, ho
         played = play(scenario, engine)
     assert described["hosts"] == hosts and described["placement"] == placement
     assert_same(played, play(scenario))
+
+
+@pytest.mark.parametrize(("stages", "placement"), [(("conv1", "conv2"), "pooled"), (("fc1", "fc2"), "colocated")])
+def test_a_portion_with_nothing_to_learn_gives_the_bits_of_the_local_engine(cluster, stages, placement):
+    protocol = SplitFedV2() if placement == "pooled" else SplitFedV1()
+    scenario = toy(protocol, model=FrozenCnn("V2", None, True, stages, True), training__rounds=1)
+    with ray_engine(scenario, cluster, 2, placement) as engine:
+        assert_same(play(scenario, engine), play(scenario))
 
 
 def test_kept_client_states_come_back_from_hosts(cluster):

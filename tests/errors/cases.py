@@ -243,7 +243,12 @@ optioned("set-form", "--set", "training.lr")
 optioned("set-field", "--set", "training.learning=0.1")
 optioned("set-part", "--set", "seed.value=1")
 optioned("set-type", "--set", "training.rounds=many")
+optioned("set-twice", "--set", "seed=1", "--set", "seed=2")
+optioned("set-part-name", "--set", "attack=SignFlop(scale=10.0)")
+optioned("set-part-positional", "--set", "attack=SignFlip(10.0)")
+optioned("set-part-option", "--set", "attack=SignFlip(size=1)")
 optioned("only-unknown", "--only", "tinny")
+optioned("only-pattern", "--only", "v*")
 optioned("option-unknown", "--host", "2")
 optioned("option-value", "--hosts", "two")
 
@@ -501,6 +506,59 @@ def resume_no_run(here: Path) -> list[str]:
 CASES["resume-finished"] = lambda here: resume(stands(here, FINISHED))
 
 
+def more_rounds(run: Path, rounds: int = 5) -> list[str]:
+    return [*resume(run), "--rounds", str(rounds)]
+
+
+CASES["more-rounds-fewer"] = lambda here: more_rounds(stands(here, FINISHED), 3)
+CASES["more-rounds-unfinished"] = lambda here: more_rounds(stands(here, UNFINISHED))
+
+
+@case
+def more_rounds_diverged(here: Path) -> list[str]:
+    run = stands(here, FINISHED)
+    edit_json(here / run / "run.json", status="diverged", rounds=2)
+    return more_rounds(run)
+
+
+@case
+def more_rounds_model_only(here: Path) -> list[str]:
+    run = stands(here, FINISHED)
+    edit_json(here / run / "checkpoints" / "round-000003" / "state.json", format=4)
+    return more_rounds(run)
+
+
+def edit_json(file: Path, **changes: Any) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+CASES["remove-nothing"] = lambda here: ["remove", "runs/tiny-0000000000", "--yes"]
+
+
+@case
+def remove_no_run(here: Path) -> list[str]:
+    """The run beside it stays as well."""
+    (here / "photos").mkdir()
+    return ["remove", str(stands(here, FINISHED)), "photos", "--yes"]
+
+
+@case
+def remove_foreign(here: Path) -> list[str]:
+    run = stands(here, FINISHED)
+    (here / run / "notes.md").write_text("what I saw")
+    return ["remove", str(run), "--yes"]
+
+
+@case
+def remove_link(here: Path) -> list[str]:
+    (here / "best").symlink_to(stands(here, FINISHED))
+    return ["remove", "best", "--yes"]
+
+
+CASES["remove-unasked"] = lambda here: ["remove", str(stands(here, FINISHED))]
+CASES["clean-nowhere"] = lambda here: ["clean", "nowhere", "--yes"]
+
+
 @case
 def resume_changed(here: Path) -> list[str]:
     run = stands(here, UNFINISHED)
@@ -560,6 +618,13 @@ def checkpoint_newer(here: Path) -> list[str]:
     run = stands(here, UNFINISHED)
     file = here / run / "checkpoints" / "round-000002" / "state.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "format": 99}))
+    return resume(run)
+
+
+@case
+def checkpoint_model_only(here: Path) -> list[str]:
+    run = stands(here, UNFINISHED)
+    edit_json(here / run / "checkpoints" / "round-000002" / "state.json", format=4)
     return resume(run)
 
 
@@ -626,6 +691,83 @@ def table_short(here: Path) -> list[str]:
     run = stands(here, UNFINISHED)
     shutil.copy(here.parent / FINISHED / "empty.arrow", here / run / "metrics" / "rounds.arrow")
     return resume(run)
+
+
+# Networks
+
+NETWORK = """\
+import torch
+from torch import nn
+
+from raysplit import *
+
+
+class Does(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+
+    def forward(self, x):
+        {does}
+        return x
+
+
+def make():
+    head, body = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1)), nn.Sequential(nn.Flatten(), nn.Linear(784, 62))
+    {changed}
+    return [("a", head), ("b", body)]
+
+
+scenario = Scenario(
+    name="tiny",
+    population=synthetic_writers(writers=20, mean_samples=30, sd_samples=5),
+    model=sequential(make, (1, 28, 28), 62, cut="a"),
+    protocol=SplitFedV1(),
+    cohort=Cohort(size=4),
+    training=Training(rounds=3, lr=0.05, batch_size={batch}),
+    defense={defense},
+)
+"""
+
+
+def network(name: str, changed: str, does: str = "pass", defense: str = "Mean()", batch: str = "None") -> None:
+    """A case whose network is ``changed`` before it is cut, and whose own layer ``does`` something to x."""
+    text = NETWORK.format(changed=changed, does=does, defense=defense, batch=batch)
+    CASES[name] = lambda here: scenario(here, text)
+
+
+network("network-lazy", "body[1] = nn.LazyLinear(62)")
+network("network-tuple", "head.append(Does()), body.insert(0, Does())", "x = x[0] if isinstance(x, tuple) else (x, x)")
+network("network-in-place", "body.insert(0, Does())", "x += 1")
+network("network-counts", "head.append(Does())", "self.seen += 1")
+network("network-remembers", "head.append(Does())", "self.last = getattr(self, 'last', 0) + 1; x = x + self.last")
+network("network-detached", "head.append(Does())", "x = x.detach()")
+network("network-width", "body[1] = nn.Linear(784, 5)")
+network("network-frozen", "head.requires_grad_(False), body.requires_grad_(False)")
+network("network-frozen-rule", "head.requires_grad_(False)", defense="Median()")
+
+
+@case
+def network_weights(here: Path) -> list[str]:
+    model = 'torchvision_model("resnet18", cut="layer1", weights="IMAGENET1K_V1")'
+    return scenario(here, TINY.replace('femnist_cnn(cut="V2")', model))
+
+
+@case
+def batch_of_one(here: Path) -> list[str]:
+    population(here)
+    text = NETWORK.format(changed="body.append(nn.BatchNorm1d(62))", does="pass", defense="Mean()", batch="2")
+    return scenario(
+        here, text.replace("synthetic_writers(writers=20, mean_samples=30, sd_samples=5)", 'ArrowFile("letters.arrow")')
+    )
+
+
+@case
+def population_untested(here: Path) -> list[str]:
+    pixels, labels = np.zeros((3, 1, 28, 28), dtype=np.uint8), np.zeros(3, dtype=np.int64)
+    clients = [ClientData(f"w{n}", pixels, labels, pixels[:0], labels[:0]) for n in range(20)]
+    write_population(here / "letters.arrow", clients, name="letters", shape=(1, 28, 28), classes=62)
+    return on_file(here)
 
 
 # Attacks on runs

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import re
 import resource
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,21 +18,32 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import raysplit
 import raysplit.engine.ray.cluster
+import raysplit.engine.ray.session_folder
 from raysplit import open_run
 from raysplit.app.cli import main
 from raysplit.app.running.live import Live
 from raysplit.engine.placement import Resources
+from raysplit.errors import ScenarioError
+from raysplit.protocols.splitfed_v2 import SplitFedV2
+from raysplit.simulation.shared_rounds import check_longer
 from raysplit.storage.schemas import ROUNDS
 from raysplit.storage.stream import schema_message
+from raysplit.training.settings import CosineDecay
 from tests.errors.cases import CASES, FINISHED, TINY, UNFINISHED, resume, scenario, stands
+from tests.toys import toy
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "errors.md"
 ELSEWHERE = {
     *("attack-contract", "attack-rows", "defense-contract", "population-contract"),
-    *("run-locked", "disk-full", "disk-full-at-the-start"),
+    *("run-locked", "run-locked-round", "disk-full", "disk-full-at-the-start"),
+    *("cluster-folder", "more-rounds-schedule"),
 }
 """Rows with a test of their own below."""
+
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(raysplit.__file__).parents[1])}
 
 
 class Answer(NamedTuple):
@@ -116,6 +129,7 @@ def here(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / kind).symlink_to(runs / kind)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("RAYSPLIT_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
     @contextmanager
     def connect(*_: object) -> Iterator[Resources]:
@@ -146,17 +160,18 @@ def test_run_in_the_hands_of_another_process(
 ) -> None:
     run = stands(here, UNFINISHED)
     code = (
-        "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); "
-        "time.sleep(60)"
+        "import sys, time; from pathlib import Path; from raysplit.storage.lock import locked\n"
+        "with locked(Path(sys.argv[1])): print(flush=True); time.sleep(60)"
     )
-    holder = subprocess.Popen([sys.executable, "-c", code, str(run / ".lock")], stdout=subprocess.PIPE)
+    holder = subprocess.Popen([sys.executable, "-c", code, str(run)], stdout=subprocess.PIPE, env=ENVIRONMENT)
     try:
         assert holder.stdout is not None and holder.stdout.readline()
         before = tree(here)
         is_the_sentence(command(monkeypatch, capfd, resume(run)), "run-locked")
-        is_the_sentence(
-            command(monkeypatch, capfd, ["run", "tiny.py", "--engine", "local", "--overwrite"]), "run-locked"
-        )
+        for options in ([], ["--overwrite"]):
+            answer = command(monkeypatch, capfd, ["run", "tiny.py", "--engine", "local", *options])
+            is_the_sentence(answer, "run-locked-round")
+            assert f" process {holder.pid} on {socket.gethostname()}, at round 2 of 3" in answer.err
         assert tree(here) == before
     finally:
         holder.kill()
@@ -276,3 +291,35 @@ def test_an_own_part_that_breaks_its_contract_in_mid_run_is_one_sentence(
     monkeypatch.chdir(tmp_path)
     text = TINY + OWN.replace("CHANGE", MET_IN_ROUND_1[name])
     is_the_sentence(command(monkeypatch, capfd, scenario(tmp_path, text)), name)
+
+
+def test_without_a_folder_for_sockets_it_says_which_were_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / ("long" * 12)))
+    monkeypatch.setattr(raysplit.engine.ray.session_folder, "LAST", tmp_path / "nowhere")
+    is_the_sentence(command(monkeypatch, capfd, scenario(tmp_path, TINY, engine="ray")), "cluster-folder")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_more_rounds_under_a_schedule_that_would_have_gone_otherwise() -> None:
+    tiny = toy(SplitFedV2(), name="tiny", training__rounds=3, training__schedule=CosineDecay())
+    with pytest.raises(ScenarioError) as refused:
+        check_longer(tiny, 5)
+    is_the_sentence(Answer(2, "", f"raysplit: {refused.value}\n"), "more-rounds-schedule")
+
+
+def test_an_interrupt_says_which_run_it_stopped_and_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.py").write_text(TINY + 'scenarios = grid(scenario, seed={"a": 1, "b": 2, "c": 3})\n')
+    monkeypatch.setattr(Live, "_round", _interrupting_after(2))
+    answer = command(monkeypatch, capfd, ["run", "tiny.py", "--engine", "local", "--out", "my runs"])
+    [run] = (tmp_path / "my runs").iterdir()
+    assert answer.code == 130 and answer.err == (
+        f"raysplit: interrupted at round 2 of 3; 'raysplit resume \"my runs/{run.name}\"' goes on from there, and "
+        "'raysplit sweep tiny.py' then plays the 2 scenarios left\n"
+    )

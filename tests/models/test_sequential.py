@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from raysplit.errors import ScenarioError
+from raysplit.models.dropout import dropouts_in
 from raysplit.models.network import build, check_cut, stage_names
 from raysplit.models.sequential import sequential
 from raysplit.parts.code_digest import code_digest
@@ -118,6 +119,50 @@ def test_a_layer_that_draws_in_its_own_way_is_named():
     sentence = r"Sequential's 'a\.1' draws random numbers without a seeded stream; use nn\.Dropout, which gets one"
     with pytest.raises(ScenarioError, match=sentence):
         build(sequential(drawing, (1, 8, 8), 5), 1)
+
+
+class Attending(nn.Module):
+    """[B, 1, 8, 8] → [B, 64], with dropout as a transformer has it."""
+
+    def __init__(self, attention):
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.5, batch_first=True)
+        if attention is not None:
+            self.layer.self_attn.dropout = attention
+
+    def forward(self, x):
+        return self.layer(x.flatten(1, 2)).flatten(1)
+
+
+def transformer(attention):
+    return lambda: [("a", Attending(attention)), ("b", nn.Linear(64, 5))]
+
+
+def test_the_dropout_of_a_transformer_is_refused_with_what_to_do_and_that_works():
+    with pytest.raises(ScenarioError) as refused:
+        build(sequential(transformer(None), (1, 8, 8), 5), 1)
+    assert "'a.layer.self_attn' draws random numbers" in str(refused.value)
+    assert "layer.self_attn.dropout = 0.0, which keeps the layer's own nn.Dropout" in str(refused.value)
+    network = build(sequential(transformer(0.0), (1, 8, 8), 5), 1)
+    assert len(dropouts_in([network])) == 3
+
+
+def recurrent():
+    return [("a", nn.Sequential(nn.Flatten(2), nn.Flatten(1, 1), Last())), ("b", nn.Linear(8, 5))]
+
+
+class Last(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(64, 8, num_layers=2, dropout=0.5, batch_first=True)
+
+    def forward(self, x):
+        return self.lstm(x)[0][:, -1]
+
+
+def test_the_dropout_between_layers_of_an_lstm_is_refused_with_what_to_do():
+    with pytest.raises(ScenarioError, match=r"lstm' draws .* make it with dropout=0\.0, and put nn\.Dropout"):
+        build(sequential(recurrent, (1, 8, 8), 5), 1)
 
 
 def test_checking_a_network_leaves_its_statistics_and_the_generator_alone():

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part
 from raysplit.population.selection.cohort import ParticipationSampler
+from raysplit.protocols.batching import Batching
 from raysplit.protocols.cycle_sl import CycleSfl
 from raysplit.protocols.minibatch_sfl import MiniBatchSfl
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.sglr import Sglr
 from raysplit.protocols.split_learning import SplitLearning
-from raysplit.protocols.split_steps import SplitStep, batch_indices, batch_length, shared_split_steps, steps_per_epoch
+from raysplit.protocols.split_steps import SplitStep, shared_split_steps
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.simulation.planning import make_plan
 from raysplit.training.servers.batched_server import last_of_each_step, union_weights
@@ -96,9 +97,9 @@ def test_every_client_takes_every_step_once_and_nobody_the_next_before_all(steps
 
 @given(st.integers(1, 60), st.one_of(st.none(), st.integers(1, 70)), st.integers(1, 3))
 def test_the_length_of_a_batch_is_known_without_drawing_it(samples, size, epochs):
-    for step in range(epochs * steps_per_epoch(samples, size)):
-        chosen = batch_indices(1, 1, 7, step, samples, size)
-        assert batch_length(samples, size, step) == (samples if chosen is None else len(chosen))
+    for step in range(epochs * Batching(size).steps(samples)):
+        chosen = Batching(size).indices(1, 1, 7, step, samples)
+        assert Batching(size).length(samples, step) == (samples if chosen is None else len(chosen))
 
 
 @pytest.mark.parametrize("batch", [None, 1, 4, 100])

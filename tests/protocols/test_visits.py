@@ -4,16 +4,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raysplit.protocols.batching import Batching
 from raysplit.protocols.plan import cut_groups
 from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.split_steps import (
     SplitStep,
-    batch_indices,
     completion_order,
     handover_order,
     parallel_split_steps,
     shared_split_steps,
-    steps_per_epoch,
 )
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 
@@ -88,11 +87,11 @@ def test_parallel_visits_keep_few_clients_under_way(steps, ahead):
 
 @given(st.integers(1, 60), st.integers(1, 70), st.integers(1, 3), st.integers(0, 9))
 def test_every_local_epoch_sees_each_sample_once_in_batches_of_the_size_asked_for(samples, size, epochs, seed):
-    per_epoch = steps_per_epoch(samples, size)
+    per_epoch = Batching(size).steps(samples)
     for epoch in range(epochs):
         batches = []
         for step in range(epoch * per_epoch, (epoch + 1) * per_epoch):
-            chosen = batch_indices(seed, 1, 7, step, samples, size)
+            chosen = Batching(size).indices(seed, 1, 7, step, samples)
             batches.append(np.arange(samples) if chosen is None else chosen)
         assert sorted(np.concatenate(batches)) == list(range(samples))
         assert all(len(batch) == size for batch in batches[:-1])
@@ -101,16 +100,16 @@ def test_every_local_epoch_sees_each_sample_once_in_batches_of_the_size_asked_fo
 
 def test_batches_are_drawn_anew_for_each_epoch_round_and_client_and_for_nothing_else():
     def batch(round=1, client=5, step=0, seed=42):
-        return batch_indices(seed, round, client, step, 40, 10).tolist()
+        return Batching(10).indices(seed, round, client, step, 40).tolist()
 
     assert batch() == batch()
     assert len({tuple(b) for b in (batch(), batch(2), batch(client=6), batch(step=4), batch(seed=43))}) == 5
 
 
 def test_no_batch_size_means_the_whole_set_in_its_own_order():
-    assert steps_per_epoch(500, None) == 1
-    assert batch_indices(42, 1, 0, 0, 500, None) is None
-    assert batch_indices(42, 1, 0, 3, 8, 8) is None
+    assert Batching(None).steps(500) == 1
+    assert Batching(None).indices(42, 1, 0, 0, 500) is None
+    assert Batching(8).indices(42, 1, 0, 3, 8) is None
 
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=60).map(np.array), st.integers(1, 70))

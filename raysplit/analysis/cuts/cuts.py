@@ -126,8 +126,8 @@ def compare_cuts(
     check_population(scenario, population.info)
     imagined = scenario.devices is None
     devices = scenario.devices or Devices()
-    plan = _first_plan(scenario, population)
-    x, y = _batch(scenario, population, plan)
+    plan = first_plan(scenario, population)
+    x, y = first_batch(scenario, population, plan)
     found: list[Cut] = []
     left_out: list[tuple[str, str]] = []
     names = stage_names(scenario.model)
@@ -244,11 +244,12 @@ def train(scenario: Scenario) -> float:
         return float(read_table(folder / "metrics" / "evaluations.arrow").column("accuracy")[-1].as_py())
 
 
-def _first_plan(scenario: Scenario, population: Population) -> RoundPlan:
+def first_plan(scenario: Scenario, population: Population) -> RoundPlan:
+    """The plan of round 1."""
     return make_plan(scenario, population, 1, ParticipationSampler(scenario.cohort, scenario.seed, population).of(1))
 
 
-def _batch(scenario: Scenario, population: Population, plan: RoundPlan) -> tuple[torch.Tensor, torch.Tensor]:
+def first_batch(scenario: Scenario, population: Population, plan: RoundPlan) -> tuple[torch.Tensor, torch.Tensor]:
     """The first batch of the cohort's first client, as a step would see it but for the choice of samples and grey
     levels."""
     x, y = population.train(int(plan.clients[0]))

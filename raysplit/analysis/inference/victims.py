@@ -16,7 +16,6 @@ from raysplit.errors import RunError
 from raysplit.models.pixels import to_pixels
 from raysplit.population.opening import open_population
 from raysplit.population.population import Population, Samples
-from raysplit.protocols.split_steps import batch_indices
 from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.evaluation import evaluation_clients
 
@@ -155,8 +154,8 @@ def _steps(observations: Sequence[Observation], observe: Observe) -> list[Step]:
 def _batch(scenario: Scenario, population: Population, noted: Observation) -> tuple[torch.Tensor, torch.Tensor]:
     """The batch of an honest client's split step, drawn again from the run's streams."""
     x, y = population.train(noted.client)
-    size = scenario.training.batch_size
-    chosen = batch_indices(scenario.seed, noted.round, noted.client, noted.step, len(y), size)
+    batching = scenario.training.batching
+    chosen = batching.indices(scenario.seed, noted.round, noted.client, noted.step, len(y))
     rows = slice(None) if chosen is None else torch.from_numpy(chosen)
     return pixels(scenario, x[rows]), y[rows]
 

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import raysplit
 from raysplit.aggregation.rules.composed import Composed, PreAggregation
 from raysplit.aggregation.rules.median import Median
-from raysplit.errors import ScenarioError, first_line, nearest
+from raysplit.errors import ScenarioError
+from raysplit.scenario.part_text import part_of
 
 PackageName = Literal["attacks.updates", "aggregation.rules", "attacks.inference"]
 
@@ -56,37 +57,8 @@ def parts_named(text: str, package: PackageName, option: str) -> dict[str, Any]:
         raise ScenarioError(f"{option} {text!r} is no list of parts such as 'Krum, TrimmedMean(f=2)'") from error
     assert isinstance(tree, ast.List)
     known = named_in(package)
-    return dict(_labelled(ast.unparse(item), _value(item, known, option)) for item in tree.elts)
+    return dict(_labelled(ast.unparse(item), part_of(item, known, option)) for item in tree.elts)
 
 
 def _labelled(label: str, value: Any) -> tuple[str, Any]:
     return (f"{label} + Median", Composed((value,), Median())) if isinstance(value, PreAggregation) else (label, value)
-
-
-def _value(node: ast.expr, known: dict[str, type], option: str) -> Any:
-    """A part, from its name or from a call with named arguments; nothing else is evaluated."""
-    head = node.func if isinstance(node, ast.Call) else node
-    positional, keywords = (node.args, node.keywords) if isinstance(node, ast.Call) else ([], [])
-    if not isinstance(head, ast.Name):
-        raise ScenarioError(f"{option} takes parts such as 'Krum' or 'TrimmedMean(f=2)', not {ast.unparse(node)!r}")
-    if head.id not in known:
-        raise ScenarioError(f"{option} knows no {head.id!r}; {nearest(head.id, known)}")
-    words = {word.arg: word.value for word in keywords if word.arg is not None}
-    if positional or len(words) < len(keywords):
-        raise ScenarioError(f"{option}: name the arguments of {ast.unparse(node)!r}, as in 'TrimmedMean(f=2)'")
-    arguments = {word: _argument(value, known, option) for word, value in words.items()}
-    try:
-        return known[head.id](**arguments)
-    except TypeError as error:
-        raise ScenarioError(f"{option}: {ast.unparse(node)!r} cannot be made: {first_line(error)}") from error
-
-
-def _argument(node: ast.expr, known: dict[str, type], option: str) -> Any:
-    if isinstance(node, ast.Tuple):
-        return tuple(_argument(item, known, option) for item in node.elts)
-    if isinstance(node, ast.Call | ast.Name):
-        return _value(node, known, option)
-    try:
-        return ast.literal_eval(node)
-    except ValueError as error:
-        raise ScenarioError(f"{option}: {ast.unparse(node)!r} is no plain value") from error

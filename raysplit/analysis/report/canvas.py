@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,25 @@ def _style(theme: Theme) -> Any:
         "xtick.labelcolor": theme.ink,
         "ytick.labelcolor": theme.ink,
     }
+
+
+LETTER = 0.083
+"""Inches that a letter of a bold title is wide, on average."""
+
+
+def head_panel(axes: Axes, text: str, width: float, theme: Theme) -> None:
+    """A panel's title, in as many lines as a panel of ``width`` inches needs."""
+    lines = textwrap.fill(text, max(12, int(width / LETTER)), break_on_hyphens=False)
+    axes.set_title(lines, fontsize=9.5, fontweight="bold", color=theme.ink)
+
+
+def whole_rounds(axes: Axes, last: int) -> None:
+    """An x axis of rounds from 0 to ``last``, with marks at whole numbers only."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlim(0, last)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    axes.set_xlabel("round")
 
 
 def png(figure: Figure, dots_per_inch: int = 200) -> bytes:

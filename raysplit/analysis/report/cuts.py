@@ -14,6 +14,7 @@ from raysplit.analysis.cuts.cuts import Cut, CutTable
 from raysplit.analysis.report.canvas import LIGHT, Theme, new_figure, png
 from raysplit.analysis.report.files import csv_text, write_files
 from raysplit.analysis.report.numbers import percent, seconds, significant, size
+from raysplit.errors import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,9 +35,9 @@ def cuts_table(table: CutTable) -> Table:
         collapse_padding=True,
     )
     shown.add_column("cut after", overflow="fold")
-    heads = ["client's\nweights", "\nFLOPs", "smashed\na sample", "bytes a\nround", "virtual\nround"]
+    heads = ["client's\nweights", "step's\nFLOPs", "smashed\na sample", "bytes a\nround", "virtual\nround"]
     heads += ["client\nstep", "server\nstep"] + (
-        [f"accuracy\n{table.rounds} rounds"] if table.rounds is not None else []
+        [f"accuracy\n{counted(table.rounds, 'round')}"] if table.rounds is not None else []
     )
     for head in heads:
         shown.add_column(head, justify="right", no_wrap=True)
@@ -82,7 +83,8 @@ def notes(table: CutTable) -> list[str]:
     whose = "the default devices, round figures, since the scenario names none" if table.imagined else "its devices"
     lines = [
         f"Bytes: a client's, mean of the {table.clients} of round 1, both ways, with labels. Virtual: round 1 on "
-        f"{whose}. Steps: measured, a batch of {table.batch} on one thread of this machine.",
+        f"{whose}. FLOPs: the client's of a training step, forward and backward. Steps: measured, a batch of "
+        f"{table.batch} on one thread of this machine.",
     ]
     return lines + [f"Not after {name}: it {why}." for name, why in table.left_out]
 
@@ -135,7 +137,7 @@ def cuts_figure(table: CutTable, theme: Theme = LIGHT) -> Figure:
         values = [100 * (row.accuracy or 0.0) for row in cuts]
         panels[4].barh(places, values, color=violet, height=0.56)
         _ends(panels[4], values, [f"{percent(row.accuracy)} %" for row in cuts], theme)
-        _head(panels[4], "test accuracy", ((f"after {table.rounds} rounds", violet),), theme)
+        _head(panels[4], "test accuracy", ((f"after {counted(table.rounds or 0, 'round')}", violet),), theme)
     panels[0].set_yticks(list(places), [_name(row) for row in cuts])
     panels[0].set_ylim(len(cuts) - 0.4, -0.6)
     panels[0].set_ylabel("cut after")
@@ -154,7 +156,7 @@ def _shares(axes: Axes, cuts: tuple[Cut, ...], weights: str, flops: str, theme: 
         axes.plot(ends[1], place, "D", color=flops, markersize=5.5, clip_on=False)
     axes.set_xlim(0, 100)
     axes.set_xticks([0, 50, 100], ["0", "50", "100 %"])
-    _head(axes, "client's share", (("● weights", weights), ("◆ FLOPs", flops)), theme)
+    _head(axes, "client's share", (("● weights", weights), ("◆ FLOPs of a step", flops)), theme)
 
 
 def _stacked(

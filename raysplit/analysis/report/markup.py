@@ -18,7 +18,7 @@ def table(head: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], texts:
     """``head``: (name, unit) of each column; the first ``texts`` columns are set left, the others as numbers."""
 
     def of(place: int) -> str:
-        return "" if place < texts else ' class="n"'
+        return ' class="t"' if place < texts else ' class="n"'
 
     names = "".join(
         f'<th scope="col"{of(place)}>{html.escape(name)}'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 NONE = "–"
 
@@ -26,6 +26,19 @@ def spread(fractions: Sequence[float]) -> str:
     if len(fractions) == 1:
         return percent(fractions[0])
     return f"{percent(statistics.fmean(fractions))} ± {percent(statistics.stdev(fractions))}"
+
+
+def spread_note(seeds: Iterable[int]) -> str:
+    """What ± means in a table whose cells hold so many seeds each; an empty text where ``spread`` writes none."""
+    counts = set(seeds) - {0}
+    several = counts - {1}
+    if not several:
+        return ""
+    low, high = min(several), max(several)
+    over = f"{low} seeds" if low == high else f"{low} to {high} seeds"
+    return f"±: mean and standard deviation (n − 1) over {over}" + (
+        "; cells without ± hold one." if 1 in counts else "."
+    )
 
 
 def count(value: int | None) -> str:

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raysplit.analysis.report.canvas import Theme
-from raysplit.analysis.report.drops import Panel, drop_by_cut, drop_by_malicious, panels_by_cut, panels_by_malicious
+from raysplit.analysis.report.drops import (
+    Panel,
+    drop_by_cut,
+    drop_by_malicious,
+    legend_of,
+    panels_by_cut,
+    panels_by_malicious,
+    rows_of,
+)
 from raysplit.analysis.report.markup import paragraph, picture
 from raysplit.analysis.report.numbers import percent
 from raysplit.analysis.report.pairs import Trial, split, trials, type_name
@@ -123,15 +131,12 @@ def _results(found: Sequence[Trial]) -> str:
         "best accuracy, and the drop can differ by 10 to 20 points.</p>\n"
     )
     for measure in MEASURES:
-        parts.append(f"<h3>{html.escape(_heading[measure])}</h3>\n{to_html(accuracy_table(found, measure))}")
+        shown = accuracy_table(found, measure)
+        parts.append(f"<h3>{html.escape(_HEADINGS[measure])}: {html.escape(shown.meaning)}</h3>\n{to_html(shown)}")
     return "".join(parts)
 
 
-_heading = {
-    "final": "Final accuracy: after the last round",
-    "best": "Best accuracy: of all evaluations, chosen on the test set",
-    "last5": "Late accuracy: mean of the last five evaluations",
-}
+_HEADINGS = {"final": "Final accuracy", "best": "Best accuracy", "last5": "Late accuracy"}
 
 
 def _pictures(found: Sequence[Trial]) -> str:
@@ -143,9 +148,10 @@ def _pictures(found: Sequence[Trial]) -> str:
     for heading, figures, draw in kinds:
         if figures:
             parts.append(f"<h2>{heading}</h2>\n")
-        for model, panels in figures.items():
-            caption = f"{model}: drop in final accuracy, percentage points; dashed red: federated learning."
-            parts.append(picture(partial(draw, panels), f"{heading}, {model}", caption))
+        for model, every in figures.items():
+            for panels in rows_of({model: every}):
+                caption = f"{model}: drop in final accuracy, percentage points{legend_of(panels)}."
+                parts.append(picture(partial(draw, panels), f"{heading}, {model}", caption))
     parts.append("<h2>Accuracy over rounds</h2>\n")
     names = [_trial_name(trial) for trial in found]
     for trial, name in zip(found, names, strict=True):

@@ -97,11 +97,32 @@ def differences(parts: Sequence[Any]) -> list[str]:
     does."""
     flat = [flatten(part) for part in parts]
     names = list(dict.fromkeys(name for fields in flat for name in fields))
-    varied = [name for name in names if len({key(fields.get(name)) for fields in flat}) > 1]
+    # A field that is None is not one that there is not: the other part may have a part there.
+    varied = [name for name in names if len({key(fields[name]) if name in fields else "" for fields in flat}) > 1]
     return [
-        ", ".join(f"{name.removesuffix('.type')}={plain(fields[name])}" for name in varied if name in fields)
-        for fields in flat
+        _written([name for name in varied if name in fields], fields, part)
+        for fields, part in zip(flat, parts, strict=True)
     ]
+
+
+def _written(names: Sequence[str], fields: Mapping[str, Any], part: Any) -> str:
+    """``size=100, detection=SafeSplit(window=3)``: where a part's type differs, it is written whole, once."""
+    whole = [name.removesuffix(".type") for name in names if name.endswith(".type")]
+    texts = []
+    for name in names:
+        if name.endswith(".type") and not any(
+            name.startswith(f"{above}.") for above in whole if f"{above}.type" != name
+        ):
+            texts.append(f"{name.removesuffix('.type')}={plain(_at(part, name.split('.')[:-1]))}")
+        elif not any(name.startswith(f"{above}.") for above in whole):
+            texts.append(f"{name}={plain(fields[name])}")
+    return ", ".join(texts)
+
+
+def _at(part: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        part = part[name]
+    return part
 
 
 def acting(part: Any) -> Any:
@@ -146,8 +167,21 @@ def labels(parts: Sequence[Any]) -> list[str]:
 
 
 def plain(value: Any) -> str:
-    """A value of a scenario in one line of text: JSON, without quotes around texts."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    """A value of a scenario in one line of text, as a scenario file has it, without quotes around texts:
+    ``[Bucketing(size=2)]``. A part's fields that are None are left out."""
+    if isinstance(value, Mapping):
+        kind = type_name(value)
+        if kind in ("path", "function"):
+            return str(value.get("path", value.get("name")))
+        fields = [
+            f"{name}={plain(item)}"
+            for name, item in value.items()
+            if name not in ("type", "source_sha256") and item is not None
+        ]
+        return f"{kind if 'type' in value else ''}({', '.join(fields)})"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return f"[{', '.join(plain(item) for item in value)}]"
+    return str(value)
 
 
 def _accuracy(run: Run | None, measure: Measure) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from raysplit.analysis.report.canvas import LIGHT, Theme, apart, new_figure
+from raysplit.analysis.report.canvas import LIGHT, Theme, apart, new_figure, whole_rounds
 from raysplit.analysis.report.pairs import Trial
 from raysplit.analysis.runs.run import Run
 
@@ -31,7 +31,6 @@ def accuracy_over_rounds(trial: Trial, theme: Theme = LIGHT) -> Figure:
             diverged = ", diverged" if run.summary().diverged else ""
             ends.append((x[place], y[place], f"{name} {y[place]:.1f} %{diverged}", colour))
     axes.set_ylim(0, 100)
-    axes.set_xlim(0, last)
     for x_end, height, text, colour in apart(ends, 7.5):
         axes.annotate(
             text,
@@ -58,7 +57,7 @@ def accuracy_over_rounds(trial: Trial, theme: Theme = LIGHT) -> Figure:
             color=theme.faint,
             fontsize=8.5,
         )
-    axes.set_xlabel("round")
+    whole_rounds(axes, last)
     axes.set_ylabel("test accuracy (%)")
     return figure
 
@@ -90,8 +89,7 @@ def spread_over_rounds(run: Run, theme: Theme = LIGHT) -> Figure:
     right.set_ylim(bottom=0)
     right.set_ylabel("coefficient of variation (%)")
     for axes in (left, right):
-        axes.set_xlim(0, max([*x, *trained, 1]))
-        axes.set_xlabel("round")
+        whole_rounds(axes, max([*x, *trained, 1]))
         axes.legend(frameon=False, fontsize=8, labelcolor=theme.ink)
     return figure
 

@@ -80,7 +80,10 @@ def _outcome(run: Run) -> str:
         ("Status", f"{_STATUS.get(run.state.status, run.state.status)}; {count(run.state.rounds)} rounds done"),
         ("Final accuracy", percent(summary.final) + at),
         ("Best accuracy", percent(summary.best) + best_at),
-        ("Mean of last five", percent(summary.last5) + ("\u00a0%" if summary.last5 is not None else "")),
+        (
+            f"Mean of last {summary.late_evaluations or ''}".strip(),
+            percent(summary.last5) + ("\u00a0%" if summary.last5 is not None else ""),
+        ),
         ("Diverged", "yes" if summary.diverged else "no"),
         ("Test clients", _clients(last[0]) if last else ""),
         ("Accuracy by client", _across_clients(last[0]) if last else ""),

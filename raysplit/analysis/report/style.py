@@ -27,6 +27,7 @@ tbody th { font-weight: 400; }
 thead th { border-bottom: 1px solid var(--ink); vertical-align: bottom; }
 tbody tr { border-bottom: 1px solid var(--line); }
 .n { text-align: right; padding-left: .3rem; }
+td.t { white-space: normal; min-width: 7rem; }
 .unit { display: block; font-weight: 400; color: var(--faint); font-size: .8rem; }
 table.paper { border-top: 2px solid var(--ink); border-bottom: 2px solid var(--ink); }
 table.paper tbody tr { border-bottom: 0; }

@@ -14,13 +14,26 @@ from typing import Any
 import pyarrow as pa
 
 from raysplit.analysis.report.by_class import class_results
-from raysplit.analysis.report.numbers import NONE, spread
-from raysplit.analysis.report.pairs import Measure, Trial, differences, is_unsplit, key, names, split, trials, type_name
+from raysplit.analysis.report.numbers import NONE, spread, spread_note
+from raysplit.analysis.report.pairs import (
+    Measure,
+    Trial,
+    differences,
+    is_unsplit,
+    key,
+    labels,
+    names,
+    split,
+    trials,
+    type_name,
+)
+from raysplit.analysis.report.swept import swept
 from raysplit.analysis.runs.run import Run, Summary, open_run
 from raysplit.errors import RunError
 from raysplit.scenario.scenario import Scenario
 
 CLEAN = "no attack"
+MARKS = {"†": "† unfinished, failed or missing", "‡": "‡ diverged: loss or weights stopped being finite"}
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,27 @@ class Grid:
     rules: list[str]
     cells: Mapping[tuple[str, str], Cell]
 
+    @property
+    def means(self) -> bool:
+        """Whether cells are means over seeds."""
+        return any(len(cell.accuracies) > 1 for cell in self.cells.values())
+
+    @property
+    def notes(self) -> list[str]:
+        """What ± and the marks mean, where there are any."""
+        marks = {mark for cell in self.cells.values() for mark in cell.marks}
+        spreads = spread_note(len(cell.accuracies) for cell in self.cells.values())
+        return [text for text in (spreads, *(text for mark, text in MARKS.items() if mark in marks)) if text]
+
+    def short(self, attack: str, rule: str) -> str:
+        """Accuracy in % and, in brackets, the drop in points; nothing where there is no such scenario, and a dash where
+        one has no figure."""
+        cell = self.cells.get((attack, rule))
+        if cell is None:
+            return ""
+        accuracy, drop = cell.texts()
+        return accuracy if drop == NONE else f"{accuracy} ({drop})"
+
 
 def outcomes(jobs: Sequence[tuple[Scenario, Path, str]]) -> list[Outcome]:
     """Scenarios, their run folders and why they failed, read."""
@@ -88,13 +122,31 @@ def grids(found: Sequence[Outcome], measure: Measure) -> list[Grid]:
     """The tables, in the order of the scenarios."""
     drops = {id(trial.attacked): trial for trial in trials(runs_of(found)) if trial.attacked is not None}
     tables: dict[str, list[Outcome]] = {}
+    length = _tells_apart(found)
     for outcome in found:
-        tables.setdefault(_place(outcome.scenario), []).append(outcome)
-    settings = differences([_rest(members[0].scenario) for members in tables.values()])
-    return [_grid(members, setting, drops, measure) for members, setting in zip(tables.values(), settings, strict=True)]
+        tables.setdefault(_place(outcome.scenario, length), []).append(outcome)
+    firsts = [members[0].scenario for members in tables.values()]
+    titles = titles_of(firsts, differences([rest_of(scenario, length) for scenario in firsts]))
+    return [_grid(members, title, drops, measure) for members, title in zip(tables.values(), titles, strict=True)]
 
 
-def _grid(members: list[Outcome], setting: str, drops: Mapping[int, Trial], measure: Measure) -> Grid:
+def full_grids(found: Sequence[Outcome], measure: Measure) -> list[Grid]:
+    """The tables that are one: with several rules, or several attacks."""
+    return [
+        grid
+        for grid in grids(found, measure)
+        if len(grid.rules) > 1 or len([attack for attack in grid.attacks if attack != CLEAN]) > 1
+    ]
+
+
+def _tells_apart(found: Sequence[Outcome]) -> bool:
+    """Whether some scenarios differ by nothing but how long they train, so that one cell would hold both."""
+    texts = [key(outcome.scenario, without=("name", "training", "checkpoint_every")) for outcome in found]
+    rests = [key(rest_of(outcome.scenario)) for outcome in found]
+    return len(set(zip(texts, rests, strict=True))) < len(found)
+
+
+def _grid(members: list[Outcome], title: str, drops: Mapping[int, Trial], measure: Measure) -> Grid:
     here = [0] * len(members)
     rules = names([outcome.scenario.get("defense") for outcome in members], here)
     attacks = [
@@ -108,7 +160,7 @@ def _grid(members: list[Outcome], setting: str, drops: Mapping[int, Trial], meas
         groups.setdefault((attack, rule), []).append(outcome)
     cells = {place: _cell(group, drops, measure) for place, group in groups.items()}
     ordered = sorted(dict.fromkeys(attacks), key=lambda attack: attack != CLEAN)
-    return Grid(title_of(members[0].scenario, setting), ordered, list(dict.fromkeys(rules)), cells)
+    return Grid(title, ordered, list(dict.fromkeys(rules)), cells)
 
 
 def _cell(group: list[Outcome], drops: Mapping[int, Trial], measure: Measure) -> Cell:
@@ -133,32 +185,39 @@ def _drop(trial: Trial | None, measure: Measure) -> float | None:
     return trial.drop(measure) if trial is not None and ended else None
 
 
-def title_of(scenario: Mapping[str, Any], setting: str) -> str:
-    """Protocol, cut, share of malicious clients, and what else tells a table from the others."""
-    cut = split(scenario)
-    where = "FL (FedAvg)" if type_name(scenario.get("protocol")) == "FedAvg" else type_name(scenario.get("protocol"))
-    share = _mapping(scenario.get("cohort")).get("malicious")
-    parts = [where if cut == NONE else f"{where} {cut}"]
-    if isinstance(share, int | float):
-        parts.append(f"{100 * share:g} % malicious")
-    return ", ".join([*parts, *([setting] if setting else [])])
+def titles_of(scenarios: Sequence[Mapping[str, Any]], settings: Sequence[str], share: bool = True) -> list[str]:
+    """Of each protocol, cut and, with ``share``, share of malicious clients, and its setting: what else tells it from
+    the others."""
+    protocols = labels([scenario.get("protocol") for scenario in scenarios])
+    texts = []
+    for scenario, protocol, setting in zip(scenarios, protocols, settings, strict=True):
+        cut = split(scenario)
+        where = protocol.replace("FedAvg", "FL (FedAvg)", 1) if protocol.startswith("FedAvg") else protocol
+        parts = [where if cut == NONE else f"{where} {cut}"]
+        malicious = _mapping(scenario.get("cohort")).get("malicious")
+        if share and isinstance(malicious, int | float):
+            parts.append(f"{100 * malicious:g} % malicious")
+        texts.append(", ".join([*parts, *([setting] if setting else [])]))
+    return texts
 
 
-def _place(scenario: Mapping[str, Any]) -> str:
-    """Of which table a scenario is: all but its attack, rule, seed and name, and how long it trains."""
-    rest = {**_rest(scenario), "protocol": scenario.get("protocol"), "cut": split(scenario)}
+def _place(scenario: Mapping[str, Any], length: bool) -> str:
+    """Of which table a scenario is: all but its attack, rule, seed and name, and, unless ``length``, how long it
+    trains."""
+    rest = {**rest_of(scenario, length), "protocol": scenario.get("protocol"), "cut": split(scenario)}
     return key({**rest, "malicious": _mapping(scenario.get("cohort")).get("malicious")})
 
 
-def _rest(scenario: Mapping[str, Any]) -> dict[str, Any]:
-    """What is neither in a table nor in the first half of its title; a whole model has no cut."""
+def rest_of(scenario: Mapping[str, Any], length: bool = False) -> dict[str, Any]:
+    """What is neither in a table nor in the first half of its title; a whole model has no cut. ``length``: with how
+    long it trains."""
     plain = {
         name: value
         for name, value in scenario.items()
         if name not in ("name", "attack", "defense", "seed", "protocol", "checkpoint_every")
     }
     plain["cohort"] = {k: v for k, v in _mapping(scenario.get("cohort")).items() if k != "malicious"}
-    plain["training"] = {k: v for k, v in _mapping(scenario.get("training")).items() if k != "rounds"}
+    plain["training"] = {k: v for k, v in _mapping(scenario.get("training")).items() if length or k != "rounds"}
     plain["model"] = {k: v for k, v in _mapping(scenario.get("model")).items() if k != "cut"}
     return plain
 
@@ -187,8 +246,8 @@ class, where classes are few (in CSV a JSON list)."""
 
 
 def results(found: Sequence[Outcome]) -> pa.Table:
-    """``RESULTS`` of all scenarios, in their order."""
-    places = [_place(outcome.scenario) for outcome in found]
+    """``RESULTS`` of all scenarios, in their order, and a column for every other field in which they differ."""
+    places = [_place(outcome.scenario, False) for outcome in found]
     attacks = names([outcome.scenario.get("attack") for outcome in found], places)
     rules = names([outcome.scenario.get("defense") for outcome in found], places)
     drops = {id(trial.attacked): trial for trial in trials(runs_of(found)) if trial.attacked is not None}
@@ -196,7 +255,10 @@ def results(found: Sequence[Outcome]) -> pa.Table:
         _result(outcome, attack, rule, drops.get(id(outcome.run)))
         for outcome, attack, rule in zip(found, attacks, rules, strict=True)
     ]
-    return pa.Table.from_pylist(rows, RESULTS)
+    table = pa.Table.from_pylist(rows, RESULTS)
+    for name, column in swept([outcome.scenario for outcome in found], RESULTS.names).items():
+        table = table.append_column(name, column)
+    return table
 
 
 def _result(outcome: Outcome, attack: str, rule: str, trial: Trial | None) -> dict[str, Any]:

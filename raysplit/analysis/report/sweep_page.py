@@ -4,6 +4,7 @@ every run."""
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,15 +13,23 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from raysplit.analysis.report.canvas import LIGHT, Theme, png
-from raysplit.analysis.report.drops import drop_by_cut, drop_by_malicious, panels_by_cut, panels_by_malicious
+from raysplit.analysis.report.drops import (
+    drop_by_cut,
+    drop_by_malicious,
+    legend_of,
+    panels_by_cut,
+    panels_by_malicious,
+    rows_of,
+)
 from raysplit.analysis.report.files import csv_text, write_files
 from raysplit.analysis.report.markup import paragraph, picture, table
-from raysplit.analysis.report.numbers import NONE, count, percent
-from raysplit.analysis.report.pairs import Measure, Trial, trials
+from raysplit.analysis.report.numbers import count, percent
+from raysplit.analysis.report.pairs import Measure, trials
 from raysplit.analysis.report.record import is_synthetic
 from raysplit.analysis.report.style import STYLE
-from raysplit.analysis.report.sweep import CLEAN, RESULTS, Grid, Outcome, grids, results, runs_of, title_of
-from raysplit.analysis.report.sweep_figures import shaded
+from raysplit.analysis.report.sweep import CLEAN, Grid, Outcome, full_grids, results, runs_of
+from raysplit.analysis.report.sweep_figures import Show, shaded
+from raysplit.analysis.report.sweep_shares import HEAD, TEXTS, share_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +43,7 @@ EXPLAINED = (
     "accuracy with it, in percentage points. Read final and best together: where an attack only does harm, the best "
     "evaluation is one from before it began."
 )
-_NOTES = {"†": "† unfinished, failed or missing", "‡": "‡ diverged: loss or weights stopped being finite"}
+_PICTURE = re.compile(r"(drop|accuracy|malicious-drop|malicious-accuracy|cut-drop)-\d+")
 Draw = Callable[[Theme], "Figure"]
 
 
@@ -48,11 +57,15 @@ def write_sweep(name: str, found: Sequence[Outcome], folder: Path) -> Path:
     files = {
         "report.html": page(name, found).encode(),
         "tables.md": markdown(found).encode(),
-        "results.csv": csv_text(RESULTS.names, rows.to_pylist()).encode(),
+        "results.csv": csv_text(rows.column_names, rows.to_pylist()).encode(),
         "results.arrow": _arrow(rows),
     }
-    files |= {f"{stem}.png": png(draw(LIGHT)) for stem, _, _, draw in _figures(found)}
-    return write_files(folder, files)[0]
+    files |= {f"{stem}.png": png(draw(LIGHT)) for stem, _, _, draw in figures_of(found)}
+    page_path = write_files(folder, files)[0]
+    for path in folder.glob("*.png"):
+        if path.name not in files and _PICTURE.fullmatch(path.stem):
+            path.unlink()  # of a report before this one, which had more of them
+    return page_path
 
 
 def _arrow(rows: pa.Table) -> bytes:
@@ -75,7 +88,7 @@ def page(name: str, found: Sequence[Outcome]) -> str:
         _by_share(found),
     ]
     above = ""
-    for _, section, text, draw in _figures(found):
+    for _, section, text, draw in figures_of(found):
         body += [f"<h2>{html.escape(section)}</h2>\n"] if section != above else []
         body.append(picture(draw, f"{section}. {text}", text))
         above = section
@@ -93,35 +106,28 @@ def markdown(found: Sequence[Outcome]) -> str:
     """The tables as GitHub Markdown: a cell holds the accuracy and, under an attack, the drop in points."""
     parts = []
     for measure, heading in MEASURES:
-        for grid in _full(grids(found, measure)):
+        for grid in full_grids(found, measure):
             head = ["attack", *grid.rules]
             lines = [head, [":--"] + ["--:"] * len(grid.rules)]
             for attack in grid.attacks:
-                lines.append([attack, *(_short(grid, attack, rule) for rule in grid.rules)])
+                lines.append([attack, *(grid.short(attack, rule) for rule in grid.rules)])
             body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-            parts.append(f"{grid.title}. {heading}; accuracy in % (drop in points).\n\n{body}\n")
-    shares = _share_rows(found)
-    if shares:
+            said = f"{grid.title}. {heading}; accuracy in % (drop in points)."
+            parts.append(f"{said}\n\n{body}\n{_below(*grid.notes)}")
+    shares = share_table(found, [measure for measure, _ in MEASURES])
+    if shares.rows:
         lines = [
-            [name for name, _ in _SHARE_HEAD],
-            [":--"] * _SHARE_TEXTS + ["--:"] * (len(_SHARE_HEAD) - _SHARE_TEXTS),
-            *shares,
+            [f"{name} ({unit})" if unit else name for name, unit in HEAD],
+            [":--"] * TEXTS + ["--:"] * (len(HEAD) - TEXTS),
+            *shares.rows,
         ]
-        parts.append("\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n")
+        parts.append("\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n{_below(shares.note)}")
     return "\n".join(parts)
 
 
-def _short(grid: Grid, attack: str, rule: str) -> str:
-    cell = grid.cells.get((attack, rule))
-    if cell is None:
-        return ""  # there is no such scenario; a dash is one that has no figure
-    accuracy, drop = cell.texts()
-    return accuracy if drop == NONE else f"{accuracy} ({drop})"
-
-
-def _full(tables: Sequence[Grid]) -> list[Grid]:
-    """The tables that are one: with several rules, or several attacks."""
-    return [grid for grid in tables if len(grid.rules) > 1 or len([a for a in grid.attacks if a != CLEAN]) > 1]
+def _below(*notes: str) -> str:
+    """Notes below a table of Markdown, a paragraph each."""
+    return "".join(f"\n{note}\n" for note in notes if note)
 
 
 def _summary(found: Sequence[Outcome]) -> str:
@@ -162,7 +168,7 @@ def _banner(found: Sequence[Outcome]) -> str:
 def _tables(found: Sequence[Outcome]) -> str:
     parts = []
     for measure, heading in MEASURES:
-        tables = _full(grids(found, measure))
+        tables = full_grids(found, measure)
         if not tables:
             continue
         parts.append(f"<h2>Attacks against rules. {html.escape(heading)}</h2>\n")
@@ -176,18 +182,17 @@ def _tables(found: Sequence[Outcome]) -> str:
 def _html(grid: Grid) -> str:
     across = "".join(f'<th colspan="2" scope="colgroup" class="rule">{html.escape(rule)}</th>' for rule in grid.rules)
     columns = '<th scope="col" class="n first">Acc</th><th scope="col" class="n">drop</th>' * len(grid.rules)
-    body, marks = [], set()
+    body = []
     for attack in grid.attacks:
         cells = []
         for rule in grid.rules:
             cell = grid.cells.get((attack, rule))
             accuracy, drop = ("", "") if cell is None else cell.texts()
-            marks |= set() if cell is None else set(cell.marks)
             cells.append(
                 f'<td class="n first">{accuracy}</td><td class="n drop">{"" if attack == CLEAN else drop}</td>'
             )
         body.append(f'<tr><th scope="row">{html.escape(attack)}</th>{"".join(cells)}</tr>')
-    notes = "".join(paragraph(text, "note") for mark, text in _NOTES.items() if mark in marks)
+    notes = "".join(paragraph(text, "note") for text in grid.notes)
     return (
         '<div class="wide"><table class="paper"><thead><tr><th rowspan="2" '
         f'scope="col">Attack</th>{across}</tr><tr>{columns}</tr></thead>'
@@ -195,88 +200,46 @@ def _html(grid: Grid) -> str:
     )
 
 
-_SHARE_HEAD = (
-    ("split", ""), ("rule and attack", ""), ("malicious", "%"), ("Acc", "%"), ("under attack", "%"), ("drop", "points"),
-    ("best", "%"), ("under attack, best", "%"), ("drop, best", "points"),
-)  # fmt: skip
-_SHARE_TEXTS = 2
-
-
-def _share_rows(found: Sequence[Outcome]) -> list[list[str]]:
-    """Accuracies and drops by share of malicious clients, where there is more than one share."""
-    panels = [panel for group in panels_by_malicious(trials(runs_of(found)), "final").values() for panel in group]
-    if not panels:
-        return []
-    rows = []
-    for trial in sorted(trials(runs_of(found)), key=_share_place):
-        share = _share_of(trial)
-        if trial.attacked is None and share:
-            continue
-        figures = []
-        for measure, _ in MEASURES:
-            clean, attacked = trial.accuracy(measure)
-            lost = trial.drop(measure)
-            figures += [percent(clean), percent(attacked), percent(lost)]
-        rows.append([_split_of(trial), _pair_of(trial), f"{100 * share:g}", *figures])
-    return rows
-
-
-def _share_of(trial: Trial) -> float:
-    return float(trial.scenario["cohort"]["malicious"])
-
-
-def _split_of(trial: Trial) -> str:
-    return title_of({**trial.scenario, "cohort": {}}, "")
-
-
-def _pair_of(trial: Trial) -> str:
-    from raysplit.analysis.report.pairs import acting, title
-
-    rule, attack = (title(acting(trial.scenario.get(part))) for part in ("defense", "attack"))
-    return f"{rule}, {CLEAN if trial.attacked is None else attack}"
-
-
-def _share_place(trial: Trial) -> tuple[str, float, str]:
-    return _split_of(trial), _share_of(trial), _pair_of(trial)
-
-
 def _by_share(found: Sequence[Outcome]) -> str:
-    rows = _share_rows(found)
-    if not rows:
+    shares = share_table(found, [measure for measure, _ in MEASURES])
+    if not shares.rows:
         return ""
     note = paragraph(
-        "Drops are against the same rule and the same share of malicious clients without the attack.", "note"
+        "Drops are against the same rule and the same share of malicious clients without the attack. " + shares.note,
+        "note",
     )
-    return f"<h2>By share of malicious clients</h2>\n{table(_SHARE_HEAD, rows, _SHARE_TEXTS)}{note}"
+    return f"<h2>By share of malicious clients</h2>\n{table(HEAD, shares.rows, TEXTS)}{note}"
 
 
-def _figures(found: Sequence[Outcome]) -> list[tuple[str, str, str, Draw]]:
+def figures_of(found: Sequence[Outcome]) -> list[tuple[str, str, str, Draw]]:
     """File name, heading, caption and drawing of every picture."""
     figures: list[tuple[str, str, str, Draw]] = []
-    tables = _full(grids(found, "final"))
+    tables = full_grids(found, "final")
     one = "Attacks against rules, drawn"
     for number, at in enumerate(range(0, len(tables), 3), 1):
         some = tables[at : at + 3]
-        figures.append(
-            (f"drop-{number}", one, "Drop in final accuracy, percentage points.", partial(shaded, some, "drop"))
-        )
-        figures.append((f"accuracy-{number}", one, "Final test accuracy in %.", partial(shaded, some, "accuracy")))
+        means = ", means over seeds" if any(grid.means for grid in some) else ""
+        text = f"Drop in final accuracy, percentage points{means}."
+        figures.append((f"drop-{number}", one, text, _shading(some, "drop", tables)))
+        text = f"Final test accuracy in %{means}."
+        figures.append((f"accuracy-{number}", one, text, _shading(some, "accuracy", tables)))
     pairs = trials(runs_of(found))
-    red = "dashed red: federated learning"
     many = "By share of malicious clients, drawn"
-    for number, panels in enumerate(panels_by_malicious(pairs, "final").values(), 1):
-        text = f"Drop in final accuracy over the share of malicious clients; {red}."
+    for number, panels in enumerate(rows_of(panels_by_malicious(pairs, "final")), 1):
+        text = f"Drop in final accuracy over the share of malicious clients{legend_of(panels)}."
         figures.append((f"malicious-drop-{number}", many, text, partial(drop_by_malicious, panels)))
-    for number, panels in enumerate(panels_by_malicious(pairs, "final", "accuracy").values(), 1):
-        text = f"Final accuracy under attack over the share of malicious clients; {red}."
+    for number, panels in enumerate(rows_of(panels_by_malicious(pairs, "final", "accuracy")), 1):
+        text = f"Final accuracy under attack over the share of malicious clients{legend_of(panels)}."
         figures.append((f"malicious-accuracy-{number}", many, text, partial(drop_by_malicious, panels)))
     if not any(stem.startswith("malicious") for stem, *_ in figures):
-        for panels in panels_by_cut(pairs, "final").values():
-            for at in range(0, len(panels), 4):
-                text = f"Drop in final accuracy by cut; {red}."
-                stem = f"cut-drop-{len(figures)}"
-                figures.append((stem, "Drop by cut layer", text, partial(drop_by_cut, panels[at : at + 4])))
+        for panels in rows_of(panels_by_cut(pairs, "final")):
+            text = f"Drop in final accuracy by cut, percentage points{legend_of(panels)}."
+            figures.append((f"cut-drop-{len(figures)}", "Drop by cut layer", text, partial(drop_by_cut, panels)))
     return figures
+
+
+def _shading(some: Sequence[Grid], show: Show, among: Sequence[Grid]) -> Draw:
+    return lambda theme: shaded(some, show, among, theme)
 
 
 def _runs(found: Sequence[Outcome]) -> str:

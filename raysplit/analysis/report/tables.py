@@ -8,22 +8,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raysplit.analysis.report.numbers import NONE, spread
+from raysplit.analysis.report.numbers import NONE, spread, spread_note
 from raysplit.analysis.report.pairs import Measure, Trial, differences, is_unsplit, key, labels, split, type_name
 from raysplit.analysis.report.success import successes
 
-MEASURES: dict[Measure, str] = {
-    "final": "after the last round",
-    "best": "best evaluation, chosen on the test set",
-    "last5": "mean of the last five evaluations",
-}
+MEASURES: tuple[Measure, ...] = ("final", "best", "last5")
+
+
+def meaning(measure: Measure, trials: Sequence[Trial]) -> str:
+    """What a measure is, of these trials."""
+    if measure != "last5":
+        return {"final": "after the last round", "best": "best evaluation, chosen on the test set"}[measure]
+    runs = [run for trial in trials for run in (trial.clean, trial.attacked) if run is not None]
+    counts = {run.summary().late_evaluations for run in runs} - {0}
+    if counts <= {5}:
+        return "mean of the last five evaluations"
+    if len(counts) == 1:
+        (few,) = counts
+        return "the only evaluation" if few == 1 else f"mean of all {few} evaluations, as there were no five"
+    return "mean of the last five evaluations, or of all where there were fewer"
 
 
 @dataclass(frozen=True)
 class AccuracyTable:
     """``stubs``: names of the row labels; ``rules``: names of the column groups, with ``columns`` each: accuracy in %,
     accuracy under attack in %, drop in percentage points; where any attack has a goal also how often it was reached
-    without and with the attack, in %. ``rows``: labels and then cells, as printed. ``notes``: what the marks mean.
+    without and with the attack, in %. ``rows``: labels and then cells, as printed. ``notes``: what ± and the marks
+    mean. ``meaning``: of the measure.
     """
 
     measure: Measure
@@ -31,6 +42,7 @@ class AccuracyTable:
     rules: list[str]
     rows: list[list[str]]
     notes: list[str]
+    meaning: str
     columns: tuple[str, ...] = ("Acc", "Acc_attack", "Acc_drop")
 
 
@@ -76,9 +88,12 @@ def accuracy_table(trials: Sequence[Trial], measure: Measure) -> AccuracyTable:
     rules = [
         name if rule_parts[rule] is not None else "no defence" for name, rule in zip(names, rule_keys, strict=True)
     ]
-    used_notes = [text for mark, text in notes.items() if mark in marks]
+    seeds = (
+        sum(key(trial.scenario.get("defense")) == rule for trial in group) for group in ordered for rule in rule_keys
+    )
+    used_notes = [note for note in [spread_note(seeds)] if note] + [t for mark, t in notes.items() if mark in marks]
     columns = AccuracyTable.columns + SUCCESS if goals else AccuracyTable.columns
-    return AccuracyTable(measure, stubs, rules, rows, used_notes, columns)
+    return AccuracyTable(measure, stubs, rules, rows, used_notes, meaning(measure, trials), columns)
 
 
 def to_html(table: AccuracyTable) -> str:
@@ -123,7 +138,7 @@ def to_markdown(table: AccuracyTable) -> str:
     body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
     success = "; ASR: attack success rate in %" if SUCCESS[0] in table.columns else ""
     return "\n\n".join(
-        [f"Test accuracy in %, {MEASURES[table.measure]}; drop in percentage points{success}.", body, *table.notes]
+        [f"Test accuracy in %, {table.meaning}; drop in percentage points{success}.", body, *table.notes]
     )
 
 

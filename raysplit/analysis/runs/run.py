@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from raysplit.errors import RunError
+from raysplit.errors import RunError, counted
 from raysplit.storage.schemas import FORMAT, LATER, SCHEMAS
 from raysplit.storage.tables import read_table
 
@@ -47,7 +47,7 @@ class Summary:
     """Test accuracies as fractions, None before the first evaluation.
 
     ``best`` is the test accuracy at its best evaluation (so it is chosen on the test set: an upper bound), ``last5``
-    the mean of the last five evaluations. A diverged run may have a good ``best``: read it with ``final``.
+    the mean of the last ``late_evaluations``: five, or all where there are fewer. A diverged run may have a good ``best``: read it with ``final``.
     """
 
     final: float | None
@@ -56,6 +56,7 @@ class Summary:
     best_round: int | None
     last5: float | None
     diverged: bool
+    late_evaluations: int = 0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -85,7 +86,7 @@ class Run:
     def __repr__(self) -> str:
         training = self.scenario.get("training")
         of = training.get("rounds") if isinstance(training, Mapping) else None
-        rounds = f"{self.state.rounds} rounds" if of is None else f"{self.state.rounds} of {of} rounds"
+        rounds = counted(self.state.rounds, "round") if of is None else f"{self.state.rounds} of {counted(of, 'round')}"
         final = self.summary().final
         accuracy = "not evaluated yet" if final is None else f"test accuracy {100 * final:.1f} %"
         return f"Run({self.name}: {self.state.status}, {rounds}, {accuracy}, {self.path})"
@@ -169,6 +170,7 @@ class Run:
             best_round=best["round"],
             last5=sum(late) / len(late),
             diverged=diverged,
+            late_evaluations=len(late),
         )
 
 

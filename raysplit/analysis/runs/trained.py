@@ -63,7 +63,7 @@ def read_trained(path: Path, scenario: Scenario) -> Trained:
     checkpoint = newest_checkpoint(RunFolder(path).checkpoints)
     if checkpoint is None:
         raise RunError(f"{path} has no checkpoint yet, so it has no trained model; let it run on")
-    return Trained(path, scenario, read_checkpoint(checkpoint, Layout(scenario), scenario.hash))
+    return Trained(path, scenario, read_checkpoint(checkpoint, Layout(scenario), scenario.hash, to_train=False))
 
 
 def trained_model(trained: Trained, client: int | None) -> TrainedModel:

@@ -10,12 +10,14 @@ from rich.console import Console
 
 from raysplit.analysis.report.canvas import png
 from raysplit.analysis.report.histogram import class_histogram
-from raysplit.errors import RunError, ScenarioError, nearest
+from raysplit.errors import RunError, ScenarioError
 from raysplit.parts.canonical import to_json
 from raysplit.population.opening import open_population
 from raysplit.population.partition.histogram import SkewSummary, class_counts
 from raysplit.population.population import PopulationSpec
-from raysplit.scenario.file import apply_sets, load_scenarios
+from raysplit.scenario.choice import chosen
+from raysplit.scenario.file import load_scenarios
+from raysplit.scenario.sets import apply_sets
 from raysplit.storage.atomic import write_bytes
 
 
@@ -55,16 +57,11 @@ def draw_histograms(
 
 def _populations(file: Path, sets: list[str], only: str | None) -> dict[str, PopulationSpec]:
     """The different populations of a scenario file, each under the name of the first scenario that has it."""
-    scenarios, _ = load_scenarios(file)
-    names = [scenario.name for scenario in scenarios]
-    if only is not None and only not in names:
-        raise ScenarioError(f"{file} has no scenario {only!r}; {nearest(only, names)}")
+    scenarios, module = load_scenarios(file)
     found: dict[str, PopulationSpec] = {}
     seen: set[str] = set()
-    for scenario in scenarios:
-        if only is not None and scenario.name != only:
-            continue
-        spec = apply_sets(scenario, sets).population
+    for scenario in chosen(scenarios, None if only is None else [only], file):
+        spec = apply_sets(scenario, sets, module).population
         form = json.dumps(to_json(spec), sort_keys=True)
         if form not in seen:
             seen.add(form)

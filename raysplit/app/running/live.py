@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from raysplit.app.running.runner import Ended, Job, Watch
+from raysplit.errors import counted
 from raysplit.population.population import PopulationInfo
 from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.simulation import RoundReport
@@ -91,13 +92,13 @@ class Live:
             )
             return
         kind = "SYNTHETIC, not real data: " if info.synthetic else ""
-        self.say(f"  population: {kind}{info.name}, {info.clients:,} clients; cohort {job.scenario.cohort.size}")
-        where = ", ".join(
-            f"{value} {key}" if key in ("hosts", "servers") else str(value)
-            for key, value in layout.items()
-            if key != "gpus_per_host"
+        self.say(
+            f"  population: {kind}{info.name}, {counted(info.clients, 'client')}; cohort {job.scenario.cohort.size}"
         )
-        self.say(f"  on {where}; ready after {seconds:.1f} s" + (f"; rounds 1-{done} are done" if done else ""))
+        self.say(
+            f"  on {_where(layout, job.scenario)}; ready after {seconds:.1f} s"
+            + (f"; rounds 1-{done} are done" if done else "")
+        )
 
     def _round(self, report: RoundReport, bar: Progress, task: TaskID, spoken: list[float]) -> None:
         rate = report.clients / report.seconds
@@ -133,3 +134,16 @@ class Live:
 
     def _print(self, form: dict[str, Any]) -> None:
         print(json.dumps(form, sort_keys=True), flush=True)
+
+
+def _where(layout: Mapping[str, Any], scenario: Scenario) -> str:
+    """What an engine says of itself, in words: ``ray: 2 client hosts; server portion pooled in 1 main server``."""
+    shards = "" if layout["shards"] == 1 else f"; updates in {counted(layout['shards'], 'column shard')}"
+    if layout["engine"] == "local":
+        return f"the local engine: one process, {layout['device']}{shards}"
+    hosts = counted(layout["hosts"], "client host")
+    gpus = f", {layout['gpus_per_host']:g} GPU each" if layout["gpus_per_host"] else ""
+    pooled = f"server portion pooled in {counted(layout['servers'], 'main server')}"
+    server = pooled if layout["placement"] == "pooled" else "server portion colocated with its clients"
+    server = "" if scenario.protocol.server == "none" else f"; {server}"
+    return f"{layout['engine']}: {hosts}{gpus}{server}{shards}"

@@ -30,6 +30,7 @@ def run(
     gpus_per_host: float | None = None,
     address: str | None = None,
     shards: int = 1,
+    keep_state: bool = False,
 ) -> Run:
     """Train a scenario and return its run, in the folder ``out/<name>-<hash>``.
 
@@ -39,7 +40,8 @@ def run(
 
     ``engine="local"`` plays everything in this process, ``"ray"`` on Ray actors, laid out as ``hosts``, ``servers``,
     ``placement`` and ``gpus_per_host`` say, on the cluster at ``address`` or one that is started and shut down again;
-    ``shards``: column shards that aggregate the updates. None of these changes a bit of the result. ``raysplit run``
+    ``shards``: column shards that aggregate the updates. ``keep_state``: leave optimiser states and the like in the
+    folder of the finished run, too, not the model alone. None of these changes a bit of the result. ``raysplit run``
     does the same from the command line for scenarios in a file.
 
     Raises ``UserError`` for what cannot be run, before anything is written.
@@ -51,5 +53,5 @@ def run(
     scenario = replace(scenario)  # its hash is taken anew: own code may have changed since it was last taken
     choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address, shards)
     watch = Watch() if on_round is None else Watch(round=on_round)
-    ended = run_job(job_of(scenario, Path(out)), choice, watch, "replace" if overwrite else "continue")
+    ended = run_job(job_of(scenario, Path(out), keep_state), choice, watch, "replace" if overwrite else "continue")
     return replace(open_run(ended.folder.path), played=scenario)

@@ -14,23 +14,35 @@ from typing import Any, Literal
 
 from raysplit.analysis.runs.run import open_run
 from raysplit.app.running.engine_choice import Cluster, EngineChoice, check_choice, open_cluster, open_engine
+from raysplit.app.running.interruption import undisturbed
 from raysplit.engine.engine import Engine
-from raysplit.errors import ClusterError, RunError, ScenarioError, UserError, first_line, nearest
+from raysplit.errors import ClusterError, RunError, UserError, first_line
 from raysplit.memory.global_state import GlobalState
 from raysplit.parts.own_modules import own_files
 from raysplit.population.opening import open_population
 from raysplit.population.population import PopulationInfo
-from raysplit.scenario.file import apply_sets, load_scenarios
+from raysplit.scenario.choice import chosen
+from raysplit.scenario.file import load_scenarios
 from raysplit.scenario.layout import Layout
 from raysplit.scenario.malicious_check import check_malicious
+from raysplit.scenario.network_check import check_network
 from raysplit.scenario.population_check import check_population
 from raysplit.scenario.scenario import Scenario
+from raysplit.scenario.sets import apply_sets
+from raysplit.simulation.data_check import check_data
 from raysplit.simulation.shard_checks import check_memory, check_shards
 from raysplit.simulation.shared_rounds import Form, adopt_tables, leaves_traces, shared_rounds
 from raysplit.simulation.simulation import Output, Progress, RoundReport, simulate
-from raysplit.storage.checkpoints import newest_checkpoint, read_checkpoint, write_checkpoint
+from raysplit.storage.checkpoints import (
+    is_whole,
+    keep_model_only,
+    newest_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
+from raysplit.storage.lock import locked
 from raysplit.storage.observations import adopt_observations, rewind_observations
-from raysplit.storage.run_folder import RunFolder, check_free, create, folder_for, locked, origin_of
+from raysplit.storage.run_folder import RunFolder, check_free, create, folder_for, origin_of
 from raysplit.storage.stored_scenario import stored_scenario
 from raysplit.storage.tables import open_tables, rewind
 from raysplit.storage.updates import adopt_updates, rewind_updates
@@ -57,7 +69,8 @@ class Fork:
 class Job:
     """One scenario to run: where it came from, where it goes, and the runs before it whose first rounds it shares, the
     longest first. ``module``, ``source``: the scenario file, loaded and on disk; None: the scenario was built in
-    Python.
+    Python. ``keep``: rounds after which others fork. ``keep_state``: at the end leave checkpoints that training can go
+    on from, not the model alone.
     """
 
     scenario: Scenario
@@ -67,6 +80,7 @@ class Job:
     folder: RunFolder
     forks: tuple[Fork, ...] = ()
     keep: frozenset[int] = frozenset()
+    keep_state: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,20 +112,21 @@ class Watch:
 
 
 def jobs_from(
-    file: Path, out: Path, sets: list[str], only: list[str] | None = None, others: Mapping[Path, Form] | None = None
+    file: Path,
+    out: Path,
+    sets: list[str],
+    only: list[str] | None = None,
+    others: Mapping[Path, Form] | None = None,
+    keep_state: bool = False,
 ) -> list[Job]:
-    """The jobs of a scenario file, or of those named in ``only``; ``sets`` are applied to these alone.
+    """The jobs of a scenario file, or of those that ``only`` names or matches; ``sets`` are applied to these alone.
 
     A scenario forks from one before it with which it has its first rounds in common, or from ``others``: ended runs and
     their scenarios.
     """
     scenarios, module = load_scenarios(file)
-    names = [scenario.name for scenario in scenarios]
-    for name in only or []:
-        if name not in names:
-            raise ScenarioError(f"{file} has no scenario {name!r}; {nearest(name, names)}")
-    scenarios = [scenario for scenario in scenarios if not only or scenario.name in only]
-    changed = [apply_sets(scenario, sets) for scenario in scenarios]
+    scenarios = chosen(scenarios, only, file)
+    changed = [apply_sets(scenario, sets, module) for scenario in scenarios]
     folders = [folder_for(scenario, out) for scenario in changed]
     keep: dict[Path, set[int]] = {folder.path: set() for folder in folders}
     before: dict[Path, Form] = {path: form for path, form in (others or {}).items() if path not in keep}
@@ -125,20 +140,20 @@ def jobs_from(
         before[folder.path], traces[folder.path] = scenario.to_json(), leaves_traces(scenario)
         origin = {"file": file.name, "scenario": original.name, "set": sets}
         jobs.append(Job(scenario, module, file, origin, folder, tuple(forks)))
-    return [replace(job, keep=frozenset(keep[job.folder.path])) for job in jobs]
+    return [replace(job, keep=frozenset(keep[job.folder.path]), keep_state=keep_state) for job in jobs]
 
 
 def _can(fork: Fork, folder: RunFolder, keep: Mapping[Path, set[int]]) -> bool:
     """Whether the run in ``folder`` can fork there: from a run of the same call, or from another one that has kept that
     round."""
-    here = fork.folder.path in keep or fork.checkpoint.exists()
+    here = fork.folder.path in keep or is_whole(fork.checkpoint)
     return fork.rounds > 0 and fork.folder != folder and here
 
 
-def job_of(scenario: Scenario, out: Path) -> Job:
+def job_of(scenario: Scenario, out: Path, keep_state: bool = False) -> Job:
     """The job of a scenario that was built in Python, for ``raysplit.run``."""
     origin: dict[str, Any] = {"file": None, "scenario": scenario.name, "set": []}
-    return Job(scenario, None, None, origin, folder_for(scenario, out))
+    return Job(scenario, None, None, origin, folder_for(scenario, out), keep_state=keep_state)
 
 
 def run_all(
@@ -180,7 +195,10 @@ def ready(jobs: list[Job], choice: EngineChoice, if_exists: IfExists) -> Iterato
         check_malicious(job.scenario, population)
         if if_exists != "continue":
             check_free(job.folder, job.scenario, if_exists == "replace")
-        start = Layout(job.scenario).initial()
+        layout = Layout(job.scenario)
+        check_network(job.scenario, layout)
+        check_data(job.scenario, layout, population)
+        start = layout.initial()
         check_memory(job.scenario, start, choice.shards)
         portions.append((job.scenario, _portion_bytes(start)))
     with open_cluster(choice, portions) as cluster:
@@ -227,7 +245,7 @@ def play(job: Job, choice: EngineChoice, cluster: Cluster | None, watch: Watch, 
         if not go_on:
             files = {} if job.module is None else own_files(job.module)
             create(job.folder, job.scenario, files, job.origin, overwrite=if_exists != "refuse")
-        with locked(job.folder):
+        with locked(job.folder.path):
             try:
                 fork = None if go_on else _fork(job)
                 return _go_on(job, engine, watch, layout, _reached(job, layout), fork)
@@ -237,7 +255,7 @@ def play(job: Job, choice: EngineChoice, cluster: Cluster | None, watch: Watch, 
                 raise
 
 
-def resume(path: Path, choice: EngineChoice, watch: Watch) -> Ended:
+def resume(path: Path, choice: EngineChoice, watch: Watch, keep_state: bool = False) -> Ended:
     """Go on with an unfinished run from its newest checkpoint, or from the start if it has none."""
     folder = RunFolder(path)
     check_choice(choice)
@@ -248,8 +266,8 @@ def resume(path: Path, choice: EngineChoice, watch: Watch) -> Ended:
         raise RunError(f"{path} is already {folder.state()['status']}; see it with 'raysplit report {path}'")
     scenario, module = stored_scenario(folder)
     check_shards(scenario, choice.shards)
-    job = Job(scenario, module, folder.source, origin, folder)
-    with locked(folder):
+    job = Job(scenario, module, folder.source, origin, folder, keep_state=keep_state)
+    with locked(path):
         layout = Layout(scenario)
         state = _reached(job, layout)
         check_memory(scenario, state, choice.shards)
@@ -290,12 +308,15 @@ def _go_on(
                 scenario, population, engine, Output(tables, folder.checkpoints, job.keep), progress, watch.round
             )
         except BaseException as error:
-            _interrupted(job, layout, progress, facts, error)
+            with undisturbed():
+                _interrupted(job, layout, progress, facts, error)
             raise
     status: Literal["finished", "diverged"] = "diverged" if finish.diverged else "finished"
     digest = layout.digest(finish.state)
     accuracy = open_run(folder.path).summary().final
     folder.mark(status, rounds=finish.state.round, digest=digest, final_accuracy=accuracy, **facts)
+    if not job.keep_state:
+        keep_model_only(folder.checkpoints, job.keep)
     return Ended(folder, status, digest, accuracy)
 
 
@@ -303,7 +324,8 @@ def _interrupted(job: Job, layout: Layout, progress: Progress, facts: dict[str, 
     """Leave a resumable run behind: checkpoint the last complete round before passing the error on."""
     newest = newest_checkpoint(job.folder.checkpoints)
     written = 0 if newest is None else int(newest.name.rsplit("-", 1)[1])
-    why = "Ctrl-C" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}".splitlines()[0]
+    stop = isinstance(error, KeyboardInterrupt)  # Ray raises one of its own, so which signal it was may be unknown here
+    why = "Ctrl-C or a signal" if stop else f"{type(error).__name__}: {error}".splitlines()[0]
     try:
         if progress.state.round > written:
             write_checkpoint(job.folder.checkpoints, progress.state, layout, job.scenario.hash, job.keep)
@@ -315,7 +337,7 @@ def _interrupted(job: Job, layout: Layout, progress: Progress, facts: dict[str, 
 def _fork(job: Job) -> Fork | None:
     """Take over the longest opening that a run before it has kept: its checkpoint and its tables up to there. None:
     train from the start."""
-    fork = next((fork for fork in job.forks if fork.checkpoint.exists()), None)
+    fork = next((fork for fork in job.forks if is_whole(fork.checkpoint)), None)
     if fork is None:
         return None
     layout = Layout(job.scenario)

@@ -8,10 +8,13 @@ from typing import Literal
 
 from raysplit.analysis.report.sweep import outcomes
 from raysplit.analysis.report.sweep_page import write_sweep
+from raysplit.analysis.report.sweep_terminal import sweep_tables
+from raysplit.analysis.report.variant import report_name
 from raysplit.app.running.engine_choice import EngineChoice
 from raysplit.app.running.runner import Ended, Failed, Job, attempt_all
+from raysplit.app.sweep.expected_time import Clock
 from raysplit.app.sweep.live import SweepLive
-from raysplit.app.sweep.plan import ended_runs, plan, plan_table, summary
+from raysplit.app.sweep.plan import ended_runs, estimate, expected_seconds, plan, plan_table, summary
 from raysplit.app.sweep.side_by_side import Origin, run_side_by_side
 from raysplit.app.sweep.traces import TRACES, with_trace_kept
 from raysplit.errors import ScenarioError
@@ -28,6 +31,7 @@ def sweep(
     choice: EngineChoice,
     processes: int,
     instead: Instead = None,
+    keep_state: bool = False,
 ) -> int:
     """Do what is left of a file's scenarios and write their report; returns how many failed."""
     if processes > 1 and choice.engine != "local":
@@ -35,16 +39,24 @@ def sweep(
             "--jobs gives each scenario a process of its own, so it needs --engine local; on Ray one scenario takes "
             "all hosts"
         )
-    origin = Origin(file, out, sets, only, ended_runs(out))
+    origin = Origin(file, out, sets, only, ended_runs(out), keep_state)
     jobs = origin.jobs()
     steps = plan(jobs)
     left = [step.job for step in steps if not step.ended]
-    live, folder = SweepLive(len(left)), out / f"sweep-{file.stem}"
+    name = report_name(file, sets, only)
+    live, folder = SweepLive(len(left)), out / f"sweep-{name}"
     if instead == "plan":
-        live.show(plan_table(steps))
-    live.say(summary(steps))
-    if instead == "plan":
+        clock = Clock(choice)
+        expected = expected_seconds(steps, clock)
+        live.show(plan_table(steps, expected))
+        live.say(summary(steps))
+        live.say(
+            estimate(
+                [time for time, step in zip(expected, steps, strict=True) if not step.ended], processes, clock.cpus
+            )
+        )
         return 0
+    live.say(summary(steps))
     failed: dict[Path, str] = {}
     by_folder = {job.folder.path: job for job in jobs}
     if instead is None:
@@ -56,10 +68,15 @@ def sweep(
                 if isinstance(ended, Failed):
                     failed[ended.folder.path] = ended.why
     found = outcomes([(job.scenario, job.folder.path, failed.get(job.folder.path, "")) for job in jobs])
-    written = write_sweep(file.stem, found, folder)
-    for name, why in ((job.scenario.name, failed.get(job.folder.path)) for job in jobs):
+    written = write_sweep(name, found, folder)
+    for scenario, why in ((job.scenario.name, failed.get(job.folder.path)) for job in jobs):
         if why is not None:
-            live.say(f"failed: {name}: {why}")
+            live.say(f"failed: {scenario}: {why}")
+    for titled in sweep_tables(found):
+        live.say(f"\n{titled.title}")
+        live.show(titled.table)
+        for note in titled.notes:
+            live.say(note)
     live.say(f"Report: {written.resolve()}")
     return len(failed)
 

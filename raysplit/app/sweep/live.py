@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from raysplit.analysis.report.terminal import print_whole
 from raysplit.app.running.runner import Ended, Failed, Job, Watch
 from raysplit.population.population import PopulationInfo
 from raysplit.simulation.simulation import RoundReport
@@ -39,7 +40,7 @@ class SweepLive:
         self._console.print(text, markup=False)
 
     def show(self, table: Table) -> None:
-        self._console.print(table)
+        print_whole(table, self._console)
 
     @contextmanager
     def shown(self) -> Iterator[None]:

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import NoReturn
 
 from raysplit.app.running.engine_choice import EngineChoice
+from raysplit.app.running.interruption import interrupt
 from raysplit.app.running.runner import Ended, Failed, Job, Watch, attempt, jobs_from, ready
 from raysplit.simulation.shared_rounds import Form
 from raysplit.storage.run_folder import RunFolder
@@ -34,9 +34,10 @@ class Origin:
     sets: list[str]
     only: list[str] | None
     others: Mapping[Path, Form]
+    keep_state: bool = False
 
     def jobs(self) -> list[Job]:
-        return jobs_from(self.file, self.out, self.sets, self.only, self.others)
+        return jobs_from(self.file, self.out, self.sets, self.only, self.others, self.keep_state)
 
 
 @dataclass
@@ -138,10 +139,9 @@ def _stop(workers: list[_Worker]) -> None:
 
 def _work(line: Connection, origin: Origin) -> None:
     """The life of a process."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # a Ctrl-C reaches all processes of a terminal; the parent passes it on
-    signal.signal(signal.SIGTERM, _interrupted)
+    for number in (signal.SIGINT, signal.SIGHUP):  # they reach all processes of a terminal; the parent passes them on
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         jobs = {job.folder.path: job for job in origin.jobs()}
         while True:
@@ -157,7 +157,3 @@ def _work(line: Connection, origin: Origin) -> None:
             line.send(("ended", attempt(jobs[path], LOCAL, None, watch)))
     except (KeyboardInterrupt, EOFError, BrokenPipeError):
         return  # interrupted, and the run has been left resumable; or nobody is there any more
-
-
-def _interrupted(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt

@@ -12,6 +12,8 @@ import ray
 
 ActorSpec = tuple[str, float, float]
 """What an actor was started as: its kind, its CPUs and its share of a GPU."""
+PATIENCE_S = 10.0
+"""How long an actor that was killed may take."""
 
 
 class Worker(NamedTuple):
@@ -54,8 +56,8 @@ class ActorPool:
         end([worker for actor_spec in specs for worker in self._idle.pop(actor_spec)])
 
 
-def end(workers: list[Worker], patience_s: float = 10) -> None:
-    """Kill actors and wait until their processes are gone."""
+def end(workers: list[Worker], patience_s: float = PATIENCE_S) -> None:
+    """Kill actors and wait until their processes are gone, at most ``patience_s``."""
     for worker in workers:
         ray.kill(worker.actor, no_restart=True)
     deadline = time.monotonic() + patience_s

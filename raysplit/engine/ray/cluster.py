@@ -7,7 +7,8 @@ import importlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -15,9 +16,12 @@ import ray
 import torch
 
 from raysplit.engine.placement import Resources
+from raysplit.engine.ray.own_cluster import LOOPBACK, DriverPath, on_loopback, signals_kept
+from raysplit.engine.ray.session_folder import session_folder
 from raysplit.errors import ClusterError
 from raysplit.scenario.scenario import Scenario
 
+QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
 START_TIMEOUT_S = 180
 MEGABYTE = 1 << 20
 
@@ -40,34 +44,42 @@ def connect(address: str | None, object_store: int, cpus: int | None = None) -> 
     """A cluster for the length of a ``with``: the one at ``address`` (``"auto"``: the running one), or one started
     here.
 
-    A cluster that is started here has no dashboard, a bounded object store, and is shut down at the end. Raises
-    ``ClusterError`` where no cluster answers at ``address``.
+    A cluster that is started here has no dashboard, a bounded object store, listens on the loopback interface alone,
+    and is shut down at the end. Raises ``ClusterError`` where no cluster answers at ``address``.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-    try:
-        if address is None:
-            count = cpus or os.cpu_count() or 1
-            ray.init(
-                num_cpus=count,
-                include_dashboard=False,
-                object_store_memory=_fitting(object_store),
-                **quiet,
-            )
-        else:
-            ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        where = "here" if address is None else f"at {address!r}"
-        raise ClusterError(
-            f"no Ray cluster {where} ({str(error).strip().splitlines()[0]}); start one with 'ray start --head' or "
-            "leave --address out"
-        ) from error
-    try:
+    with ExitStack() as stack:
+        folder = stack.enter_context(session_folder()) if address is None else None
+        stack.callback(ray.shutdown)  # also where a signal, or an error, came while Ray started
+        try:
+            with signals_kept():
+                if folder is not None:
+                    _start(folder, object_store, cpus or os.cpu_count() or 1)
+                else:
+                    ray.init(address=address, job_config=DriverPath(), **QUIET)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            where = "here" if address is None else f"at {address!r}"
+            raise ClusterError(
+                f"no Ray cluster {where} ({str(error).strip().splitlines()[0]}); start one with 'ray start --head' or "
+                "leave --address out"
+            ) from error
         total = ray.cluster_resources()
         nodes = sum(node["Alive"] for node in ray.nodes())
         yield Resources(int(total.get("CPU", 0)), float(total.get("GPU", 0)), nodes)
-    finally:
-        ray.shutdown()
+
+
+def _start(folder: Path, object_store: int, cpus: int) -> None:
+    """A cluster of this machine alone, for this process alone."""
+    with on_loopback():
+        ray.init(
+            num_cpus=cpus,
+            include_dashboard=False,
+            object_store_memory=_fitting(object_store),
+            job_config=DriverPath(),
+            _node_ip_address=LOOPBACK,
+            _temp_dir=str(folder),
+            **QUIET,
+        )
 
 
 def by_value(module: ModuleType) -> None:

@@ -27,7 +27,7 @@ from raysplit.engine.engine import EngineCounts
 from raysplit.engine.evaluator import evaluation_chunks
 from raysplit.engine.host import peak_memory_bytes
 from raysplit.engine.placement import Layout
-from raysplit.engine.ray.actor_pool import ActorPool, ActorSpec, Worker, end
+from raysplit.engine.ray.actor_pool import PATIENCE_S, ActorPool, ActorSpec, Worker, end
 from raysplit.engine.ray.actors import ClientHost, MainServer, Packed, to_arrays, to_tensors
 from raysplit.engine.ray.cluster import ready_within
 from raysplit.engine.ray.row_wire import RowSinkAddress
@@ -166,15 +166,16 @@ class RayEngine:
         self._calls = self._retries = 0
         return counts
 
-    def close(self, broken: bool = False) -> None:
-        """Give the actors back; ``broken``: end them, as something may still be under way in them."""
+    def close(self, broken: bool = False, patience_s: float = PATIENCE_S) -> None:
+        """Give the actors back; ``broken``: end them, as something may still be under way in them, and wait so long
+        until they are gone."""
         staff = [(self._host_spec, f"host-{i}", actor) for i, actor in enumerate(self._hosts)]
         staff += [(self._server_spec, f"server-{i}", actor) for i, actor in enumerate(self._servers)]
         staff += [(_SHARD_SPEC, f"shard-{i}", actor) for i, actor in enumerate(self._shards)]
         self._hosts, self._servers, self._shards = [], [], []
         workers = [(actor_spec, Worker(actor, self.pids.get(name, 0))) for actor_spec, name, actor in staff]
         if broken or self._own_pool:
-            end([worker for _, worker in workers])
+            end([worker for _, worker in workers], patience_s)
             return
         for actor_spec, worker in workers:
             self._actor_pool.release(actor_spec, worker)
@@ -182,8 +183,9 @@ class RayEngine:
     def __enter__(self) -> RayEngine:
         return self
 
-    def __exit__(self, kind: object, *error: object) -> None:
-        self.close(broken=kind is not None)
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        # After a Ctrl-C nobody waits for their room, and a batch system may be about to end this process, too.
+        self.close(kind is not None, PATIENCE_S if kind is None or issubclass(kind, Exception) else 0)
 
     @property
     def _host_spec(self) -> ActorSpec:

@@ -15,7 +15,7 @@ from raysplit.channels.message import Message
 from raysplit.memory.memory import SERVER_OPTIMIZER, State
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
-from raysplit.protocols.split_steps import SplitStep, batch_length
+from raysplit.protocols.split_steps import SplitStep
 from raysplit.training.parties import ServerSlot
 from raysplit.training.server import ServerResult, split_step_of
 
@@ -51,9 +51,9 @@ def union_weights(plan: RoundPlan) -> Callable[[SplitStep], float]:
     totals = [0] * int(plan.steps.max())
     for position, steps in enumerate(plan.steps):
         for step in range(int(steps)):
-            totals[step] += batch_length(int(plan.samples[position]), plan.batch_size, step)
+            totals[step] += plan.batching.length(int(plan.samples[position]), step)
     return lambda split_step: (
-        batch_length(int(plan.samples[split_step.position]), plan.batch_size, split_step.step) / totals[split_step.step]
+        plan.batching.length(int(plan.samples[split_step.position]), split_step.step) / totals[split_step.step]
     )
 
 

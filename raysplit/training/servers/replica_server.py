@@ -80,5 +80,7 @@ class ReplicaServer:
             self._gathering.put(position, self._sent(message, slot))
 
     def _sent(self, last: Message, slot: ServerSlot) -> torch.Tensor:
-        """The finished replica [d], on its way to be averaged."""
+        """The finished replica [d], on its way to be averaged; a frozen one does not travel."""
+        if not slot.flat.vector.numel():
+            return slot.flat.vector
         return self._end.sends(last.reply(Channel.SERVER_UPDATES, slot.flat.vector)).tensor

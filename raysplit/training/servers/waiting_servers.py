@@ -15,6 +15,7 @@ from raysplit import rng
 from raysplit.channels.channel import Channel
 from raysplit.channels.message import Message
 from raysplit.memory.memory import SERVER_OPTIMIZER, State
+from raysplit.protocols.batching import Batching
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.training.parties import ServerSlot
@@ -92,7 +93,8 @@ def position_mean(gradients: list[torch.Tensor]) -> torch.Tensor:
 
 class ServerFirst:
     """``server_step="server_first"`` (CycleSL): a step's smashed data of the whole cohort are the server's data set. It
-    trains on them for ``server_epochs`` in seeded mini-batches of ``server_batch`` (None: all at once); then every
+    trains on them for ``server_epochs`` in seeded mini-batches of ``server_batch`` (None: all at once), the last one as
+    ``Training.last_batch`` says; then every
     client's cut gradients are taken at the updated portion, which stays fixed meanwhile (BatchNorm's running
     statistics included).
     """
@@ -101,7 +103,7 @@ class ServerFirst:
         self, protocol: TrainingProtocol, plan: RoundPlan, slot: ServerSlot, vector: torch.Tensor, state: State | None
     ) -> None:
         self._epochs = protocol.server_epochs
-        self._batch = protocol.server_batch
+        self._batching = Batching(protocol.server_batch, plan.batching.last)
         self._plan, self._slot = plan, slot
         self._last = last_of_each_step(plan.split_steps(protocol))
         slot.enter(vector, state if plan.server_state == "persistent" else None, plan.server_lr)
@@ -134,12 +136,12 @@ class ServerFirst:
     def _train(self, step: int) -> None:
         z = torch.cat([smashed.tensor for smashed, _ in self._held])
         y = torch.cat([labels for _, labels in self._held])
-        size = self._batch or len(y)
+        lengths = self._batching.lengths(len(y))
         self._slot.begin(self._plan.seed, self._plan.round, NOBODY, step)
         for epoch in range(self._epochs):
-            if size >= len(y):
+            if lengths == [len(y)]:
                 self._slot.whole_step(z, y)
                 continue
             order = rng.stream(self._plan.seed, "server_batches", self._plan.round, step, epoch).permutation(len(y))
-            for chosen in torch.tensor_split(torch.from_numpy(order).to(y.device), list(range(size, len(y), size))):
+            for chosen in torch.split(torch.from_numpy(order[: sum(lengths)]).to(y.device), lengths):
                 self._slot.whole_step(z[chosen], y[chosen])

@@ -6,7 +6,7 @@ import torch
 
 from raysplit.channels.channel import Channel
 from raysplit.channels.message import Score
-from raysplit.training.parties import ClientSlot, ServerSlot
+from raysplit.training.parties import ClientSlot, ServerSlot, backward, gradient_of
 from raysplit.training.sites.send import Send
 
 
@@ -20,8 +20,7 @@ def extended_step(
     into_b = send(Channel.RELAYED, out_of_a.detach(), None).detach().requires_grad_()
     out_of_b = middle(into_b)
     gradient, score = server.whole_step(send(Channel.SMASHED, out_of_b.detach(), y), y)
-    out_of_b.backward(send(Channel.CUT_GRADIENTS, gradient, None))
-    assert into_b.grad is not None
-    out_of_a.backward(send(Channel.RELAY_GRADIENTS, into_b.grad, None))
+    backward(out_of_b, send(Channel.CUT_GRADIENTS, gradient, None))
+    backward(out_of_a, send(Channel.RELAY_GRADIENTS, gradient_of(into_b), None))
     client.step()
     return score

@@ -9,7 +9,7 @@ from raysplit.channels.channel import Channel
 from raysplit.channels.message import Score
 from raysplit.protocols.joint import TaskBodies
 from raysplit.protocols.topology import Topology
-from raysplit.training.parties import ClientSlot, ServerSlot
+from raysplit.training.parties import ClientSlot, ServerSlot, backward, gradient_of
 from raysplit.training.sites.send import Send
 
 
@@ -29,12 +29,11 @@ def multi_task_step(
         logits = bodies.logits(task, leaf)
         loss = weight * functional.cross_entropy(logits, target)
         loss.backward()  # type: ignore[no-untyped-call]
-        assert leaf.grad is not None
-        summed = summed + send(Channel.CUT_GRADIENTS, leaf.grad, None)
+        summed = summed + send(Channel.CUT_GRADIENTS, gradient_of(leaf), None)
         total += float(loss.detach())
         if task == 0:
             correct = int((logits.argmax(1) == target).sum())
     server.step()
-    smashed.backward(summed)
+    backward(smashed, summed)
     client.step()
     return Score(total, correct)

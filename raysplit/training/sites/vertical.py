@@ -7,7 +7,7 @@ import torch
 from raysplit.channels.channel import Channel
 from raysplit.channels.message import Score
 from raysplit.protocols.joint import PartyHeads
-from raysplit.training.parties import ClientSlot, ServerSlot
+from raysplit.training.parties import ClientSlot, ServerSlot, backward
 from raysplit.training.sites.send import Send
 
 
@@ -20,6 +20,6 @@ def vertical_step(client: ClientSlot, server: ServerSlot, x: torch.Tensor, y: to
     received = [send(Channel.SMASHED, z.detach(), None) for z in smashed]
     gradient, score = server.whole_step(heads.fuse(received), y)
     for z, own in zip(smashed, heads.parts(gradient, smashed), strict=True):
-        z.backward(send(Channel.CUT_GRADIENTS, own, None))  # type: ignore[no-untyped-call]
+        backward(z, send(Channel.CUT_GRADIENTS, own, None))
     client.step()
     return score

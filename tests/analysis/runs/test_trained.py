@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from torch.nn import functional
 
 import raysplit
@@ -16,7 +19,7 @@ from raysplit.protocols.fedavg import FedAvg
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from raysplit.protocols.splitfed_v3 import SplitFedV3
-from tests.toys import ToyClients, ToyCnn, toy
+from tests.toys import FrozenCnn, ToyClients, ToyCnn, toy
 
 SCENARIOS = {
     "fedavg": toy(FedAvg()),
@@ -26,6 +29,7 @@ SCENARIOS = {
     "personal": toy(SplitFedV3()),
     "float64": toy(SplitFedV2(), training__precision="float64"),
     "some_clients": toy(FedAvg(), evaluation__clients=3),
+    "frozen": toy(SplitFedV1(), model=FrozenCnn("V2", None, True, ("conv1", "conv2"), True)),
 }
 
 
@@ -47,7 +51,7 @@ def test_evaluate_gives_the_accuracy_of_every_class_that_the_run_recorded(tmp_pa
     assert found.by_class.predicted.tolist() == row["class_predicted"] and sum(row["class_predicted"]) == row["samples"]
 
 
-@pytest.mark.parametrize("name", ["fedavg", "split", "batch_norm", "u_shaped", "float64"])
+@pytest.mark.parametrize("name", ["fedavg", "split", "batch_norm", "u_shaped", "float64", "frozen"])
 def test_model_answers_as_the_simulator_evaluated(tmp_path, name):
     scenario = SCENARIOS[name]
     run = raysplit.run(scenario, out=tmp_path)
@@ -75,6 +79,20 @@ def test_model_scales_bytes_as_the_run_did_and_lets_floats_pass(tmp_path, pixels
     with torch.no_grad():
         assert torch.allclose(model(x), model.network(seen(x.float())), atol=1e-6)
         assert model(x.float()).equal(model.network(x.float()))
+
+
+def test_a_checkpoint_says_how_samples_become_its_models_input(tmp_path):
+    run = raysplit.run(toy(FedAvg(), pixels="inverted"), out=tmp_path)
+    checkpoint = run.path / "checkpoints" / "round-000002"
+    with safe_open(checkpoint / "model.safetensors", "pt") as file:
+        about = file.metadata()
+    assert about == {
+        "model": "ToyCnn",
+        "input": "[B, 1, 8, 8], float32",
+        "pixels": "inverted",
+        "of_a_byte_b": "1 - b / 255",
+    }
+    assert json.loads((checkpoint / "state.json").read_text())["about"] == about
 
 
 def test_a_client_with_a_portion_of_its_own_has_a_model_of_its_own(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -75,7 +76,7 @@ def written(here: Path, text: str) -> Path:
 def rows(here: Path) -> dict[str, dict]:
     with pa.ipc.open_file(here / "runs" / "sweep-tiny" / "results.arrow") as file:
         table = file.read_all()
-    assert table.schema.equals(RESULTS)
+    assert table.select(RESULTS.names).schema.equals(RESULTS)
     return {row["scenario"]: row for row in table.to_pylist()}
 
 
@@ -85,6 +86,8 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     planned = cli(here, "sweep", "tiny.py", "--engine", "local", "--dry-run")
     assert not (here / "runs").exists()
     assert f"{SCENARIOS} scenarios, 0 of them ended; 70 rounds in all" in planned and "32 to train" in planned
+    assert re.search(r"^V2-median-late +new +5 +0 +4 +1 +[0-9.]+ m?s +V2-median-clean$", planned, re.MULTILINE)
+    assert re.search(r"^About [0-9.]+ m?s on this machine", planned, re.MULTILINE)
     return here, cli(here, "sweep", "tiny.py", "--engine", "local", "--jobs", "2")
 
 
@@ -93,6 +96,10 @@ def test_a_log_has_a_line_a_scenario_and_where_the_report_is(swept: tuple[Path, 
     assert out.count(": finished, test accuracy") == SCENARIOS and f"[{SCENARIOS}/{SCENARIOS}]" in out
     assert "round 3" not in out and "\x1b" not in out
     assert out.rstrip().endswith("sweep-tiny/report.html")
+    _, _, table = out.partition(
+        "SplitFedV2 V2, 25 % malicious, cohort.of=population: final accuracy in % (drop in points)"
+    )
+    assert re.match(r"\s+attack +Mean +Median *\n─+\nno attack +[0-9.]+ +[0-9.]+ *\n", table)
 
 
 def test_the_report_has_a_table_for_each_split_and_share_and_says_what_was_shared(swept: tuple[Path, str]) -> None:
@@ -111,6 +118,7 @@ def test_the_report_has_a_table_for_each_split_and_share_and_says_what_was_share
     attacked, clean = found["V2-median-sign"], found["V2-median-clean"]
     assert attacked["drop_final"] == clean["final"] - attacked["final"]
     assert (attacked["defense"], attacked["defense_start"], attacked["shared_rounds"]) == ("Median", 4, 3)
+    assert (found["V2-mean-clean"]["cohort.of"], found["FL-mean-clean"]["cohort.of"]) == ("population", "cohort")
     assert clean["attack"] is None and found["FL-mean-clean"]["cut"] is None
     assert (here / "runs" / "sweep-tiny" / "results.csv").read_text().count("\n") == SCENARIOS + 1
 

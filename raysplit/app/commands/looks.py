@@ -1,0 +1,103 @@
+"""Commands that look at models, attacks and runs: ``raysplit model``, ``cuts``, ``matrix`` and ``infer``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raysplit.app.options import File, OnlyOne, Sets
+
+looks_app = typer.Typer()
+
+
+@looks_app.command()
+def model(
+    name: Annotated[str, typer.Argument(help="A model by its maker's name, such as femnist_cnn.")],
+    cut: Annotated[str | None, typer.Option("--cut", help="A cut to mark: a paper's name or a stage's.")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="An argument: --set classes=7 (repeatable).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """A model's stages: sizes, forward FLOPs, what crosses the wire at each cut, and the client's share."""
+    from raysplit.models.overview import model_named, show
+
+    show(name, model_named(name, sets or [], cut), as_json)
+
+
+@looks_app.command()
+def cuts(
+    file: File,
+    only: OnlyOne = None,
+    train: Annotated[int | None, typer.Option("--train", min=1, help="Rounds to train at every cut.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Where cuts.csv, cuts.json and cuts.png go.")] = None,
+    sets: Sets = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The table as JSON on standard output, nothing else.")
+    ] = False,
+) -> None:
+    """Where should I cut? Every cut's shares, bytes, FLOPs of a training step, time and, with --train, accuracy."""
+    from raysplit.app.commands.cuts import show_cuts
+
+    show_cuts(file, only, train, out, sets or [], as_json)
+
+
+@looks_app.command()
+def matrix(
+    updates: Annotated[
+        Path | None, typer.Option("--updates", help="A recorded round's file, or a run folder that has some.")
+    ] = None,
+    round: Annotated[
+        int | None, typer.Option("--round", help="Which of the run's rounds; default: the newest.")
+    ] = None,
+    synthetic: Annotated[
+        str | None, typer.Option("--synthetic", help="N,M,D: made-up updates, clients, malicious, floats.")
+    ] = None,
+    attacks: Annotated[
+        str | None, typer.Option("--attacks", help="Such as 'MinMax, LittleIsEnough(z=1.5)'; default: all.")
+    ] = None,
+    rules: Annotated[
+        str | None, typer.Option("--rules", help="Such as 'Krum, TrimmedMean(f=2)'; default: all.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of the made-up updates; default: 42.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Where matrix.csv, .json and .png go.")] = Path("runs/matrix"),
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The table as JSON on standard output, nothing else.")
+    ] = False,
+) -> None:
+    """Attacks against rules on one matrix of updates, recorded or made up: bias, cosine, who gets in."""
+    from raysplit.app.commands.matrix import show_matrix
+
+    show_matrix(updates, round, synthetic, attacks, rules, seed, out, as_json)
+
+
+@looks_app.command()
+def infer(
+    run: Annotated[Path, typer.Argument(help="A run folder that has a checkpoint.")],
+    attack: Annotated[
+        str, typer.Option("--attack", help="Such as 'UnSplit(rounds=100), WhiteBoxInversion(steps=1000)'.")
+    ],
+    parties: Annotated[
+        list[str] | None,
+        typer.Option("--party", help="main_server (the default), fed_server, client; repeatable: they collude."),
+    ] = None,
+    knows: Annotated[
+        list[str] | None,
+        typer.Option("--knows", help="Facts, such as architecture; repeatable; default: all that the attack needs."),
+    ] = None,
+    round: Annotated[
+        int | None, typer.Option("--round", help="A round of training; default: the trained model in use.")
+    ] = None,
+    samples: Annotated[int, typer.Option("--samples", help="How many samples are attacked.")] = 10,
+    client: Annotated[int | None, typer.Option("--client", help="Whose samples; default: anybody's.")] = None,
+    auxiliary: Annotated[
+        int, typer.Option("--auxiliary", help="Samples that are not attacked: for the adversary, and to compare with.")
+    ] = 2000,
+    queries: Annotated[int, typer.Option("--queries", help="How many inputs the client portion answers.")] = 1000,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object an attack on standard output.")] = False,
+) -> None:
+    """What an adversary infers from a run: inputs, labels or a clone of the client portion, beside guesses."""
+    from raysplit.analysis.inference.infer import Setup
+    from raysplit.app.commands.infer import infer_run
+
+    infer_run(run, attack, Setup(round, samples, client, auxiliary, queries), parties, knows, as_json)

@@ -8,6 +8,7 @@ and rounds to come, and a rule as many clients as it assumes.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ def check_requirements(scenario: Scenario) -> None:
     """Raise ``ScenarioError`` for a component that misspells an answer, or does not get what it requires."""
     for component in components(scenario):
         check_answers(type(component))
+        _check_finite(component)
     protocol, setting = scenario.protocol, scenario.setting
     check_values(protocol)
     _check_all(setting, ((protocol, requirement) for requirement in requirements_of(protocol)))
@@ -63,6 +65,19 @@ def components(part: Any) -> Iterator[object]:
         yield part
         for field in dataclasses.fields(part):
             yield from components(getattr(part, field.name))
+
+
+def _check_finite(component: object) -> None:
+    """Raise ``ScenarioError`` for a number that is infinite or none: it has no canonical form, hence no hash."""
+    assert dataclasses.is_dataclass(component)
+    for field in dataclasses.fields(component):
+        value = getattr(component, field.name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ScenarioError(
+                    f"{type(component).__name__}.{field.name} must be a finite number, but it is {number}; give a large "
+                    "number such as 1e30 for no bound"
+                )
 
 
 def _check_all(setting: Setting, required: Required) -> None:

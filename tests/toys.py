@@ -181,7 +181,8 @@ class _Noting:
     """An engine, and the observations that came back with its rounds."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine, self.observations = engine, []
+        self._engine = engine
+        self.observations: list[Observation] = []
 
     def train(self, *args: Any, **options: Any) -> Any:
         outcome = self._engine.train(*args, **options)

@@ -13,8 +13,7 @@ from rich.console import Console
 
 from raysplit.app.commands.data import data_app
 from raysplit.app.commands.looks import looks_app
-from raysplit.app.commands.tidy import tidy_app
-from raysplit.app.options import (
+from raysplit.app.commands.options import (
     Address,
     AsJson,
     EngineName,
@@ -29,6 +28,7 @@ from raysplit.app.options import (
     Sets,
     Shards,
 )
+from raysplit.app.commands.tidy import tidy_app
 from raysplit.app.running.interruption import (
     INTERRUPTED,
     Stopped,
@@ -200,7 +200,7 @@ def doctor(
     gpus_per_host: Gpus = None,
 ) -> None:
     """What the cluster has, and how a scenario would be laid out on it."""
-    from raysplit.app.doctor import examine
+    from raysplit.app.commands.doctor import examine
 
     examine(file, address, (hosts, servers, placement, gpus_per_host), Console())
 

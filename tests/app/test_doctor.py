@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-import raysplit.app.doctor as doctor
+import raysplit.app.commands.doctor as doctor
 from raysplit import FedAvg, SplitFedV2
 from raysplit.app.running.live import _where
 from raysplit.engine.placement import Resources

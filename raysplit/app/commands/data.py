@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from raysplit.app.options import File, Sets
+from raysplit.app.commands.options import File, Sets
 
 data_app = typer.Typer(help="Prepare and inspect populations.")
 
@@ -66,7 +66,7 @@ def data_prepare(
 ) -> None:
     """Download, verify and convert a data set into a population (docs/data-sets.md)."""
     options = dict(locals())
-    from raysplit.app.doctor import prepare
+    from raysplit.app.commands.doctor import prepare
 
     for argument in ("data_set", "source", "out", "mirror"):
         del options[argument]
@@ -79,7 +79,7 @@ def data_info(
     path: Annotated[Path, typer.Argument(help="A population file, or the name it was prepared under.")],
 ) -> None:
     """What a population holds, every byte checked: clients, samples, classes (FEMNIST's beside the paper's figures)."""
-    from raysplit.app.doctor import describe
+    from raysplit.app.commands.doctor import describe
 
     describe(path, Console())
 

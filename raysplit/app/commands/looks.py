@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from raysplit.app.options import File, OnlyOne, Sets
+from raysplit.app.commands.options import File, OnlyOne, Sets
 
 looks_app = typer.Typer()
 

@@ -32,7 +32,7 @@ def check_data(scenario: Scenario, layout: Layout, population: Population) -> No
 
 def _check_tests(scenario: Scenario, population: Population) -> None:
     info = population.info
-    clients = evaluation_clients(scenario, info.clients)
+    clients = evaluation_clients(scenario, info)
     if population.test_sizes(clients).any():
         return
     if len(clients) < info.clients and population.test_sizes(np.arange(info.clients, dtype=np.int64)).any():

@@ -10,6 +10,7 @@ from raysplit import rng
 from raysplit.engine.engine import Engine
 from raysplit.memory.global_state import GlobalState
 from raysplit.protocols.class_counts import ClassCounts
+from raysplit.population.population import PopulationInfo
 from raysplit.protocols.outcome import ClientScores, Outcome
 from raysplit.scenario.scenario import Scenario
 from raysplit.storage.spread import Spread
@@ -63,17 +64,17 @@ class Evaluated:
         )
 
 
-def evaluation_clients(scenario: Scenario, population: int, unseen: int = 0) -> np.ndarray:
+def evaluation_clients(scenario: Scenario, info: PopulationInfo) -> np.ndarray:
     """Whose test sets the global model is evaluated on: the same clients in every round and trial, int64, ascending.
 
-    Where the last ``unseen`` of the population never train, they are, and nobody else.
+    Where the last clients of the population never train (``info.unseen``), they are, and nobody else.
     """
-    count = scenario.evaluation.clients
-    if unseen:
-        return evaluation_clients(scenario, unseen) + (population - unseen)
-    if count is None or count >= population:
-        return np.arange(population, dtype=np.int64)
-    return np.sort(rng.stream(scenario.seed, "evaluation").choice(population, count, replace=False, shuffle=False))
+    among, count = info.unseen or info.clients, scenario.evaluation.clients
+    first = info.clients - among
+    if count is None or count >= among:
+        return np.arange(first, info.clients, dtype=np.int64)
+    drawn = rng.stream(scenario.seed, "evaluation").choice(among, count, replace=False, shuffle=False)
+    return np.sort(drawn) + first
 
 
 def evaluate(

@@ -68,7 +68,7 @@ class Simulation:
     ) -> Simulation:
         """Raises ``ScenarioError`` or ``PopulationError`` where the cohort does not fit the population."""
         sampler = ParticipationSampler(scenario.cohort, scenario.seed, population)
-        clients = evaluation_clients(scenario, population.info.clients, population.info.unseen)
+        clients = evaluation_clients(scenario, population.info)
         return Simulation(scenario, population, engine, layout, record, sampler, clients, Clock.of(scenario))
 
 

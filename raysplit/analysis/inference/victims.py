@@ -49,11 +49,7 @@ def tested(scenario: Scenario, client: int | None = None) -> Iterator[tuple[int,
     """The test samples of the clients that are evaluated, or of one client: (client, index in its test set, the sample
     as a set of one)."""
     population = open_population(scenario.population)
-    ids = (
-        evaluation_clients(scenario, population.info.clients, population.info.unseen)
-        if client is None
-        else np.array([client])
-    )
+    ids = evaluation_clients(scenario, population.info) if client is None else np.array([client])
     for one in ids.tolist():
         x, y = population.test(one)
         for index in range(len(y)):

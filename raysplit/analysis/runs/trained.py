@@ -102,11 +102,7 @@ def evaluate_trained(trained: Trained, population: PopulationSpec | None, client
     check_population(scenario, info)
     for client in clients or ():
         _check_client(client, scenario)
-    ids = (
-        evaluation_clients(scenario, info.clients, info.unseen)
-        if clients is None
-        else np.array(clients, dtype=np.int64)
-    )
+    ids = evaluation_clients(scenario, info) if clients is None else np.array(clients, dtype=np.int64)
     if not len(ids):
         raise RunError("evaluate() needs at least one client; leave clients out for those of the scenario's Evaluation")
     state = trained.state

@@ -68,7 +68,7 @@ class Clock:
         cut = scenario.model.cut or stage_names(scenario.model)[0]
         client, server = (part / len(y) for part in time_step(scenario.replace(**{"model.cut": cut}), x, y, REPEATS))
         trained = int(plan.samples.sum()) * scenario.training.local_epochs
-        tested = int(population.test_sizes(evaluation_clients(scenario, population.info.clients)).sum())
+        tested = int(population.test_sizes(evaluation_clients(scenario, population.info)).sum())
         tests = tested * FORWARD * (client + server) / scenario.evaluation.every
         hosts = self._hosts(scenario)
         if scenario.protocol.server == "shared" and hosts > 1:  # clients work ahead of the one portion that they share

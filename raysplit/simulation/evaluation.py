@@ -9,8 +9,8 @@ import numpy as np
 from raysplit import rng
 from raysplit.engine.engine import Engine
 from raysplit.memory.global_state import GlobalState
-from raysplit.protocols.class_counts import ClassCounts
 from raysplit.population.population import PopulationInfo
+from raysplit.protocols.class_counts import ClassCounts
 from raysplit.protocols.outcome import ClientScores, Outcome
 from raysplit.scenario.scenario import Scenario
 from raysplit.storage.spread import Spread

@@ -12,7 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from raysplit.analysis.report.numbers import size
 from raysplit.app.running.runner import Ended, Job, Watch
+from raysplit.costs.observed import observed_bytes
 from raysplit.errors import counted
 from raysplit.population.population import PopulationInfo
 from raysplit.scenario.scenario import Scenario
@@ -99,6 +101,9 @@ class Live:
             f"  on {_where(layout, job.scenario)}; ready after {seconds:.1f} s"
             + (f"; rounds 1-{done} are done" if done else "")
         )
+        observed = observed_bytes(job.scenario)
+        if observed:
+            self.say(f"  observations: at most {size(observed)} in {job.folder.observations}")
 
     def _round(self, report: RoundReport, bar: Progress, task: TaskID, spoken: list[float]) -> None:
         rate = report.clients / report.seconds

@@ -10,6 +10,7 @@ import torch
 from raysplit import FedAvg, Observe, ParallelSl, SplitFedV1, SplitFedV2, SplitLearning, VerticalSplit
 from raysplit.channels.channel import Channel
 from raysplit.channels.hooks import Observation
+from raysplit.costs.observed import observed_bytes
 from raysplit.errors import RunError, ScenarioError
 from raysplit.storage.observations import (
     adopt_observations,
@@ -86,6 +87,22 @@ def test_what_cannot_be_observed_is_refused(protocol, observe, words):
 def test_observe_refuses_what_keeps_nothing(arguments):
     with pytest.raises(ScenarioError, match="Observe"):
         Observe(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "observe"),
+    [
+        (SplitFedV2(), Observe((1, 2), ALL, max_samples=1000)),
+        (SplitFedV2(), Observe((2,), ALL, clients=(1, 4), max_samples=2)),
+        (SplitFedV2(u_shaped=True), Observe((1,), ("smashed", "features", "feature_gradients"), max_samples=2)),
+    ],
+)
+def test_what_is_kept_is_no_more_than_was_announced(protocol, observe):
+    scenario = toy(protocol, cut="V1", tail="fc1" if protocol.u_shaped else None, observe=observe)
+    kept = sum(t.numel() * t.element_size() for o in play(scenario).observations for t in o.tensors.values())
+    announced = observed_bytes(scenario)
+    assert kept == announced if observe.max_samples == 2 else kept < announced
+    assert observed_bytes(toy(SplitFedV2())) == 0
 
 
 def test_files_give_back_what_was_noted(tmp_path):

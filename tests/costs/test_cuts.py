@@ -6,11 +6,14 @@ from dataclasses import replace
 from io import StringIO
 
 import pytest
+from rich.console import Console
 from torch import nn
 from typer.testing import CliRunner
 
+from raysplit import ClusterLabels, WhiteBoxInversion
 from raysplit.analysis.cuts.cuts import compare_cuts, time_step
-from raysplit.analysis.report.cuts import cuts_csv, cuts_figure, share, write_cuts
+from raysplit.analysis.cuts.leakage import leakage_at
+from raysplit.analysis.report.cuts import cuts_csv, cuts_figure, cuts_table, share, write_cuts
 from raysplit.app.cli import app
 from raysplit.errors import ScenarioError
 from raysplit.models.network import build
@@ -20,6 +23,7 @@ from raysplit.protocols.split_learning import SplitLearning
 from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from raysplit.scenario.devices import PHONE, Devices, LogNormalDevices
+from raysplit.scenario.layout import Layout
 from tests.toys import ToyCnn, play, toy
 
 FILE = """\
@@ -164,3 +168,24 @@ def test_a_name_that_is_not_in_the_file_is_one_sentence(tmp_path):
     ended = command(tmp_path, "--only", "tiny-sfk")
     assert isinstance(ended.exception, ScenarioError)
     assert "has no scenario 'tiny-sfk'; did you mean 'tiny-sfl'?" in str(ended.exception)
+
+
+def test_leakage_is_that_of_the_attack_on_the_model_at_each_cut(tmp_path):
+    """White-box inversion of a first convolution finds the images, and less behind later stages."""
+    scenario = toy(SplitFedV2(), clients=12)
+    attack = WhiteBoxInversion(steps=150, lr=0.05)
+    table = compare_cuts(scenario, None, attack=attack)
+    found = {row.cut: row.leakage for row in table.cuts}
+    assert found["conv1"].mse < found["fc1"].mse and all(
+        row.guess_mse == found["conv1"].guess_mse for row in found.values()
+    )
+    state = Layout(scenario.replace(**{"model.cut": "conv1"})).initial()
+    assert leakage_at(scenario.replace(**{"model.cut": "conv1"}), state, attack) == found["conv1"]
+    shown = Console(width=200, file=StringIO())
+    shown.print(cuts_table(table))
+    assert f"{found['conv1'].mse:.3f}" in shown.file.getvalue() and "WhiteBoxInversion" in shown.file.getvalue()
+    header, first, *_ = cuts_csv(table).splitlines()
+    assert header.endswith("leakage_mse,leakage_ssim,leakage_guess_mse") and str(found["conv1"].mse) in first
+    assert table.to_json()["cuts"][0]["leakage"]["mse"] == found["conv1"].mse
+    with pytest.raises(ScenarioError, match="is after labels"):
+        compare_cuts(scenario, None, attack=ClusterLabels())

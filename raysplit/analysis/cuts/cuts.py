@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from raysplit.analysis.cuts.leakage import Leakage, leakage_at
+from raysplit.attacks.inference.inference_attack import InferenceAttack
 from raysplit.channels.channel import Channel
 from raysplit.costs.clock import Clock
 from raysplit.costs.portions import CutCosts, cut_costs
@@ -20,7 +22,9 @@ from raysplit.costs.surface import attack_surface
 from raysplit.costs.traffic import ChannelBytes, predicted_bytes
 from raysplit.engine.local import LocalEngine
 from raysplit.errors import ScenarioError
+from raysplit.memory.global_state import GlobalState
 from raysplit.models.network import build, check_cut, cut, stage_names
+from raysplit.parts.canonical import to_json
 from raysplit.population.opening import open_population
 from raysplit.population.population import Population
 from raysplit.population.selection.cohort import ParticipationSampler
@@ -49,7 +53,7 @@ class Cut:
     ``virtual_s``: the round on the scenario's devices; ``client_step_s`` and ``server_step_s``: measured on this
     machine, one thread, one batch; ``accuracy``: on the test clients after the requested rounds, None where
     none were. ``update_floats``, ``smashed_floats``, ``labels``, ``feature_gradient_floats``: what a malicious client
-    controls in a round (surface.py).
+    controls in a round (surface.py). ``leakage``: what the requested attack finds of inputs, None where none was.
     """
 
     cut: str
@@ -68,6 +72,7 @@ class Cut:
     smashed_floats: float = 0.0
     labels: float = 0.0
     feature_gradient_floats: float = 0.0
+    leakage: Leakage | None = None
 
     @property
     def round_bytes(self) -> float:
@@ -89,6 +94,7 @@ class CutTable:
     devices: Devices
     imagined: bool
     rounds: int | None
+    attack: InferenceAttack | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for cuts.json."""
@@ -100,6 +106,7 @@ class CutTable:
             "clients": self.clients,
             "batch": self.batch,
             "trained_rounds": self.rounds,
+            "leakage_by": None if self.attack is None else to_json(self.attack),
             "devices": "defaults: round figures" if self.imagined else "the scenario's",
             "left_out": dict(self.left_out),
             "cuts": [{**asdict(row), "round_bytes": row.round_bytes} for row in self.cuts],
@@ -107,12 +114,16 @@ class CutTable:
 
 
 def compare_cuts(
-    scenario: Scenario, rounds: int | None = None, watch: Callable[[str], None] = lambda cut: None
+    scenario: Scenario,
+    rounds: int | None = None,
+    watch: Callable[[str], None] = lambda cut: None,
+    attack: InferenceAttack | None = None,
 ) -> CutTable:
     """Every cut of the scenario's model: all stages but the last, and before the tail of a U-shape.
 
-    With ``rounds`` each cut is trained that long by the local engine, from the same initial weights. ``watch`` hears
-    each cut's name as it begins. Raises ``ScenarioError`` where the protocol does not split the model.
+    With ``rounds`` each cut is trained that long by the local engine, from the same initial weights. ``attack``: what
+    is tried on the model at each cut, trained or not. ``watch`` hears each cut's name as it begins. Raises
+    ``ScenarioError`` where the protocol does not split the model.
     """
     if scenario.protocol.server == "none":
         raise ScenarioError(
@@ -140,8 +151,9 @@ def compare_cuts(
             left_out.append((name, f"would leave the {side} nothing to train"))
             continue
         watch(name)
-        found.append(_measure(there, name, costs, plan, devices, (x, y), rounds))
-    return CutTable(scenario, tuple(found), tuple(left_out), len(plan.clients), len(y), devices, imagined, rounds)
+        found.append(_measure(there, name, costs, plan, devices, (x, y), rounds, attack))
+    clients = len(plan.clients)
+    return CutTable(scenario, tuple(found), tuple(left_out), clients, len(y), devices, imagined, rounds, attack)
 
 
 def _measure(
@@ -152,6 +164,7 @@ def _measure(
     devices: Devices,
     batch: tuple[torch.Tensor, torch.Tensor],
     rounds: int | None,
+    attack: InferenceAttack | None,
 ) -> Cut:
     sent = predicted_bytes(scenario, plan, costs)
     clients = len(plan.clients)
@@ -160,6 +173,7 @@ def _measure(
     timed = scenario.replace(devices=devices)
     client_s, server_s = time_step(scenario, *batch)
     surface = attack_surface(scenario, plan, costs)
+    accuracy, state = (None, Layout(scenario).initial()) if rounds is None else train(scenario)
     whole = costs.head.parameters + costs.body.parameters + costs.tail.parameters
     client_parameters = costs.head.parameters + costs.tail.parameters
     return Cut(
@@ -174,11 +188,12 @@ def _measure(
         virtual_s=Clock(timed, devices).time(plan).round_s(),
         client_step_s=client_s,
         server_step_s=server_s,
-        accuracy=None if rounds is None else train(scenario),
+        accuracy=accuracy,
         update_floats=surface.updates,
         smashed_floats=surface.smashed,
         labels=surface.labels,
         feature_gradient_floats=surface.feature_gradients,
+        leakage=None if attack is None else leakage_at(scenario, state, attack),
     )
 
 
@@ -233,15 +248,17 @@ class _StopWatch:
         self.server_s += time.perf_counter() - began
 
 
-def train(scenario: Scenario) -> float:
-    """Test accuracy after the scenario's last round, on the local engine; nothing is kept."""
+def train(scenario: Scenario) -> tuple[float, GlobalState]:
+    """Test accuracy and state after the scenario's last round, on the local engine; nothing is written."""
     layout = Layout(scenario)
     with tempfile.TemporaryDirectory() as scratch, LocalEngine(scenario) as engine:
         folder = Path(scratch)
         with open_tables(folder / "metrics") as tables:
             population = open_population(scenario.population)
-            simulate(scenario, population, engine, Output(tables, folder / "checkpoints"), Progress(layout.initial()))
-        return float(read_table(folder / "metrics" / "evaluations.arrow").column("accuracy")[-1].as_py())
+            output = Output(tables, folder / "checkpoints")
+            finish = simulate(scenario, population, engine, output, Progress(layout.initial()))
+        accuracy = read_table(folder / "metrics" / "evaluations.arrow").column("accuracy")[-1].as_py()
+        return float(accuracy), finish.state
 
 
 def first_plan(scenario: Scenario, population: Population) -> RoundPlan:

@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 
 from raysplit.analysis.cuts.cuts import Cut, CutTable
+from raysplit.analysis.cuts.leakage import Leakage
 from raysplit.analysis.report.canvas import LIGHT, Theme, new_figure, png
 from raysplit.analysis.report.files import csv_text, write_files
 from raysplit.analysis.report.numbers import percent, seconds, significant, size
@@ -39,6 +40,7 @@ def cuts_table(table: CutTable) -> Table:
     heads += ["client\nstep", "server\nstep"] + (
         [f"accuracy\n{counted(table.rounds, 'round')}"] if table.rounds is not None else []
     )
+    heads += ["leaks:\nMSE", "\nSSIM"] if table.attack is not None else []
     for head in heads:
         shown.add_column(head, justify="right", no_wrap=True)
     for row in table.cuts:
@@ -52,7 +54,9 @@ def cuts_table(table: CutTable) -> Table:
             seconds(row.client_step_s),
             seconds(row.server_step_s),
         ]
-        shown.add_row(*cells, *([f"{percent(row.accuracy)} %"] if table.rounds is not None else []))
+        cells += [f"{percent(row.accuracy)} %"] if table.rounds is not None else []
+        cells += [] if row.leakage is None else [f"{row.leakage.mse:.3f}", f"{row.leakage.ssim:.2f}"]
+        shown.add_row(*cells)
     return shown
 
 
@@ -86,13 +90,29 @@ def notes(table: CutTable) -> list[str]:
         f"{whose}. FLOPs: the client's of a training step, forward and backward. Steps: measured, a batch of "
         f"{table.batch} on one thread of this machine.",
     ]
+    guesses = [row.leakage.guess_mse for row in table.cuts if row.leakage is not None]
+    if guesses:
+        model = "the untrained model" if table.rounds is None else f"the model after {counted(table.rounds, 'round')}"
+        lines.append(
+            f"Leaks: images that {type(table.attack).__name__} finds of smashed data of {model}, ten test samples; the best "
+            f"guess without any message has an MSE of {min(guesses):.3f}."
+        )
     return lines + [f"Not after {name}: it {why}." for name, why in table.left_out]
 
 
 def cuts_csv(table: CutTable) -> str:
     """A line a cut, raw numbers with units in the names of the columns."""
-    columns = [field.name for field in dataclasses.fields(Cut)] + ["round_bytes"]
-    extra = ({"round_bytes": row.round_bytes, "paper_names": " ".join(row.paper_names)} for row in table.cuts)
+    leaks = [field.name for field in dataclasses.fields(Leakage)]
+    columns = [field.name for field in dataclasses.fields(Cut) if field.name != "leakage"]
+    columns += ["round_bytes", *(f"leakage_{name}" for name in leaks)]
+    extra = (
+        {
+            "round_bytes": row.round_bytes,
+            "paper_names": " ".join(row.paper_names),
+            **{f"leakage_{name}": None if row.leakage is None else getattr(row.leakage, name) for name in leaks},
+        }
+        for row in table.cuts
+    )
     return csv_text(columns, ({**dataclasses.asdict(row), **more} for row, more in zip(table.cuts, extra, strict=True)))
 
 

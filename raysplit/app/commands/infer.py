@@ -30,7 +30,7 @@ def infer_run(
     as_json: bool,
 ) -> None:
     """Carry out attacks on a run one after another, print their scores and write them into the run folder."""
-    chosen = _attacks(attacks)
+    chosen = attacks_named(attacks, "--attack")
     open_run(path)  # a sentence where it is none
     folder = RunFolder(path)
     trained = read_trained(path, stored_scenario(folder)[0])
@@ -49,13 +49,14 @@ def infer_run(
         console.print(str(written), markup=False, soft_wrap=True)
 
 
-def _attacks(text: str) -> list[InferenceAttack]:
-    parts = parts_named(text, "attacks.inference", "--attack")
+def attacks_named(text: str, option: str) -> list[InferenceAttack]:
+    """The inference attacks in a list such as ``"UnSplit(rounds=100), WhiteBoxInversion"``, one at least."""
+    parts = parts_named(text, "attacks.inference", option)
     for label, part in parts.items():
         if not isinstance(part, InferenceAttack):
-            raise ScenarioError(f"--attack takes inference attacks such as UnSplit, but {label} is none")
+            raise ScenarioError(f"{option} takes inference attacks such as UnSplit, but {label} is none")
     if not parts:
-        raise ScenarioError("--attack names no attack; give one such as 'UnSplit(rounds=100)'")
+        raise ScenarioError(f"{option} names no attack; give one such as 'UnSplit(rounds=100)'")
     return list(parts.values())
 
 

@@ -30,6 +30,10 @@ def cuts(
     file: File,
     only: OnlyOne = None,
     train: Annotated[int | None, typer.Option("--train", min=1, help="Rounds to train at every cut.")] = None,
+    leakage: Annotated[
+        str | None,
+        typer.Option("--leakage", help="What leaks at every cut, by an attack such as 'WhiteBoxInversion(steps=500)'."),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Where cuts.csv, cuts.json and cuts.png go.")] = None,
     sets: Sets = None,
     as_json: Annotated[
@@ -39,7 +43,7 @@ def cuts(
     """Where should I cut? Every cut's shares, bytes, FLOPs of a training step, time and, with --train, accuracy."""
     from raysplit.app.commands.cuts import show_cuts
 
-    show_cuts(file, only, train, out, sets or [], as_json)
+    show_cuts(file, only, train, leakage, out, sets or [], as_json)
 
 
 @looks_app.command()

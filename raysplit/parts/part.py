@@ -7,6 +7,7 @@ decorator that makes one; its canonical form, from which the scenario's hash is 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import types
 import typing
@@ -95,7 +96,9 @@ def matches(value: Any, hint: Any, widen: bool = True) -> bool:
 
 
 def _has_members(value: Any, protocol: type) -> bool:
-    """Structural check by names; unlike isinstance() it also works for protocols with properties on every Python."""
+    """Structural check by names, and of methods by whether they can be called as the protocol calls them: an attack with
+    a number called ``step`` is no optimiser. Unlike isinstance() it works for protocols with properties on every
+    Python."""
     members = getattr(protocol, "__protocol_attrs__", None)
     if members is None:  # Python < 3.12
         members = {
@@ -105,7 +108,27 @@ def _has_members(value: Any, protocol: type) -> bool:
             for name in (*vars(base), *getattr(base, "__annotations__", {}))
             if not name.startswith("_")
         }
-    return all(hasattr(value, name) for name in members)
+    return all(_answers(value, name, inspect.getattr_static(protocol, name, None)) for name in members)
+
+
+def _answers(value: Any, name: str, declared: Any) -> bool:
+    """Whether ``value`` has what a protocol declares under ``name``; a method must take as many arguments."""
+    if not hasattr(value, name):
+        return False
+    if not inspect.isfunction(declared):  # a property or a plain attribute
+        return True
+    own = getattr(value, name)
+    if not callable(own):
+        return False
+    try:
+        wanted = list(inspect.signature(declared).parameters.values())[1:]  # without self
+        positional = [p for p in wanted if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        inspect.signature(own).bind(*positional, **{p.name: p for p in wanted if p.kind is p.KEYWORD_ONLY})
+    except TypeError:
+        return False
+    except ValueError:  # a builtin without a signature
+        return True
+    return True
 
 
 def describe(hint: Any) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from raysplit.errors import ScenarioError
+from raysplit.errors import ScenarioError, first_line
 from raysplit.models.network import ModelSpec, check_cut, stage_names
 from raysplit.models.outline import outline
 from raysplit.protocols.protocol import TrainingProtocol
@@ -138,7 +138,13 @@ class _Vertical(_Joint):
                     f"VerticalSplit concatenates along the {self.along} of smashed data, but {kind} cut at "
                     f"{self.base.cut!r} has none; cut earlier"
                 )
-            fused = PartyHeads([head] * self.parties, self.along)(torch.empty(2, *self.input_shape))
+            try:
+                fused = PartyHeads([head] * self.parties, self.along)(torch.empty(2, *self.input_shape))
+            except RuntimeError as error:
+                raise ScenarioError(
+                    f"VerticalSplit cuts the {self.along} {axis} of a sample among {self.parties} parties, which leaves "
+                    f"blocks that {kind}'s head cannot take ({first_line(error)}); choose fewer parties"
+                ) from error
         if fused.shape != whole.shape:
             raise ScenarioError(
                 f"{self.parties} parties along the {self.along} make smashed data of {list(fused.shape[1:])}, but "

@@ -50,7 +50,7 @@ class Sglr(TrainingProtocol):
             raise ScenarioError(
                 f"Sglr.active_share is a share and must be above 0 and at most 1, but it is {self.active_share!r}"
             )
-        within("Sglr.lr_exponent", self.lr_exponent, 0)
+        within("Sglr.lr_exponent", self.lr_exponent, 0, 10)
 
     @property
     def client_sync(self) -> ClientSync:

@@ -12,10 +12,12 @@ from raysplit import (
     LittleIsEnough,
     OptimalInnerProductManipulation,
     Sgd,
+    Sglr,
     SmashedAscent,
     Speeds,
     SplitFedV2,
     Training,
+    VerticalSplit,
 )
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import matches
@@ -68,6 +70,13 @@ def test_an_own_optimizer_is_taken_by_what_it_answers():
     assert matches(Own(), OptimizerSpec) and not matches(TooFew(), OptimizerSpec) and not matches(Own, OptimizerSpec)
 
 
+def test_blocks_that_a_head_cannot_take_are_refused_with_the_number_of_parties():
+    with pytest.raises(ScenarioError, match="among 8 parties, which leaves blocks that ToyCnn's head cannot take"):
+        toy(VerticalSplit(parties=8))
+
+
 def test_speeds_beyond_what_floats_hold_are_refused():
     with pytest.raises(ScenarioError, match=r"Speeds\.sigma"):
         Speeds(sigma=1e30)
+    with pytest.raises(ScenarioError, match=r"Sglr\.lr_exponent"):
+        Sglr(lr_exponent=1e30)

@@ -88,6 +88,7 @@ def test_khans_sweeps_run_on_real_writers(tmp_path, monkeypatch, real_femnist, f
     text, found = re.subn(r"(?m)^CLEAN_ROUNDS = .*$", 'CLEAN_ROUNDS = {"V2": 1, "V3": 1, "FL": 1}', text)
     small_text, again = re.subn(r"(?m)^ATTACKED_ROUNDS = .*$", "ATTACKED_ROUNDS = 1", text)
     assert found == again == 1
+    small_text = small_text.replace("PERCENT = (0, 5, 10,", "PERCENT = (0, 10,")  # 5 % of ten writers is nobody
     (tmp_path / "small.py").write_text(small_text)
     sets = ["cohort.size=10", "evaluation.clients=3"]
     names = [job.scenario.name for job in jobs_from(tmp_path / "small.py", tmp_path, sets)]
@@ -97,10 +98,11 @@ def test_khans_sweeps_run_on_real_writers(tmp_path, monkeypatch, real_femnist, f
         if "-V2-" in name or ("-FL-" in name and name.endswith(("clean", "tailored", "attacked")))
     ]
     assert sweep(tmp_path / "small.py", tmp_path / "runs", sets, some, LOCAL, 1) == 0
-    with pa.ipc.open_file(tmp_path / "runs" / "sweep-small" / "results.arrow") as results:
+    [folder] = (tmp_path / "runs").glob("sweep-small*")
+    with pa.ipc.open_file(folder / "results.arrow") as results:
         rows = results.read_all().to_pylist()
     assert [row["scenario"] for row in rows] == some and {row["status"] for row in rows} == {"finished"}
     assert sum(row["shared_rounds"] is None for row in rows) == 2  # one beginning a split
     assert all(row["drop_final"] is not None for row in rows if row["attack"])
-    page = (tmp_path / "runs" / "sweep-small" / "report.html").read_text()
+    page = (folder / "report.html").read_text()
     assert "Synthetic" not in page and ("FL (FedAvg)" in page or "By share" in page)

@@ -24,22 +24,22 @@ RANGES = {"unit": (0.0, 1.0), "inverted": (0.0, 1.0), "centred": (-1.0, 1.0), "b
 
 
 def portions_of(scenario: Scenario, seed: int) -> Portions:
-    """The scenario's network, initialised from ``seed`` and cut, in evaluation mode."""
+    """The scenario's network, initialised from ``seed`` and cut, as its maker left it."""
     model = joint(scenario.model, scenario.protocol)
-    network = build(model, seed, scenario.training.dtype).eval()
+    network = build(model, seed, scenario.training.dtype)
     return cut(network, model, scenario.protocol.server != "none", scenario.protocol.u_shaped)
 
 
 def untrained_portion(scenario: Scenario, index: int) -> nn.Module:
     """The head of a network with fresh random weights, number ``index``."""
-    return portions_of(scenario, rng.key(scenario.seed, "inference untrained portion", index) >> 65).head
+    return portions_of(scenario, rng.key(scenario.seed, "inference untrained portion", index) >> 65).head.eval()
 
 
 def untrained_tail(scenario: Scenario, index: int) -> nn.Module:
     """U-shaped: the tail of the network whose head is untrained portion number ``index``."""
     tail = portions_of(scenario, rng.key(scenario.seed, "inference untrained portion", index) >> 65).tail
     assert tail is not None
-    return tail
+    return tail.eval()
 
 
 def target_of(
@@ -59,8 +59,7 @@ def target_of(
         FlatPortion(portions.server).vector.copy_(state.server)
     for module in (*portions.client, *portions.server):
         module.requires_grad_(False)
-        if in_training:
-            _normalise_by_batch(module)
+        _evaluate(module, by_batch=in_training)
     low, high = RANGES[scenario.pixels]
     u_shaped = scenario.protocol.u_shaped
     return Target(
@@ -74,10 +73,10 @@ def target_of(
         _finish(portions),
         auxiliary,
         query_budget,
-        _hijack(scenario, state),
         portions.body if u_shaped else None,
         portions.tail,
         functools.partial(untrained_tail, scenario) if u_shaped else None,
+        hijack=_hijack(scenario, state),
     )
 
 
@@ -112,8 +111,11 @@ def _finish(portions: Portions) -> Callable[[torch.Tensor], torch.Tensor]:
     return finish
 
 
-def _normalise_by_batch(network: nn.Module) -> None:
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.train()
-            module.momentum = 0.0  # what was learned stays as it is
+def _evaluate(network: nn.Module, by_batch: bool) -> None:
+    """Evaluation mode, but for BatchNorm that trains where ``by_batch``: it normalises by the batch, and what it has
+    learned stays as it is."""
+    normalising = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    network.eval()
+    for module in normalising if by_batch else ():
+        module.train()
+        module.momentum = 0.0

@@ -148,12 +148,12 @@ class Target:
     finish: Callable[[torch.Tensor], torch.Tensor]
     auxiliary: Auxiliary | None = None
     query_budget: int = 0
-    hijack: Callable[[torch.Tensor], torch.Tensor] | None = None
     features: Callable[[torch.Tensor], torch.Tensor] | None = None
     tail: nn.Module | None = None
     untrained_tail: Callable[[int], nn.Module] | None = None
     tail_gradients: Mapping[str, torch.Tensor] = field(default_factory=dict)
     labels: torch.Tensor | None = None
+    hijack: Callable[[torch.Tensor], torch.Tensor] | None = None
 
 
 @dataclass

@@ -141,5 +141,5 @@ def test_a_script_with_a_rule_of_its_own_needs_no_main_guard(tmp_path):
         text=True,
     )
     assert answer.returncode == 0, answer.stderr
-    assert answer.stdout.startswith("Run(script: finished, 1 of 1 rounds, test accuracy ")
+    assert answer.stdout.startswith("Run(script: finished, 1 of 1 round, test accuracy ")
     assert "['Half']" in answer.stdout

@@ -38,8 +38,8 @@ class StragglerPolicy:
         return (_UPDATES,)
 
     @abstractmethod
-    def late(self, alone: np.ndarray, last_report: Reports) -> np.ndarray:
-        """Who misses the round: positions. ``alone``: float64 [n], seconds that each client would need by itself."""
+    def late(self, own_seconds: np.ndarray, last_report: Reports) -> np.ndarray:
+        """Who misses the round: positions. ``own_seconds``: float64 [n], seconds that each client would need by itself."""
 
     def closes(self, last_report: float, missed: bool) -> float:
         """When the server stops waiting, in seconds from the round's start: by default with the last report."""
@@ -54,7 +54,7 @@ class Wait(StragglerPolicy):
     def requires(self) -> tuple[Requirement, ...]:
         return ()
 
-    def late(self, alone: np.ndarray, last_report: Reports) -> np.ndarray:
+    def late(self, own_seconds: np.ndarray, last_report: Reports) -> np.ndarray:
         return np.zeros(0, dtype=np.int64)
 
 
@@ -73,10 +73,10 @@ class Deadline(StragglerPolicy):
         if not 0 < self.seconds < math.inf:
             raise ScenarioError(f"Deadline.seconds must be above 0, but it is {self.seconds!r}")
 
-    def late(self, alone: np.ndarray, last_report: Reports) -> np.ndarray:
-        slowest = _slowest_first(alone)
-        hopeless = int((alone > self.seconds).sum())
-        for count in range(hopeless, len(alone)):
+    def late(self, own_seconds: np.ndarray, last_report: Reports) -> np.ndarray:
+        slowest = _slowest_first(own_seconds)
+        hopeless = int((own_seconds > self.seconds).sum())
+        for count in range(hopeless, len(own_seconds)):
             if last_report(np.sort(slowest[count:])) <= self.seconds:
                 return slowest[:count]
         return slowest
@@ -98,8 +98,8 @@ class Drop(StragglerPolicy):
                 f"Drop.slowest is a share and must be at least 0 and below 1, but it is {self.slowest!r}"
             )
 
-    def late(self, alone: np.ndarray, last_report: Reports) -> np.ndarray:
-        return _slowest_first(alone)[: math.floor(self.slowest * len(alone) + 1e-9)]
+    def late(self, own_seconds: np.ndarray, last_report: Reports) -> np.ndarray:
+        return _slowest_first(own_seconds)[: math.floor(self.slowest * len(own_seconds) + 1e-9)]
 
 
 @part
@@ -113,8 +113,8 @@ class Buffer(StragglerPolicy):
         if self.first < 1:
             raise ScenarioError(f"Buffer.first must be at least 1 report, but it is {self.first}")
 
-    def late(self, alone: np.ndarray, last_report: Reports) -> np.ndarray:
-        return _slowest_first(alone)[: max(0, len(alone) - self.first)]
+    def late(self, own_seconds: np.ndarray, last_report: Reports) -> np.ndarray:
+        return _slowest_first(own_seconds)[: max(0, len(own_seconds) - self.first)]
 
     @property
     def requires(self) -> tuple[Requirement, ...]:

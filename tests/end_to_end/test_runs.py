@@ -65,13 +65,15 @@ def start(here: Path, *arguments: str) -> subprocess.Popen[bytes]:
     """``raysplit ARGUMENTS`` at the head of a process group of its own, in the background."""
     log = open(here / "background.log", "wb")  # noqa: SIM115 - handed to the process
     with log:
-        # A suite that was itself started with nohup or & has SIGINT ignored, which children inherit; a user's shell has
-        # not.
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        # A suite that was itself started with nohup or & has SIGHUP or SIGINT ignored, which children inherit; a user's
+        # shell has not.
+        usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+        before = {number: signal.signal(number, handler) for number, handler in usual.items()}
         try:
             return subprocess.Popen(command(*arguments), cwd=here, stdout=log, stderr=log, start_new_session=True)
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def stop_after_rounds(here: Path, process: subprocess.Popen[bytes], rounds: int, stop: Callable[[], None]) -> int:

@@ -1,0 +1,20 @@
+"""Inference attacks on runs."""
+
+from __future__ import annotations
+
+from tests.errors.making import CASES, FINISHED, stands
+
+
+def inferred(name: str, attack: str, *options: str) -> None:
+    """A case that attacks the finished run of ``TINY``."""
+    CASES[name] = lambda here: ["infer", str(stands(here, FINISHED)), "--attack", attack, *options]
+
+
+inferred("infer-two-classes", "NormLabels(channel='cut_gradients')", "--round", "1")
+inferred("infer-one-sample", "SignLabels", "--round", "1")
+inferred("infer-in-training", "ClusterLabels(channel='cut_gradients')")
+inferred("infer-channel", "ClusterLabels", "--round", "1")
+inferred("infer-knows", "UnSplit", "--knows", "queries")
+inferred("infer-party", "UnSplit", "--party", "server")
+inferred("infer-round", "UnSplit", "--round", "9")
+inferred("infer-no-attack", "ImagePrior")

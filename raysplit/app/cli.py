@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from raysplit.app.commands.analyses import analyses_app
 from raysplit.app.commands.data import data_app
-from raysplit.app.commands.looks import looks_app
 from raysplit.app.commands.options import (
     Address,
     AsJson,
@@ -28,7 +28,7 @@ from raysplit.app.commands.options import (
     Sets,
     Shards,
 )
-from raysplit.app.commands.tidy import tidy_app
+from raysplit.app.commands.removal import removal_app
 from raysplit.app.running.interruption import (
     INTERRUPTED,
     Stopped,
@@ -40,8 +40,8 @@ from raysplit.errors import UserError
 
 app = typer.Typer(help=__doc__, pretty_exceptions_enable=False)
 app.add_typer(data_app, name="data")
-app.add_typer(looks_app)  # without a name: its commands stand beside the others
-app.add_typer(tidy_app)
+app.add_typer(analyses_app)  # without a name: its commands stand beside the others
+app.add_typer(removal_app)
 
 FAILED = 3
 """Exit code of a sweep in which some scenario failed; its report exists."""

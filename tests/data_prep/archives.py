@@ -1,7 +1,8 @@
-"""Small archives of the layout of NIST SD 19, and looking into what was prepared from them."""
+"""Small archives of the layouts of NIST SD 19 and of MNIST, and looking into what was prepared from them."""
 
 from __future__ import annotations
 
+import gzip
 import io
 import random
 import zipfile
@@ -83,3 +84,16 @@ def refuses(tmp_path: Path, source: Path, quiet: Console, *words: str) -> None:
     for word in words:
         assert word in sentence
     assert not list((tmp_path / "out").rglob("*.arrow*")), "a failed preparation leaves no file"
+
+
+def idx(values: np.ndarray) -> bytes:
+    """Bytes in the IDX format of MNIST: uint8 of any shape."""
+    return bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">u4").tobytes() + values.tobytes()
+
+
+def lay(folder: Path, files: dict[str, bytes], packed: bool = False) -> Path:
+    """Write files into ``folder``, gzipped where ``packed``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / (f"{name}.gz" if packed else name)).write_bytes(gzip.compress(content, 1) if packed else content)
+    return folder

@@ -16,7 +16,7 @@ from data_prep.download import DownloadError
 from data_prep.prepared import describe
 from raysplit.errors import PopulationError
 from raysplit.population.sets.emnist import SPLITS, EmnistSplit
-from tests.data_prep.archives import archive, opened
+from tests.data_prep.archives import archive, idx, lay, opened
 from tests.data_prep.loopback import Remote, serving
 
 CLASSES = {"byclass": 62, "bymerge": 47, "balanced": 47, "letters": 26, "digits": 10, "mnist": 10}
@@ -38,10 +38,6 @@ def labels(split: str, count: int, seed: int) -> np.ndarray:
     return (first + drawn).astype(np.uint8)
 
 
-def idx(values: np.ndarray) -> bytes:
-    return bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">u4").tobytes() + values.tobytes()
-
-
 def contents(split: str, train: int = 70, test: int = 64) -> dict[str, bytes]:
     """The four files of a split, not gzipped: images column by column, as NIST publishes them."""
     made = {}
@@ -49,13 +45,6 @@ def contents(split: str, train: int = 70, test: int = 64) -> dict[str, bytes]:
         made[f"emnist-{split}-{part}-images-idx3-ubyte"] = idx(characters(count, seed).transpose(0, 2, 1))
         made[f"emnist-{split}-{part}-labels-idx1-ubyte"] = idx(labels(split, count, seed))
     return made
-
-
-def lay(folder: Path, files: dict[str, bytes], packed: bool = False) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (folder / (f"{name}.gz" if packed else name)).write_bytes(gzip.compress(content, 1) if packed else content)
-    return folder
 
 
 def zipped(*splits: str) -> bytes:

@@ -19,7 +19,7 @@ from data_prep.idx import PARTS, parse_idx
 from data_prep.prepared import describe
 from raysplit.errors import PopulationError
 from tests.conftest import needs
-from tests.data_prep.archives import opened
+from tests.data_prep.archives import idx, lay, opened
 from tests.data_prep.loopback import Remote, cut, page, serving, status
 
 SETS = [pytest.param(mnist, "MNIST", id="mnist"), pytest.param(fashion_mnist, "FashionMNIST", id="fashion")]
@@ -33,15 +33,8 @@ def contents(train: int = 60, test: int = 20, seed: int = 0) -> dict[str, bytes]
         count = train if part.startswith("train") else test
         shape = (count, 28, 28) if "idx3" in part else (count,)
         values = rng.integers(0, 256 if "idx3" in part else 10, shape, dtype=np.uint8)
-        made[part] = bytes([0, 0, 8, len(shape)]) + np.array(shape, ">u4").tobytes() + values.tobytes()
+        made[part] = idx(values)
     return made
-
-
-def lay(folder: Path, files: dict[str, bytes], packed: bool = False) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (folder / (f"{name}.gz" if packed else name)).write_bytes(gzip.compress(content, 1) if packed else content)
-    return folder
 
 
 def expect_torchvision(path: Path, root: Path, name: str) -> None:

@@ -66,7 +66,7 @@ def data_prepare(
 ) -> None:
     """Download, verify and convert a data set into a population (docs/data-sets.md)."""
     options = dict(locals())
-    from raysplit.app.commands.doctor import prepare
+    from data_prep.catalogue import prepare
 
     for argument in ("data_set", "source", "out", "mirror"):
         del options[argument]
@@ -79,9 +79,14 @@ def data_info(
     path: Annotated[Path, typer.Argument(help="A population file, or the name it was prepared under.")],
 ) -> None:
     """What a population holds, every byte checked: clients, samples, classes (FEMNIST's beside the paper's figures)."""
-    from raysplit.app.commands.doctor import describe
+    from data_prep.catalogue import find
+    from data_prep.femnist import describe as femnist_summary
+    from data_prep.prepared import describe as summary
+    from raysplit.population.arrow import ArrowFile
 
-    describe(path, Console())
+    path = find(path)
+    describe = femnist_summary if ArrowFile(str(path)).open().info.name == "femnist" else summary
+    Console().print(str(describe(path)), markup=False, highlight=False, soft_wrap=True)
 
 
 @data_app.command("histogram")

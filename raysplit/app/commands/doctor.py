@@ -1,12 +1,9 @@
-"""What a machine, a cluster and a population have to offer: the work behind ``raysplit doctor`` and ``raysplit
-data``."""
+"""What a machine or a cluster has to offer, and how scenarios would lie on it: the work behind ``raysplit doctor``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -18,7 +15,6 @@ from raysplit.engine.placement import Layout as ActorLayout
 from raysplit.engine.placement import Placement, Wanted, lay_out
 from raysplit.engine.ray.cluster import connect
 from raysplit.errors import counted
-from raysplit.population.arrow import ArrowFile
 from raysplit.population.opening import open_population
 from raysplit.scenario.file import load_scenarios
 from raysplit.scenario.layout import Layout
@@ -124,31 +120,6 @@ def _lay(scenario: Scenario) -> _Lies:
     gathered = scenario.cohort.size * client * portions.client.vector.element_size() / 2**20
     population = f"{info.name}{', synthetic' if info.synthetic else ''}: {counted(info.clients, 'client')}"
     return _Lies(population, client, server, 100 * client / (client + server), gathered)
-
-
-def prepare(
-    name: str,
-    source: Path | None,
-    out: Path | None,
-    mirror: str | None,
-    console: Console,
-    options: Mapping[str, Any] | None = None,
-) -> None:
-    """Prepare a data set by name, with the options that were given. Raises ``PopulationError`` for wrong ones."""
-    from data_prep.catalogue import prepare as prepare_by_name
-
-    prepare_by_name(name, source, out, mirror, console, options)
-
-
-def describe(path: Path, console: Console) -> None:
-    """Print what a population file, or the one prepared under that name, holds, after checking every byte of it."""
-    from data_prep.catalogue import find
-    from data_prep.femnist import describe as femnist_summary
-    from data_prep.prepared import describe as summary
-
-    path = find(path)
-    of = femnist_summary if ArrowFile(str(path)).open().info.name == "femnist" else summary
-    console.print(str(of(path)), markup=False, highlight=False, soft_wrap=True)
 
 
 def _memory() -> int:

@@ -7,9 +7,7 @@ population of a hundred.
 
 from __future__ import annotations
 
-import hashlib
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -19,6 +17,7 @@ from raysplit.errors import PopulationError
 from raysplit.population.handwriting.hand import CLASSES, choose_labels, draw_hand, write
 from raysplit.population.handwriting.ink import SIDE
 from raysplit.population.hashing import uniforms
+from raysplit.population.invented import check_numbers, check_range, digest_of, held_out, known_ids
 from raysplit.population.population import PopulationInfo, PopulationSpec, Samples
 from raysplit.rng import stream
 
@@ -48,19 +47,13 @@ class SyntheticWriters(PopulationSpec):
     skew: float = 1.0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            whole = field.name in ("writers", "seed")
-            right = isinstance(value, int) if whole else isinstance(value, (int, float)) and math.isfinite(value)
-            if isinstance(value, bool) or not right:
-                kind = "a whole number" if whole else "a number"
-                raise PopulationError(f"synthetic_writers: {field.name} must be {kind}, not {value!r}.")
-        _within("writers", self.writers, 1, 1 << 40)
-        _within("mean_samples", self.mean_samples, 1, 100_000)
-        _within("sd_samples", self.sd_samples, 0, self.mean_samples)
-        _within("test_share", self.test_share, 0, 0.9)
-        _within("variation", self.variation, 0, 4)
-        _within("skew", self.skew, 0, 4)
+        check_numbers("synthetic_writers", self, whole=("writers", "seed"))
+        check_range("synthetic_writers", "writers", self.writers, 1, 1 << 40)
+        check_range("synthetic_writers", "mean_samples", self.mean_samples, 1, 100_000)
+        check_range("synthetic_writers", "sd_samples", self.sd_samples, 0, self.mean_samples)
+        check_range("synthetic_writers", "test_share", self.test_share, 0, 0.9)
+        check_range("synthetic_writers", "variation", self.variation, 0, 4)
+        check_range("synthetic_writers", "skew", self.skew, 0, 4)
         _size_quantiles(self)  # raises where no such sizes exist
 
     def open(self) -> SyntheticPopulation:
@@ -79,11 +72,6 @@ def synthetic_writers(
 ) -> SyntheticWriters:
     """Synthetic handwriting in FEMNIST's format, by default with LEAF's number and sizes of users."""
     return SyntheticWriters(writers, seed, mean_samples, sd_samples, test_share, variation, skew)
-
-
-def _within(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise PopulationError(f"synthetic_writers: {name} must lie in {low:g} … {high:g}, not {value!r}.")
 
 
 def _size_quantiles(spec: SyntheticWriters) -> np.ndarray:
@@ -112,16 +100,13 @@ class SyntheticPopulation:
     def __init__(self, spec: SyntheticWriters) -> None:
         self._spec = spec
         self._quantiles = _size_quantiles(spec)
-        name = f"synthetic-writers:{GENERATOR}:" + ":".join(
-            f"{field.name}={float(getattr(spec, field.name))!r}" for field in fields(spec)
-        )
         self._info = PopulationInfo(
             name="synthetic_writers",
             clients=spec.writers,
             classes=CLASSES,
             shape=(1, SIDE, SIDE),
             synthetic=True,
-            digest=hashlib.blake2b(name.encode(), digest_size=16).hexdigest(),
+            digest=digest_of("synthetic-writers", GENERATOR, spec),
             description=f"SYNTHETIC handwriting in FEMNIST's format by {spec.writers} invented writers: "
             "generated pen strokes, not FEMNIST and nobody's data",
         )
@@ -133,11 +118,11 @@ class SyntheticPopulation:
     def train_sizes(self, clients: np.ndarray) -> np.ndarray:
         """Training samples of each of ``clients``: int64 [len(clients)]."""
         sizes = self._sizes(clients)
-        return sizes - self._held_out(sizes)
+        return sizes - held_out(sizes, self._spec.test_share)
 
     def test_sizes(self, clients: np.ndarray) -> np.ndarray:
         """Test samples of each of ``clients``: int64 [len(clients)]."""
-        return self._held_out(self._sizes(clients))
+        return held_out(self._sizes(clients), self._spec.test_share)
 
     def train(self, client: int) -> Samples:
         """The training set of one writer, x uint8 [n, 1, 28, 28]."""
@@ -155,19 +140,9 @@ class SyntheticPopulation:
         return choose_labels(hand, count, stream(self._spec.seed, f"synthetic {part}", client))
 
     def _sizes(self, clients: np.ndarray) -> np.ndarray:
-        ids = np.asarray(clients, dtype=np.int64)
-        if len(ids) and not (ids.min() >= 0 and ids.max() < self._spec.writers):
-            wrong = ids[(ids < 0) | (ids >= self._spec.writers)][0]
-            raise PopulationError(f"Client {wrong} does not exist: the population has {self._spec.writers} clients.")
+        ids = known_ids(clients, self._spec.writers)
         draw = uniforms(self._spec.seed, "synthetic sizes", ids)
         return np.rint(np.interp(draw, np.linspace(0, 1, 1025), self._quantiles)).astype(np.int64)
-
-    def _held_out(self, sizes: np.ndarray) -> np.ndarray:
-        if self._spec.test_share == 0:
-            return np.zeros_like(sizes)
-        # One at least, where that leaves something to train on.
-        wanted = np.maximum(np.rint(sizes * self._spec.test_share).astype(np.int64), 1)
-        return np.minimum(wanted, sizes - 1)
 
     def _samples(self, client: int, part: str, count: int) -> Samples:
         spec = self._spec

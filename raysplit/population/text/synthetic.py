@@ -6,17 +6,15 @@ lexicon with Zipf's frequencies; each has words that it favours. A role is a fun
 
 from __future__ import annotations
 
-import hashlib
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
 import numpy as np
 import torch
 
-from raysplit.errors import PopulationError
 from raysplit.population.hashing import uniforms
+from raysplit.population.invented import check_numbers, check_range, digest_of, held_out, known_ids
 from raysplit.population.population import PopulationInfo, PopulationSpec, Samples
 from raysplit.population.text.characters import ALPHABET, WINDOW, windows
 from raysplit.rng import stream
@@ -48,18 +46,12 @@ class SyntheticRoles(PopulationSpec):
     skew: float = 1.0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            whole = field.name in ("roles", "seed")
-            right = isinstance(value, int) if whole else isinstance(value, (int, float)) and math.isfinite(value)
-            if isinstance(value, bool) or not right:
-                kind = "a whole number" if whole else "a number"
-                raise PopulationError(f"synthetic_roles: {field.name} must be {kind}, not {value!r}.")
-        _within("roles", self.roles, 1, 1 << 40)
-        _within("mean_samples", self.mean_samples, 2, LONGEST)
-        _within("spread", self.spread, 0, 2)
-        _within("test_share", self.test_share, 0, 0.9)
-        _within("skew", self.skew, 0, 4)
+        check_numbers("synthetic_roles", self, whole=("roles", "seed"))
+        check_range("synthetic_roles", "roles", self.roles, 1, 1 << 40)
+        check_range("synthetic_roles", "mean_samples", self.mean_samples, 2, LONGEST)
+        check_range("synthetic_roles", "spread", self.spread, 0, 2)
+        check_range("synthetic_roles", "test_share", self.test_share, 0, 0.9)
+        check_range("synthetic_roles", "skew", self.skew, 0, 4)
 
     def open(self) -> OpenSyntheticRoles:
         """The population; immediate, whatever the number of roles."""
@@ -78,26 +70,18 @@ def synthetic_roles(
     return SyntheticRoles(roles, seed, mean_samples, spread, test_share, skew)
 
 
-def _within(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise PopulationError(f"synthetic_roles: {name} must lie in {low:g} … {high:g}, not {value!r}.")
-
-
 class OpenSyntheticRoles:
     """Open synthetic roles: a ``Population`` that holds nothing per client."""
 
     def __init__(self, spec: SyntheticRoles) -> None:
         self._spec = spec
-        name = f"synthetic-roles:{GENERATOR}:" + ":".join(
-            f"{field.name}={float(getattr(spec, field.name))!r}" for field in fields(spec)
-        )
         self._info = PopulationInfo(
             name="synthetic_roles",
             clients=spec.roles,
             classes=len(ALPHABET),
             shape=(1, 1, WINDOW),
             synthetic=True,
-            digest=hashlib.blake2b(name.encode(), digest_size=16).hexdigest(),
+            digest=digest_of("synthetic-roles", GENERATOR, spec),
             description=f"SYNTHETIC speeches in the format of LEAF's Shakespeare by {spec.roles} invented roles: made-up "
             "words, not Shakespeare's and nobody's",
         )
@@ -109,11 +93,11 @@ class OpenSyntheticRoles:
     def train_sizes(self, clients: np.ndarray) -> np.ndarray:
         """Training samples of each of ``clients``: int64 [len(clients)]."""
         sizes = self._sizes(clients)
-        return sizes - self._held_out(sizes)
+        return sizes - held_out(sizes, self._spec.test_share)
 
     def test_sizes(self, clients: np.ndarray) -> np.ndarray:
         """Test samples of each of ``clients``: int64 [len(clients)]."""
-        return self._held_out(self._sizes(clients))
+        return held_out(self._sizes(clients), self._spec.test_share)
 
     def train(self, client: int) -> Samples:
         """The training set of one role, x uint8 [n, 1, 1, 80]."""
@@ -142,21 +126,11 @@ class OpenSyntheticRoles:
         return Samples(torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(y))
 
     def _sizes(self, clients: np.ndarray) -> np.ndarray:
-        ids = np.asarray(clients, dtype=np.int64)
-        if len(ids) and not (ids.min() >= 0 and ids.max() < self._spec.roles):
-            wrong = ids[(ids < 0) | (ids >= self._spec.roles)][0]
-            raise PopulationError(f"Client {wrong} does not exist: the population has {self._spec.roles} clients.")
+        ids = known_ids(clients, self._spec.roles)
         normal = _normal(uniforms(self._spec.seed, "synthetic role sizes", ids))
         spread = self._spec.spread
         sizes = self._spec.mean_samples * np.exp(spread * normal - spread * spread / 2)
         return np.clip(np.rint(sizes), 2, LONGEST).astype(np.int64)
-
-    def _held_out(self, sizes: np.ndarray) -> np.ndarray:
-        if self._spec.test_share == 0:
-            return np.zeros_like(sizes)
-        # One at least, where that leaves something to train on.
-        wanted = np.maximum(np.rint(sizes * self._spec.test_share).astype(np.int64), 1)
-        return np.minimum(wanted, sizes - 1)
 
 
 def _normal(uniform: np.ndarray) -> np.ndarray:

@@ -14,11 +14,11 @@ from raysplit.errors import RunError
 if TYPE_CHECKING:
     from raysplit.storage.removal import Leftover
 
-tidy_app = typer.Typer()
+removal_app = typer.Typer()
 Yes = Annotated[bool, typer.Option("--yes", help="Delete without asking.")]
 
 
-@tidy_app.command()
+@removal_app.command()
 def remove(
     runs: Annotated[list[Path], typer.Argument(help="Run folders to delete, whole.", metavar="RUN...")],
     yes: Yes = False,
@@ -29,7 +29,7 @@ def remove(
     _delete([run_to_remove(run) for run in dict.fromkeys(runs)], yes)
 
 
-@tidy_app.command()
+@removal_app.command()
 def clean(
     folder: Annotated[Path, typer.Argument(help="A folder of runs.")] = Path("runs"),
     unfinished: Annotated[bool, typer.Option("--unfinished", help="Also runs that could be resumed.")] = False,

@@ -9,10 +9,10 @@ import typer
 
 from raysplit.app.commands.options import File, OnlyOne, Sets
 
-looks_app = typer.Typer()
+analyses_app = typer.Typer()
 
 
-@looks_app.command()
+@analyses_app.command()
 def model(
     name: Annotated[str, typer.Argument(help="A model by its maker's name, such as femnist_cnn.")],
     cut: Annotated[str | None, typer.Option("--cut", help="A cut to mark: a paper's name or a stage's.")] = None,
@@ -25,7 +25,7 @@ def model(
     show(name, model_named(name, sets or [], cut), as_json)
 
 
-@looks_app.command()
+@analyses_app.command()
 def cuts(
     file: File,
     only: OnlyOne = None,
@@ -46,7 +46,7 @@ def cuts(
     show_cuts(file, only, train, leakage, out, sets or [], as_json)
 
 
-@looks_app.command()
+@analyses_app.command()
 def matrix(
     updates: Annotated[
         Path | None, typer.Option("--updates", help="A recorded round's file, or a run folder that has some.")
@@ -75,7 +75,7 @@ def matrix(
     show_matrix(updates, round, synthetic, attacks, rules, seed, out, as_json)
 
 
-@looks_app.command()
+@analyses_app.command()
 def infer(
     run: Annotated[Path, typer.Argument(help="A run folder that has a checkpoint.")],
     attack: Annotated[

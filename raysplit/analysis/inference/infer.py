@@ -19,7 +19,7 @@ from raysplit.analysis.inference.scoring import Score, scores_of
 from raysplit.analysis.inference.tail_gradients import TailGradients
 from raysplit.analysis.inference.target import hijacking_of, target_of
 from raysplit.analysis.inference.victims import Victims, auxiliary_of, deployed, first_of_each_class, trained
-from raysplit.analysis.runs.trained import Trained
+from raysplit.analysis.runs.trained import Trained, check_client
 from raysplit.attacks.inference.adversary import Adversary
 from raysplit.attacks.inference.inference_attack import (
     InferenceAttack,
@@ -145,6 +145,10 @@ def _check(trained_run: Trained, attack: InferenceAttack, setup: Setup) -> None:
             f"clients of {kind} train on batches of earlier rounds, so what a round showed cannot be scored; leave "
             "--round out to attack the trained model"
         )
+    if setup.client is not None:
+        check_client(setup.client, trained_run.scenario)
+    if setup.round is not None and setup.round < 1:
+        raise ScenarioError(f"rounds count from 1, so there is no round {setup.round} to attack; use --round 1 or more")
     if setup.samples < 1 or setup.auxiliary < 1 or setup.queries < 0:
         raise ScenarioError(
             f"samples and auxiliary count from 1 and queries from 0, but they are {setup.samples}, {setup.auxiliary} "

@@ -78,7 +78,7 @@ def trained_model(trained: Trained, client: int | None) -> TrainedModel:
     if not trained.personal and client is not None:
         raise RunError(f"all clients of {kind} have the same model; leave client={client} out")
     if client is not None:
-        _check_client(client, scenario)
+        check_client(client, scenario)
     portion = state.client if client is None else state.client_portions.get(client, state.client)
     layout = Layout(scenario)
     weights = {**layout.client.named_tensors(portion), **layout.server.named_tensors(state.server)}
@@ -101,7 +101,7 @@ def evaluate_trained(trained: Trained, population: PopulationSpec | None, client
     info = open_population(scenario.population).info
     check_population(scenario, info)
     for client in clients or ():
-        _check_client(client, scenario)
+        check_client(client, scenario)
     ids = evaluation_clients(scenario, info) if clients is None else np.array(clients, dtype=np.int64)
     if not len(ids):
         raise RunError("evaluate() needs at least one client; leave clients out for those of the scenario's Evaluation")
@@ -113,7 +113,8 @@ def evaluate_trained(trained: Trained, population: PopulationSpec | None, client
     return Evaluated.of(scores)
 
 
-def _check_client(client: int, scenario: Scenario) -> None:
+def check_client(client: int, scenario: Scenario) -> None:
+    """Raise ``RunError`` where the scenario's population has no such client."""
     info = open_population(scenario.population).info
     if not 0 <= client < info.clients:
         raise RunError(

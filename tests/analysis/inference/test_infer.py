@@ -146,6 +146,9 @@ def test_the_same_inference_twice_gives_the_same_bits(tmp_path):
         (ParallelSl(), Setup(), "--client 0"),
         (SplitFedV2(), Setup(round=9), "no round 9"),
         (SplitFedV2(), Setup(samples=0), "count from 1"),
+        (SplitFedV2(), Setup(round=0), "no round 0 to attack"),
+        (SplitFedV2(), Setup(client=6), "no client 6 in the population 'toys', which has 6"),
+        (SplitFedV2(), Setup(client=-1, round=1), "no client -1"),
     ],
 )
 def test_what_cannot_be_attacked_is_said_in_a_sentence(protocol, setup, words, tmp_path):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
 
 from raysplit import FedAvg, Observe, ParallelSl, SplitFedV1, SplitFedV2, SplitLearning, VerticalSplit
+from raysplit.app.running.engine_choice import EngineChoice
+from raysplit.app.running.runner import Watch, jobs_from, run_all
 from raysplit.channels.channel import Channel
 from raysplit.channels.hooks import Observation
 from raysplit.costs.observed import observed_bytes
@@ -130,6 +133,44 @@ def test_a_resumed_run_neither_loses_nor_doubles_observations(tmp_path):
     assert observed_rounds(tmp_path / "resumed" / "observations") == [3]
     assert same(resumed.observations, [o for o in straight.observations if o.round == 3])
     assert path_of(tmp_path / "straight" / "observations", 2).read_bytes() == before
+
+
+FORKED = """
+from raysplit import *
+
+clean = Scenario(
+    name="clean",
+    population=synthetic_writers(writers=8, mean_samples=10, sd_samples=1),
+    model=femnist_cnn(cut="V1"),
+    protocol=SplitFedV2(),
+    cohort=Cohort(size=4, malicious=0.25, of="cohort"),
+    training=Training(rounds=4, lr=0.05, batch_size=5),
+    evaluation=Evaluation(every=4, clients=2),
+    observe=Observe((1, 4), max_samples=2),
+)
+later = Observe((3,), max_samples=2)
+scenarios = [
+    clean,
+    clean.replace(name="attacked", attack=SignFlip(start_round=3)),
+    clean.replace(name="unobserved", observe=None),
+    clean.replace(name="later", observe=later),
+]
+"""
+
+
+def test_a_forked_run_has_the_observations_of_the_rounds_that_it_takes_over(tmp_path):
+    (tmp_path / "forked.py").write_text(FORKED)
+    jobs = jobs_from(tmp_path / "forked.py", tmp_path / "runs", [])
+    for _ in run_all(jobs, EngineChoice(engine="local"), lambda _: nullcontext(Watch())):
+        pass
+    clean, attacked, unobserved, later = (job.folder for job in jobs)
+    assert attacked.state()["forked_rounds"] == 2 and observed_rounds(attacked.observations) == [1, 4]
+    files = [path_of(folder.observations, 1).read_bytes() for folder in (clean, attacked)]
+    assert files[0] == files[1]
+    assert path_of(clean.observations, 4).read_bytes() != path_of(attacked.observations, 4).read_bytes()
+    assert "forked_rounds" not in unobserved.state() and not unobserved.observations.exists()
+    assert later.state()["forked_from"] == unobserved.path.name and later.state()["forked_rounds"] == 2
+    assert observed_rounds(later.observations) == [3]
 
 
 def test_damaged_and_newer_files_are_refused_in_a_sentence(tmp_path):

@@ -117,14 +117,13 @@ def _answers(value: Any, name: str, declared: Any) -> bool:
         return False
     if not inspect.isfunction(declared):  # a property or a plain attribute
         return True
-    own = getattr(value, name)
-    if not callable(own):
-        return False
     try:
         wanted = list(inspect.signature(declared).parameters.values())[1:]  # without self
         positional = [p for p in wanted if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        inspect.signature(own).bind(*positional, **{p.name: p for p in wanted if p.kind is p.KEYWORD_ONLY})
-    except TypeError:
+        inspect.signature(getattr(value, name)).bind(
+            *positional, **{p.name: p for p in wanted if p.kind is p.KEYWORD_ONLY}
+        )
+    except TypeError:  # it is no function, or takes other arguments
         return False
     except ValueError:  # a builtin without a signature
         return True

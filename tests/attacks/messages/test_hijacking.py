@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional
 
 import raysplit
-from raysplit import FeatureSpaceHijacking, HijackedInversion, Observe, SplitFedV1, SplitFedV2
+from raysplit import FeatureSpaceHijacking, HijackedInversion, Observe, SplitFedV1, SplitFedV2, rng
 from raysplit.analysis.inference.infer import Setup, infer_trained
 from raysplit.analysis.runs.trained import read_trained
 from raysplit.attacks.messages.hijacking import Hijack, restored
@@ -37,6 +38,36 @@ def test_the_first_client_gets_the_gradient_of_the_untrained_critic():
         if torch.allclose(gradient, sent[key], atol=1e-9):
             first.append(key)
     assert len(first) == 1, "one step is the first; at all others the critic has learned"
+
+
+def test_every_step_is_the_papers_by_hand():
+    """Sent gradients of one client's steps, from the equations: pilot and inverse rebuild, D is low on the pilot's."""
+    watch = Observe((1,), ("smashed", "cut_gradients"))
+    scenario = hijacked(clients=1, training__local_epochs=4, training__rounds=1, observe=watch)
+    noted = play(scenario).observations
+    z = [o.tensors["tensor"] for o in noted if o.channel is Channel.SMASHED]
+    sent = [o.tensors["tensor"] for o in noted if o.channel is Channel.CUT_GRADIENTS]
+    public = scenario.population.open().test(0).x.float() / 255
+    net = Hijack(SMALL, scenario.seed, (1, 8, 8), (3, 4, 4))
+    rebuild = torch.optim.Adam([*net.pilot.parameters(), *net.inverse.parameters()], lr=SMALL.pilot_lr)
+    judge = torch.optim.Adam(net.critic.parameters(), lr=SMALL.critic_lr)
+    assert len(z) == 4
+    for step, rows in enumerate(z):
+        draw = rng.torch_stream(scenario.seed, "hijack", 1, 0, step)
+        x = public[torch.randint(len(public), (len(rows),), generator=draw)]
+        known = rows.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(net.critic(known).mean(), [known])
+        assert torch.allclose(gradient, sent[step], atol=1e-7), step
+        imitated, mix = net.pilot(x), torch.rand((len(rows), 1, 1, 1), generator=draw)
+        loss = functional.mse_loss(net.inverse(imitated), x)
+        between = (mix * rows + (1 - mix) * imitated.detach()).requires_grad_()
+        (slope,) = torch.autograd.grad(net.critic(between).sum(), [between], create_graph=True)
+        penalty = ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
+        distance = net.critic(imitated.detach()).mean() - net.critic(rows).mean() + SMALL.penalty * penalty
+        for optimizer, value in ((rebuild, loss), (judge, distance)):
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
 
 
 def test_it_goes_on_where_it_stopped_and_a_resumed_run_has_the_same_bits(tmp_path):

@@ -8,6 +8,8 @@
   On updates: ``UpdateAttack``, ``UpdateView`` → ``Poison``. On training data: ``DataAttack``, ``DataView`` →
   ``Samples``; where its success is measured ``MeasuredAttack``, at the cut ``MeasuredAtCut``, with a ``TestView``. On
   messages: ``MessageAttack``, ``Message`` and ``MessageView`` → ``Message``.
+- An attack by a main server that learns from message to message: ``HookAttack``, opened with an ``AttackStart``, acts
+  through a ``MessageHook`` of its own.
 - An inference attack: ``InferenceAttack``, ``Observed`` and ``Knowledge`` (with ``Auxiliary`` data) →
   ``Reconstruction``; it declares a ``Goal``, the ``Channel`` s that it reads and the ``Fact`` s that it needs.
 - A hook on messages, at the end of one ``Party``: ``MessageHook``, opened with a ``HookStart``; it may change a
@@ -57,6 +59,7 @@ from raysplit.attacks.inference.inference_attack import (
     Observed,
     Reconstruction,
 )
+from raysplit.attacks.messages.hook_attack import AttackStart, HookAttack
 from raysplit.attacks.messages.message_attack import MessageAttack, MessageView, client_threat, server_threat
 from raysplit.channels.channel import Channel, Party, ThreatModel
 from raysplit.channels.hooks import HookStart, MessageHook, Ruling, Snapshot
@@ -103,6 +106,7 @@ __all__ = [
     "Aggregate",
     "AggregationRule",
     "Attack",
+    "AttackStart",
     "Auxiliary",
     "Availability",
     "BackwardPass",
@@ -122,6 +126,7 @@ __all__ = [
     "Goal",
     "GradientRule",
     "Gradients",
+    "HookAttack",
     "HookStart",
     "InferenceAttack",
     "Judgement",

@@ -53,6 +53,7 @@ from raysplit.aggregation.rules.trimmed_mean import TrimmedMean
 from raysplit.aggregation.update_attack import UpdateAttack, UpdateView
 from raysplit.attacks.updates.agr_tailored import AgrTailored
 from raysplit.attacks.updates.fang import Fang
+from raysplit.attacks.updates.fang_krum import FangKrum
 from raysplit.attacks.updates.lie import LittleIsEnough
 from raysplit.attacks.updates.min_max import MinMax
 from raysplit.attacks.updates.min_sum import MinSum
@@ -149,6 +150,7 @@ def cases_of(n: int, m: int, d: int, updates: torch.Tensor) -> dict[str, Callabl
     }
     for name, attack in attacks.items():
         cases[name] = partial(attack.poison, view(Mean()))
+    cases["Fang on Krum"] = partial(FangKrum().poison, view(rules["Krum"]))
     tailored: dict[str, UpdateAttack] = {
         "AGR-tailored": AgrTailored(),
         "AGR-tailored, certify=False": AgrTailored(certify=False),

@@ -94,9 +94,10 @@ def _plainly(error: Exception) -> str:
     if isinstance(error, NameError) and (named := re.search(r"name '(\w+)' is not defined", text)):
         import raysplit
 
-        return (
-            f"{named.group(1)!r} is not defined here; {nearest_of(named.group(1), [*raysplit.__all__, *dir(builtins)])}"
-        )
+        name = named.group(1)
+        if name in raysplit.__all__:
+            return f"{name!r} is not imported; add 'from raysplit import {name}'"
+        return f"{name!r} is not defined here; {nearest_of(name, [*raysplit.__all__, *dir(builtins)])}"
     if isinstance(error, TypeError):
         unexpected = re.search(r"(\w+?)(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)'", text)
         if unexpected:

@@ -31,7 +31,8 @@ from raysplit.simulation.shared_rounds import check_longer
 from raysplit.storage.schemas import ROUNDS
 from raysplit.storage.stream import schema_message
 from raysplit.training.settings import CosineDecay
-from tests.errors.making import CASES, FINISHED, TINY, UNFINISHED, resume, scenario, stands
+from tests.errors.cases import CASES
+from tests.errors.making import FINISHED, TINY, UNFINISHED, resume, scenario, stands
 from tests.toys import toy
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "errors.md"

@@ -13,6 +13,7 @@ NETWORK = """\
 import torch
 from torch import nn
 
+from raysplit import *
 
 
 class Does(nn.Module):

@@ -15,6 +15,7 @@ def file_unknown(here: Path) -> list[str]:
 
 edited("file-syntax", "training=Training(rounds=3, lr=0.05),", "training=Training(rounds=3, lr=0.05,")
 edited("file-import", "from raysplit import *", "from raysplit import SplitFedV4")
+edited("file-unimported", "from raysplit import *", "from raysplit import SplitFedV2")
 edited("file-name", "SplitFedV2()", "SplitfedV2()")
 edited("file-raises", 'name="tiny"', 'name={}["tiny"]')
 edited("file-exits", "from raysplit import *", "from raysplit import *\nimport sys\nsys.exit()")

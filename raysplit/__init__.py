@@ -58,6 +58,7 @@ HOMES = {
     "raysplit.attacks.inference.observe": ["Observe"],
     "raysplit.attacks.inference.query_decoder": ["QueryDecoder"],
     "raysplit.attacks.inference.query_free": ["QueryFree"],
+    "raysplit.attacks.inference.sdar": ["Sdar"],
     "raysplit.attacks.inference.sign_labels": ["SignLabels"],
     "raysplit.attacks.inference.unsplit": ["UnSplit"],
     "raysplit.attacks.inference.white_box": ["WhiteBoxInversion"],

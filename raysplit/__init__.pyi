@@ -50,6 +50,7 @@ from raysplit.attacks.inference.norm_labels import NormLabels as NormLabels
 from raysplit.attacks.inference.observe import Observe as Observe
 from raysplit.attacks.inference.query_decoder import QueryDecoder as QueryDecoder
 from raysplit.attacks.inference.query_free import QueryFree as QueryFree
+from raysplit.attacks.inference.sdar import Sdar as Sdar
 from raysplit.attacks.inference.sign_labels import SignLabels as SignLabels
 from raysplit.attacks.inference.unsplit import UnSplit as UnSplit
 from raysplit.attacks.inference.white_box import WhiteBoxInversion as WhiteBoxInversion
@@ -326,6 +327,7 @@ __all__ = [
     "SafeSplit",
     "Scenario",
     "Scheduled",
+    "Sdar",
     "SemanticBackdoor",
     "Sequential",
     "ServerSteering",

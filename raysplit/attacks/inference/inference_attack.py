@@ -113,7 +113,10 @@ class Observed:
         if not self._attack.reads_labels:
             raise ScenarioError(f"{name} reads labels, which it does not declare; give it reads_labels = True")
         if self._labels is None:
-            raise ScenarioError(f"{name} reads labels, but none travelled with what was observed; use another attack")
+            raise ScenarioError(
+                f"{name} reads labels, but none travelled with what was observed; attack a round of training, where they "
+                "do, or use an attack that reads none"
+            )
         return self._labels
 
 
@@ -200,6 +203,18 @@ class Knowledge:
         if self.target.tail is not None:
             self._declared("client_weights")
         return self.target.finish(z)
+
+    @property
+    def u_shaped(self) -> bool:
+        """Whether the last layers are the clients'."""
+        return self.target.tail is not None
+
+    def features(self, z: torch.Tensor) -> torch.Tensor:
+        """U-shaped: features of smashed data, by the server's own portion. Gradients flow through it to ``z``."""
+        self._declared("server_weights")
+        if self.target.features is None:
+            raise self._no_tail()
+        return self.target.features(z)
 
     def auxiliary(self) -> Auxiliary:
         """Samples that are not the victims'."""

@@ -12,6 +12,7 @@ from raysplit import (
     ParallelSl,
     QueryDecoder,
     QueryFree,
+    Sdar,
     SplitFedV1,
     SplitFedV2,
     SplitLearning,
@@ -38,6 +39,7 @@ ATTACKS = [
     QueryDecoder(queries=4),
     QueryDecoder(queries=4, inputs="noise"),
     QueryFree(epochs=1, steps=1),
+    Sdar(steps=1, batch_size=2, width=2),
 ]
 
 

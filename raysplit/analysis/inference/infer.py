@@ -139,7 +139,7 @@ def _check(trained_run: Trained, attack: InferenceAttack, setup: Setup) -> None:
         )
     for requirement in attack.requires:
         requirement.check(attack, trained_run.scenario.setting)
-    _check_gradients(attack, protocol, setup)
+    _check_shown_in_training(attack, protocol, setup)
     if setup.round is not None and protocol.synchrony != "synchronous":
         raise RunError(
             f"clients of {kind} train on batches of earlier rounds, so what a round showed cannot be scored; leave "
@@ -156,8 +156,8 @@ def _check(trained_run: Trained, attack: InferenceAttack, setup: Setup) -> None:
         )
 
 
-def _check_gradients(attack: InferenceAttack, protocol: TrainingProtocol, setup: Setup) -> None:
-    """Raise ``RunError`` where the attack goes by gradients that there are not."""
+def _check_shown_in_training(attack: InferenceAttack, protocol: TrainingProtocol, setup: Setup) -> None:
+    """Raise ``RunError`` where the attack goes by gradients or labels that there are not."""
     name = type(attack).__name__
     gradients = [c.value for c in sorted(attack.reads) if c in (Channel.FEATURE_GRADIENTS, Channel.CUT_GRADIENTS)]
     if "tail_gradients" in attack.needs:
@@ -170,6 +170,10 @@ def _check_gradients(attack: InferenceAttack, protocol: TrainingProtocol, setup:
     if setup.round is None and gradients:
         raise RunError(
             f"{name} goes by '{gradients[0]}', which there are in training only; name a round, as in --round 1"
+        )
+    if setup.round is None and attack.reads_labels:
+        raise RunError(
+            f"{name} reads labels, which come with smashed data in training only; name a round, as in --round 1"
         )
 
 

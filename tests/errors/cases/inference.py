@@ -13,6 +13,7 @@ def inferred(name: str, attack: str, *options: str) -> None:
 inferred("infer-two-classes", "NormLabels(channel='cut_gradients')", "--round", "1")
 inferred("infer-one-sample", "SignLabels", "--round", "1")
 inferred("infer-in-training", "ClusterLabels(channel='cut_gradients')")
+inferred("infer-labels", "Sdar(by_label=True)")
 inferred("infer-channel", "ClusterLabels", "--round", "1")
 inferred("infer-knows", "UnSplit", "--knows", "queries")
 inferred("infer-party", "UnSplit", "--party", "server")

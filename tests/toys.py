@@ -205,8 +205,8 @@ def play(
     layout = Layout(scenario)
     with tempfile.TemporaryDirectory(dir=SCRATCH) as scratch:
         run = folder or Path(scratch)
-        mine = engine or LocalEngine(scenario, hooks=hooks)
-        noting = _Noting(mine)
+        used = engine or LocalEngine(scenario, hooks=hooks)
+        noting = _Noting(used)
         try:
             with open_tables(run / "metrics") as tables:
                 progress = Progress(start or layout.initial())
@@ -214,7 +214,7 @@ def play(
                 finish = simulate(scenario, population, noting, Output(tables, run / "checkpoints"), progress, watch)
         finally:
             if engine is None:
-                mine.close()
+                used.close()
         read = {name: read_table(run / "metrics" / f"{name}.arrow") for name in SCHEMAS}
     return Played(finish.state, layout, layout.named(finish.state), read, finish.diverged, noting.observations)
 

@@ -28,7 +28,7 @@ def counted(scenario):
     client = host.client_slots(1)[0]
     client.enter(client.flat.vector.clone(), None, 0.1)
     x, y = torch.rand(BATCH, 1, 8, 8), torch.zeros(BATCH, dtype=torch.int64)
-    mine, servers = [], []
+    at_clients, servers = [], []
 
     def run(where, function, *arguments):
         with FlopCounterMode(display=False) as counter:
@@ -37,20 +37,20 @@ def counted(scenario):
         return result
 
     if not split:
-        run(mine, whole_step, client, x, y, MeanGradient())
-        return sum(mine), 0
+        run(at_clients, whole_step, client, x, y, MeanGradient())
+        return sum(at_clients), 0
     server = host.server_slots(1)[0]
     server.enter(server.flat.vector.clone(), None, 0.1)
-    smashed = run(mine, client.forward, x)
+    smashed = run(at_clients, client.forward, x)
     z = smashed.detach()
     if u_shaped:
         features = run(servers, server.forward, z)
-        gradient, _ = run(mine, client.tail_pass, features, y)
+        gradient, _ = run(at_clients, client.tail_pass, features, y)
         gradient = run(servers, server.backward, gradient)
     else:
         gradient, _ = run(servers, server.whole_step, z, y)
-    run(mine, MeanGradient().gradients, client, BackwardPass(x, y, smashed, gradient))
-    return sum(mine), sum(servers)
+    run(at_clients, MeanGradient().gradients, client, BackwardPass(x, y, smashed, gradient))
+    return sum(at_clients), sum(servers)
 
 
 @pytest.mark.parametrize(

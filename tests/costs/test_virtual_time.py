@@ -61,10 +61,10 @@ def finishes(time):
 
 def test_fedavg_is_the_slowest_client_and_averaging():
     time = timed(toy(FedAvg(), training__batch_size=2), TWO, MACHINES, UNCUT)
-    mine = [DOWN[0] + 4 * 5 / 2 + UP[0], DOWN[1] + 3 * 5 / 1 + UP[1]]
-    assert finishes(time) == close(mine)
+    client_times = [DOWN[0] + 4 * 5 / 2 + UP[0], DOWN[1] + 3 * 5 / 1 + UP[1]]
+    assert finishes(time) == close(client_times)
     assert [c.wait_s for c in time.clients] == [0, 0]
-    assert time.round_s() == close(max(mine) + 2 * 2 * 25 / 50)
+    assert time.round_s() == close(max(client_times) + 2 * 2 * 25 / 50)
 
 
 def test_centralised_is_the_servers_computing():

@@ -37,10 +37,10 @@ def expect_pillow(path: Path, folder: Path) -> None:
     population = opened(path)
     assert population.info.clients == 40
     for k in range(40):
-        theirs = [np.asarray(Image.open(folder / f"s{k + 1}" / f"{n}.pgm")) for n in range(1, 11)]
+        of_folder = [np.asarray(Image.open(folder / f"s{k + 1}" / f"{n}.pgm")) for n in range(1, 11)]
         assert population.name(k) == f"s{k + 1}"
         assert len(population.train(k).y) == 9 and len(population.test(k).y) == 1
-        assert rows(population, k) == sorted((face.tobytes(), k) for face in theirs)
+        assert rows(population, k) == sorted((face.tobytes(), k) for face in of_folder)
 
 
 def test_each_person_is_a_client_with_pillows_pixels(tmp_path: Path, quiet: Console) -> None:

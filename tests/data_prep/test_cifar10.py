@@ -75,10 +75,10 @@ def expect_torchvision(path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "_load_meta", lambda self: None)
     population = opened(path)
     for train in (True, False):
-        theirs = torchvision.datasets.CIFAR10(str(root), train=train)
+        torchvisions = torchvision.datasets.CIFAR10(str(root), train=train)
         ours = population.train(0) if train else population.test(0)
-        assert np.array_equal(ours.x.numpy().transpose(0, 2, 3, 1), theirs.data)
-        assert ours.y.tolist() == list(theirs.targets)
+        assert np.array_equal(ours.x.numpy().transpose(0, 2, 3, 1), torchvisions.data)
+        assert ours.y.tolist() == list(torchvisions.targets)
 
 
 @pytest.mark.parametrize("form", ["python", "binary"])
@@ -174,8 +174,8 @@ def test_the_spelling_of_python_2_is_read() -> None:
     array += b"(K\x01" + shape + dtype + b"\x89" + text(x.tobytes()) + b"tb"
     labels = b"](" + b"".join(b"K" + bytes([n]) for n in y) + b"e"
     batch = b"\x80\x02}(" + text(b"data") + array + text(b"labels") + labels + text(b"batch_label") + text(b"b") + b"u."
-    theirs = pickle.loads(batch.replace(b"numpy.core.multiarray", b"numpy._core.multiarray"), encoding="bytes")
-    assert np.array_equal(theirs[b"data"], x), "the test's own pickle is one"
+    unpickled = pickle.loads(batch.replace(b"numpy.core.multiarray", b"numpy._core.multiarray"), encoding="bytes")
+    assert np.array_equal(unpickled[b"data"], x), "the test's own pickle is one"
     pixels, found = load_batch(batch, "'batch'")
     assert np.array_equal(pixels, x) and found.tolist() == y.tolist()
 

@@ -131,25 +131,25 @@ def test_a_slice_of_the_real_pictures(tmp_path: Path, quiet: Console, test_data:
     test = stratified("ham10000 lesions", np.array([CLASSES.index(rows[k][2]) for k in first]), seed=0)[of]
     assert f"| {np.sum(~test):,} + {np.sum(test):,} |" in DOCUMENT.read_text()
     chosen = set(sorted({lesion for lesion, _, _ in rows})[::25])
-    mine = [row for row in rows if row[0] in chosen]
+    kept = [row for row in rows if row[0] in chosen]
     source = tmp_path / "slice"
     (source / "images").mkdir(parents=True)
-    for _, image, _ in mine:
+    for _, image, _ in kept:
         os.symlink(folder / "images" / f"{image}.jpg", source / "images" / f"{image}.jpg")
-    (source / "HAM10000_metadata.csv").write_text(table(mine))
+    (source / "HAM10000_metadata.csv").write_text(table(kept))
     summary = prepare(tmp_path / "h.arrow", source=source, console=quiet)
-    assert summary.train + summary.test == len(mine) and f"of {len(chosen)} lesions" in summary.source
+    assert summary.train + summary.test == len(kept) and f"of {len(chosen)} lesions" in summary.source
     population = opened(tmp_path / "h.arrow")
     served = {
         x.numpy().tobytes(): int(y)
         for part in (population.train(0), population.test(0))
         for x, y in zip(*part, strict=True)
     }
-    for _, image, dx in mine[::10]:
+    for _, image, dx in kept[::10]:
         with Image.open(folder / "images" / f"{image}.jpg") as picture:
-            theirs = pil_to_tensor(resize(picture.convert("RGB"), [64, 64], InterpolationMode.BILINEAR))
-        assert theirs.dtype == torch.uint8
-        assert served[theirs.numpy().tobytes()] == CLASSES.index(dx)
+            resized = pil_to_tensor(resize(picture.convert("RGB"), [64, 64], InterpolationMode.BILINEAR))
+        assert resized.dtype == torch.uint8
+        assert served[resized.numpy().tobytes()] == CLASSES.index(dx)
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,8 @@ def test_a_folder_of_classes_is_a_pool_as_torchvision_reads_it(tmp_path: Path, q
     folder = fill(tmp_path / "pets", {"dog": 20, "cat": 11, "bird": 3})
     (folder / "dog" / "notes.txt").write_text("not a picture")
     summary = prepare(tmp_path / "pets.arrow", source=folder, console=quiet)
-    theirs = torchvision.datasets.ImageFolder(str(folder))
-    expected = sorted((np.asarray(image).transpose(2, 0, 1).tobytes(), label) for image, label in theirs)
+    torchvisions = torchvision.datasets.ImageFolder(str(folder))
+    expected = sorted((np.asarray(image).transpose(2, 0, 1).tobytes(), label) for image, label in torchvisions)
     population = opened(tmp_path / "pets.arrow")
     assert rows(population, 0) == expected
     assert (summary.name, summary.clients, summary.shape) == ("pets", 1, (3, 5, 6))
@@ -88,8 +88,8 @@ def test_size_and_grey_are_pillows(tmp_path: Path, quiet: Console) -> None:
     files = [tmp_path / "f" / name for name in ("a/1.png", "a/2.JPG", "b/3.png", "b/4.png")]
     white = Image.new("RGBA", (7, 7), (255, 255, 255, 255))
     opaque = [Image.open(f) for f in files[:3]] + [Image.alpha_composite(white, Image.open(files[3]))]
-    theirs = [np.asarray(image.convert("L").resize((8, 8), Image.Resampling.BILINEAR)) for image in opaque]
-    assert np.array_equal(opened(tmp_path / "f.arrow").train(0).x[:, 0].numpy(), np.stack(theirs))
+    resized = [np.asarray(image.convert("L").resize((8, 8), Image.Resampling.BILINEAR)) for image in opaque]
+    assert np.array_equal(opened(tmp_path / "f.arrow").train(0).x[:, 0].numpy(), np.stack(resized))
 
 
 def test_what_cannot_be_a_population_is_one_sentence(tmp_path: Path, quiet: Console) -> None:

@@ -157,8 +157,10 @@ def test_the_preview_behind_a_cameras_jpeg_is_no_frame() -> None:
 @pytest.mark.parametrize("grey", [False, True])
 def test_other_colour_spaces_are_pillows_conversion(mode: str, grey: bool) -> None:
     content = saved(PLAIN.convert(mode), "TIFF")
-    theirs = np.asarray(Image.open(io.BytesIO(content)).convert("L" if grey else "RGB"))
-    assert np.array_equal(read_picture(content, "x", grey=grey), theirs[None] if grey else theirs.transpose(2, 0, 1))
+    by_pillow = np.asarray(Image.open(io.BytesIO(content)).convert("L" if grey else "RGB"))
+    assert np.array_equal(
+        read_picture(content, "x", grey=grey), by_pillow[None] if grey else by_pillow.transpose(2, 0, 1)
+    )
 
 
 def test_a_picture_cut_short_is_one_sentence(tmp_path: Path) -> None:

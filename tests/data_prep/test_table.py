@@ -57,9 +57,9 @@ def test_each_client_owns_its_rows_to_the_last_bit_of_float32(tmp_path: Path, qu
     population = opened(tmp_path / "t.arrow")
     assert [population.name(k) for k in range(3)] == ["1", "2", "10"], "numbers in order, also as texts of a CSV"
     for k, site in enumerate((1, 2, 10)):
-        mine = table[table["site"] == site]
-        assert np.array_equal(all_rows(population, k), expected(mine, ["age", "weight", "smokes"]))
-        assert len(population.test(k).y) == len(mine) - len(mine) * 9 // 10
+        of_site = table[table["site"] == site]
+        assert np.array_equal(all_rows(population, k), expected(of_site, ["age", "weight", "smokes"]))
+        assert len(population.test(k).y) == len(of_site) - len(of_site) * 9 // 10
     assert (summary.dtype, summary.shape, summary.classes) == ("float32", (1, 1, 3), 2)
     assert "classes ill, well of column 'outcome'" in summary.source and "clients by column 'site'" in summary.source
 
@@ -80,8 +80,8 @@ def test_chosen_features_keep_their_order_and_leave_the_rest_out(tmp_path: Path,
     prepare(
         tmp_path / "t.arrow", source=source, label="outcome", client="site", features=["weight", "age"], console=quiet
     )
-    mine = table[table["site"] == 1]
-    assert np.array_equal(all_rows(opened(tmp_path / "t.arrow"), 0), expected(mine, ["weight", "age"]))
+    of_site = table[table["site"] == 1]
+    assert np.array_equal(all_rows(opened(tmp_path / "t.arrow"), 0), expected(of_site, ["weight", "age"]))
 
 
 def test_without_clients_a_table_is_a_pool_with_a_tenth_of_each_class_held_out(tmp_path: Path, quiet: Console) -> None:

@@ -103,7 +103,7 @@ def sets(draw: st.DrawFn) -> Text:
     sizes = draw(st.lists(st.integers(1, 20), min_size=1, max_size=6))
     first = np.cumsum([0, *sizes])
     pairs = [draw(st.lists(st.tuples(st.integers(1, n), st.integers(1, n)), max_size=25)) if n else [] for n in sizes]
-    edges = [(first[g] + i, first[g] + j) for g, mine in enumerate(pairs) for i, j in mine]
+    edges = [(first[g] + i, first[g] + j) for g, pairs_of_graph in enumerate(pairs) for i, j in pairs_of_graph]
     labels = draw(st.lists(st.integers(-3, 40), min_size=int(first[-1]), max_size=int(first[-1])))
     classes = draw(st.lists(st.integers(-2, 3), min_size=len(sizes), max_size=len(sizes)))
     files = {
@@ -144,10 +144,10 @@ def test_the_real_sets_arrive_whole(tmp_path: Path, quiet: Console, test_data: P
     classes = sorted({label for label, _ in graphs})
     y = np.array([classes.index(label) for label, _ in graphs])
     test = stratified(name, y, seed=0)
-    for samples, mine in ((population.train(0), ~test), (population.test(0), test)):
-        assert samples.y.tolist() == y[mine].tolist()
-        for k in range(0, int(mine.sum()), 7):
-            graph = graphs[int(np.flatnonzero(mine)[k])][1]
+    for samples, chosen in ((population.train(0), ~test), (population.test(0), test)):
+        assert samples.y.tolist() == y[chosen].tolist()
+        for k in range(0, int(chosen.sum()), 7):
+            graph = graphs[int(np.flatnonzero(chosen)[k])][1]
             assert np.array_equal(samples.x[k].numpy(), expected(graph, largest))
 
 

@@ -103,12 +103,12 @@ def tables(run: Run) -> dict[str, pa.Table]:
 
 def assert_same(one: Run, other: Run) -> None:
     assert one.state.digest is not None and one.state.digest == other.state.digest
-    mine, others = tables(one), tables(other)
+    tables_of_one, tables_of_other = tables(one), tables(other)
     different = [
         f"{name}.{column}"
-        for name, table in mine.items()
+        for name, table in tables_of_one.items()
         for column in table.column_names
-        if not table.column(column).equals(others[name].column(column))
+        if not table.column(column).equals(tables_of_other[name].column(column))
     ]
     assert not different
 

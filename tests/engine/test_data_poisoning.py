@@ -103,9 +103,9 @@ def test_centralised_training_has_the_malicious_share_of_the_joint_data():
     begin = 0
     for client in plan.cohort:
         own = host.population.train(int(client))
-        mine = Samples(joint.x[begin : begin + len(own.y)], joint.y[begin : begin + len(own.y)])
+        poisoned = Samples(joint.x[begin : begin + len(own.y)], joint.y[begin : begin + len(own.y)])
         expected = 4 - own.y if int(client) in plan.malicious else own.y
-        assert mine.x.equal(own.x) and mine.y.equal(expected)
+        assert poisoned.x.equal(own.x) and poisoned.y.equal(expected)
         begin += len(own.y)
 
 

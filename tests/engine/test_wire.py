@@ -26,9 +26,9 @@ class Pair:
     def __init__(self):
         self.inboxes = [queue.SimpleQueue(), queue.SimpleQueue()]
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            mine = socket.create_connection(listener.getsockname())
-            theirs, _ = listener.accept()
-        self.wires = [Wire(end, inbox.put) for end, inbox in zip((mine, theirs), self.inboxes, strict=True)]
+            near_end = socket.create_connection(listener.getsockname())
+            far_end, _ = listener.accept()
+        self.wires = [Wire(end, inbox.put) for end, inbox in zip((near_end, far_end), self.inboxes, strict=True)]
 
     def pass_on(self, message):
         self.wires[0].send(message)

@@ -58,11 +58,11 @@ def authors_loop(scenario: Scenario, kind: str, stages: int) -> Authors:
         )
         for position in order:
             user = int(sampled[position])
-            mine = copy.deepcopy(client).train()
+            local_client = copy.deepcopy(client).train()
             body = replicas[user] if kind == "V1" else server
             body.train()
             x, y = data(population.train(user), training.dtype)
-            optimizer = torch.optim.Adam(mine.parameters(), training.lr, eps=1e-4)
+            optimizer = torch.optim.Adam(local_client.parameters(), training.lr, eps=1e-4)
             for epoch in range(training.local_epochs):
                 shuffled = torch.arange(len(y))
                 if len(y) > training.batch_size:
@@ -71,7 +71,7 @@ def authors_loop(scenario: Scenario, kind: str, stages: int) -> Authors:
                     )
                 for chosen in shuffled.split(training.batch_size):
                     optimizer.zero_grad()
-                    fx = mine(x[chosen])
+                    fx = local_client(x[chosen])
                     if kind == "FL":
                         nn.functional.cross_entropy(fx, y[chosen]).backward()
                         optimizer.step()
@@ -83,7 +83,7 @@ def authors_loop(scenario: Scenario, kind: str, stages: int) -> Authors:
                     anew.step()
                     fx.backward(leaf.grad)
                     optimizer.step()
-            locals_client.append(mine.state_dict())
+            locals_client.append(local_client.state_dict())
             if kind == "V1":
                 locals_server.append(copy.deepcopy(body.state_dict()))
                 seen.add(user)
@@ -96,7 +96,7 @@ def authors_loop(scenario: Scenario, kind: str, stages: int) -> Authors:
                 client, replicas[user] if kind == "V1" else server, population.test(user), training.dtype
             )
             if kind == "SL":
-                client.load_state_dict(mine.state_dict())
+                client.load_state_dict(local_client.state_dict())
         if kind != "SL":
             client.load_state_dict(mean(locals_client))
         result.tests.append(tests)

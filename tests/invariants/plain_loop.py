@@ -26,7 +26,7 @@ OPTIMIZERS: dict[str, tuple[OptimizerSpec, Make]] = {
 """Name → RaySplit's part and the same thing of torch."""
 
 
-def train_alone(
+def train_client(
     network: nn.Sequential, scenario: Scenario, round: int, client: int, optimizer: torch.optim.Optimizer
 ) -> None:
     """One client's round on the whole network, in place."""
@@ -57,10 +57,10 @@ def federated(scenario: Scenario, make: Make, frozen: tuple[str, ...] = ()) -> d
     for round in range(1, scenario.training.rounds + 1):
         averaged: dict[str, torch.Tensor] = {}
         for client in clients:
-            mine = copy.deepcopy(network)
-            stepped = [p for name, stage in mine.named_children() if name not in frozen for p in stage.parameters()]
-            train_alone(mine, scenario, round, client, make(stepped, scenario.training.lr))
-            for name, tensor in mine.state_dict().items():
+            local = copy.deepcopy(network)
+            stepped = [p for name, stage in local.named_children() if name not in frozen for p in stage.parameters()]
+            train_client(local, scenario, round, client, make(stepped, scenario.training.lr))
+            for name, tensor in local.state_dict().items():
                 share = tensor * (sizes[client] / sum(sizes))
                 averaged[name] = averaged[name] + share if name in averaged else share
         network.load_state_dict(averaged)
@@ -75,5 +75,5 @@ def alone(scenario: Scenario, make: Make, fresh: bool) -> dict[str, torch.Tensor
     for round in range(1, scenario.training.rounds + 1):
         if fresh:
             optimizer = make(list(network.parameters()), scenario.training.lr)
-        train_alone(network, scenario, round, 0, optimizer)
+        train_client(network, scenario, round, 0, optimizer)
     return network.state_dict()

@@ -54,7 +54,7 @@ def summed(weighted: Iterator[tuple[float, Params]]) -> Params:
 def by_hand(
     scenario: Scenario,
     turn: str,
-    weight: Callable[[int, int], float] = lambda mine, union: mine / union,
+    weight: Callable[[int, int], float] = lambda batch_samples, union: batch_samples / union,
     before_clients: Callable[[nn.Module, Params, list[tuple[Params, Batch]], int, int], Params] | None = None,
 ) -> Params:
     """Everybody takes part; client portions are averaged. ``weight``: of a gradient, from the sizes of its batch and of
@@ -85,8 +85,8 @@ def by_hand(
             for client in present:
                 found = gradients(network, {**heads[client], **body}, *work[client][step])
                 heads[client] = moved(heads[client], found, training.lr)
-                mine = len(work[client][step][1])
-                share = shares[client] if turn == "round" else weight(mine, union)
+                batch_samples = len(work[client][step][1])
+                share = shares[client] if turn == "round" else weight(batch_samples, union)
                 gathered.append((share, {name: found[name] for name in body}))
             if turn == "step" and before_clients is None:
                 body, gathered = moved(body, summed(iter(gathered)), server_lr), []

@@ -41,7 +41,10 @@ def test_with_states_that_go_on_it_is_one_party_that_sees_the_batches_in_turn(ri
     work = [batches(scenario, 1, client) for client in range(6)]
     played = play(scenario)
     for position, step in shared_split_steps(
-        protocol, scenario.seed, 1, [len(theirs) for theirs in work] * torch.ones(6, dtype=int).numpy()
+        protocol,
+        scenario.seed,
+        1,
+        [len(batches_of_client) for batches_of_client in work] * torch.ones(6, dtype=int).numpy(),
     ):
         x, y = work[position][step]
         optimizer.zero_grad()

@@ -13,7 +13,7 @@ from raysplit.protocols.splitfed_v1 import SplitFedV1
 from raysplit.protocols.splitfed_v2 import SplitFedV2
 from raysplit.training.optimizers import Adam
 from raysplit.training.settings import FedOpt
-from tests.invariants.plain_loop import train_alone
+from tests.invariants.plain_loop import train_client
 from tests.toys import ToyCnn, distance, play, toy, weighted_average
 
 BUFFERS = ("running_mean", "running_var")
@@ -24,7 +24,7 @@ def normed(protocol, cut="V1", **changes):
     return toy(protocol, model=ToyCnn(cut, batch_norm=True), **changes)
 
 
-def trained_alone(scenario):
+def trained_client(scenario):
     """Every client's whole model after the first round, and the weights n_k / n."""
     models, sizes = [], []
     for client in range(scenario.cohort.size):
@@ -32,7 +32,7 @@ def trained_alone(scenario):
         optimizer = torch.optim.SGD(
             network.parameters(), scenario.training.lr, momentum=0.9, weight_decay=1e-3
         )  # toys.SGD
-        train_alone(network, scenario, 1, client, optimizer)
+        train_client(network, scenario, 1, client, optimizer)
         state = {k: v for k, v in copy.deepcopy(network.state_dict()).items() if v.is_floating_point()}
         models.append(state)
         sizes.append(len(scenario.population.open().train(client).y))
@@ -52,14 +52,14 @@ def test_statistics_are_averaged_with_the_same_weights_as_parameters(protocol):
     scenario = normed(protocol)
     played = play(scenario)
     assert len(buffers(played.named)) == 4
-    assert distance(played.named, weighted_average(*trained_alone(scenario))) < 1e-14
+    assert distance(played.named, weighted_average(*trained_client(scenario))) < 1e-14
 
 
 @pytest.mark.parametrize("protocol", [FedAvg(), SplitFedV1()], ids=repr)
 def test_a_robust_rule_judges_parameters_and_leaves_statistics_to_the_mean(protocol):
     scenario = normed(protocol, defense=Median())
     played = play(scenario)
-    models, weights = trained_alone(scenario)
+    models, weights = trained_client(scenario)
     mean = weighted_average(models, weights)
     median = {name: torch.stack([model[name] for model in models]).median(0).values for name in mean}
     judged = {name: tensor for name, tensor in played.named.items() if name in played.layout.client.names}

@@ -120,9 +120,9 @@ def test_traffic_is_what_begins_and_what_arrives():
     assert began[0] <= 4 and sum(began) >= sum([2] * 6)
     rows = played.tables["clients"].to_pylist()
     for round in range(1, 7):
-        mine = [row for row in rows if row["round"] == round]
-        assert len(mine) == 4 and len({row["client"] for row in mine}) == 4
-        assert played.messages_on(round)["smashed"] == sum(row["steps"] for row in mine)
+        of_round = [row for row in rows if row["round"] == round]
+        assert len(of_round) == 4 and len({row["client"] for row in of_round}) == 4
+        assert played.messages_on(round)["smashed"] == sum(row["steps"] for row in of_round)
     smashed = sum(played.messages_on(round)["smashed"] for round in range(1, 7))
     assert 0 < smashed <= sum(math.ceil(row["samples"] / 4) for row in rows)
 

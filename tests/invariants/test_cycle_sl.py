@@ -44,7 +44,7 @@ def server_first(scenario):
             z.append(functional_call(head, dict(zip(names, params.values(), strict=True)), (x,)).detach())
         z, y = torch.cat(z), torch.cat([y for _, (_, y) in seen])
         names = dict(zip(body, [name for name, _ in tail.named_parameters()], strict=True))
-        mine = {names[name]: tensor for name, tensor in body.items()}
+        portion = {names[name]: tensor for name, tensor in body.items()}
         for epoch in range(protocol.server_epochs):
             size, order = protocol.server_batch or len(y), torch.arange(len(y))
             if size < len(y):
@@ -52,8 +52,8 @@ def server_first(scenario):
                     rng.stream(scenario.seed, "server_batches", round, step, epoch).permutation(len(y))
                 )
             for chosen in order.split(size):
-                mine = moved(mine, gradients(tail, mine, z[chosen], y[chosen]), lr)
-        return {name: mine[names[name]] for name in body}
+                portion = moved(portion, gradients(tail, portion, z[chosen], y[chosen]), lr)
+        return {name: portion[names[name]] for name in body}
 
     return train
 

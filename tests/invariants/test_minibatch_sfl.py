@@ -15,12 +15,12 @@ def central_server(scenario, make):
     move."""
     torch.set_num_threads(1)
     network = build(scenario.model, scenario.seed, scenario.training.dtype)
-    mine = [p for name, p in network.named_parameters() if name.startswith(BODY[scenario.model.cut])]
-    optimizer = make(mine, scenario.training.server_lr)
+    of_server = [p for name, p in network.named_parameters() if name.startswith(BODY[scenario.model.cut])]
+    optimizer = make(of_server, scenario.training.server_lr)
     for round in range(1, scenario.training.rounds + 1):
         work = [batches(scenario, round, client) for client in range(scenario.cohort.size)]
         for step in range(max(map(len, work))):
-            union = [theirs[step] for theirs in work if step < len(theirs)]
+            union = [batches_of_client[step] for batches_of_client in work if step < len(batches_of_client)]
             x, y = torch.cat([x for x, _ in union]), torch.cat([y for _, y in union])
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(network(x), y).backward()

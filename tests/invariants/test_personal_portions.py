@@ -17,7 +17,7 @@ from raysplit.protocols.splitfed_v3 import SplitFedV3
 from raysplit.scenario.layout import Layout
 from raysplit.training.optimizers import Adam
 from raysplit.training.settings import FedOpt
-from tests.invariants.plain_loop import OPTIMIZERS, train_alone
+from tests.invariants.plain_loop import OPTIMIZERS, train_client
 from tests.invariants.split_loop import BODY
 from tests.toys import ToyClients, distance, play, toy
 
@@ -49,11 +49,11 @@ def by_hand(scenario, sampled, make, average_server):
         total = sum(row["samples"] for row in rows)
         averaged = {}
         for row in rows:
-            mine = copy.deepcopy(network)
-            mine.load_state_dict({**heads.get(row["client"], mine.state_dict()), **server})
-            stages = [s for name, s in mine.named_children() if average_server or name not in body]
-            train_alone(mine, scenario, round, row["client"], make([p for s in stages for p in s.parameters()], 0.05))
-            state = mine.state_dict()
+            local = copy.deepcopy(network)
+            local.load_state_dict({**heads.get(row["client"], local.state_dict()), **server})
+            stages = [s for name, s in local.named_children() if average_server or name not in body]
+            train_client(local, scenario, round, row["client"], make([p for s in stages for p in s.parameters()], 0.05))
+            state = local.state_dict()
             heads[row["client"]] = {k: v.clone() for k, v in state.items() if not k.startswith(body)}
             for name in server:
                 averaged[name] = averaged.get(name, 0) + state[name] * (row["samples"] / total)

@@ -55,7 +55,7 @@ def test_under_the_gradient_reading_clients_train_against_a_server_that_stands_s
 @pytest.mark.parametrize("cut", CUTS)
 def test_accumulated_is_one_server_step_a_step_index(cut, accumulate):
     scenario = toy(SplitFedV1(False, "accumulated", accumulate), cut, training__server_lr=0.01, **EXACT)
-    weight = {"mean": lambda mine, union: mine / union, "sum": lambda mine, union: 1.0}[accumulate]
+    weight = {"mean": lambda size, union: size / union, "sum": lambda size, union: 1.0}[accumulate]
     assert distance(play(scenario).named, by_hand(scenario, "step", weight)) < 1e-13
 
 

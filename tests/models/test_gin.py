@@ -32,11 +32,11 @@ def test_gin_is_message_passing(layers, labels, nodes):
     spec = gin(nodes, labels, 4, layers=layers, hidden=8, dropout=0.0, degree_cap=5)
     network = build(spec, 42, torch.float64)
     ours = network(batch(some, nodes).double())
-    theirs = plain_gin(network, some, labels, 5)
-    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+    by_plain_gin = plain_gin(network, some, labels, 5)
+    torch.testing.assert_close(ours, by_plain_gin, rtol=1e-9, atol=1e-9)
     weights = list(network.parameters())
     for one, other in zip(
-        *(torch.autograd.grad(scores.square().sum(), weights) for scores in (ours, theirs)), strict=True
+        *(torch.autograd.grad(scores.square().sum(), weights) for scores in (ours, by_plain_gin)), strict=True
     ):
         torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-7)
 

@@ -46,9 +46,9 @@ def test_the_network_is_the_lstm_of_its_equations(units):
     network = build(lstm(units=units), 42, torch.float64)
     weights = dict(network.named_parameters())
     x = TextClients().open().train(3).x
-    ours, theirs = network(x.double()), plain_lstm(weights, x[:, 0, 0].long())
-    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-    gradients = [torch.autograd.grad(y.square().sum(), list(weights.values())) for y in (ours, theirs)]
+    ours, plain = network(x.double()), plain_lstm(weights, x[:, 0, 0].long())
+    torch.testing.assert_close(ours, plain, rtol=1e-12, atol=1e-12)
+    gradients = [torch.autograd.grad(y.square().sum(), list(weights.values())) for y in (ours, plain)]
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 

@@ -31,8 +31,8 @@ def test_adaptive_robust_clipping(byzfl, n, f):
     ours = AdaptiveRobustClipping().mix(updates, torch.full((n,), 1 / n), context(n, f)).updates
     torch.testing.assert_close(ours, byzfl.ARC(f=f)(updates.clone()), **CLOSE)  # it changes its input
     composed = aggregate(Composed((AdaptiveRobustClipping(), NearestNeighbourMixing()), TrimmedMean()), updates, f)
-    theirs = byzfl.TrMean(f=f)(byzfl.NNM(f=f)(byzfl.ARC(f=f)(updates.clone())))
-    torch.testing.assert_close(composed, theirs, **CLOSE)
+    byzfls = byzfl.TrMean(f=f)(byzfl.NNM(f=f)(byzfl.ARC(f=f)(updates.clone())))
+    torch.testing.assert_close(composed, byzfls, **CLOSE)
 
 
 def test_byzfl_counts_the_clipped_rows_in_floating_point_to_the_same_effect():
@@ -65,17 +65,17 @@ def pairs(byzfl, m):
 def test_optimal_attacks(byzfl, byzfl_attacks, n, m, which):
     updates = gaussian(n, 53, seed=which, dtype=torch.float32)
     honest = updates[m:]
-    rule, theirs, before = pairs(byzfl, m)[which]
+    rule, byzfls, before = pairs(byzfl, m)[which]
     view = view_of(updates, m, rule)
     plateau = isinstance(rule, TrimmedMean | Median | GeometricMedian | Composed)
     for ours, attack in [
         (OptimalLittleIsEnough(sign=1), byzfl_attacks.Optimal_ALittleIsEnough),
         (OptimalInnerProductManipulation(), byzfl_attacks.Optimal_InnerProductManipulation),
     ]:
-        poison, row = ours.poison(view), attack(theirs, pre_agg_list=before, f=m)(honest)
+        poison, row = ours.poison(view), attack(byzfls, pre_agg_list=before, f=m)(honest)
         reached = aggregate(rule, torch.cat([row.expand(m, -1), honest]), m)
-        mine = aggregate(rule, torch.cat([poison.rows, honest]), m)
-        damage = [float((result - honest.mean(0)).norm()) for result in (mine, reached)]
+        aggregated = aggregate(rule, torch.cat([poison.rows, honest]), m)
+        damage = [float((result - honest.mean(0)).norm()) for result in (aggregated, reached)]
         assert damage[0] == pytest.approx(damage[1], rel=1e-5)
         assert poison.record["objective"] == pytest.approx(damage[0], rel=1e-5)
         if not plateau:  # on a plateau, or near it, rounding decides which of equal factors is taken
@@ -85,9 +85,9 @@ def test_optimal_attacks(byzfl, byzfl_attacks, n, m, which):
 def test_fixed_factors_and_mimic(byzfl_attacks):
     updates = gaussian(20, 53, dtype=torch.float32)
     view, honest = view_of(updates, 4, Mean()), updates[4:]
-    for ours, theirs in [
+    for ours, byzfls in [
         (LittleIsEnough(z=1.5, sign=1), byzfl_attacks.ALittleIsEnough(tau=1.5)),
         (InnerProductManipulation(epsilon=2.0), byzfl_attacks.InnerProductManipulation(tau=2.0)),
         (Mimic(target=3), byzfl_attacks.Mimic(epsilon=3)),
     ]:
-        torch.testing.assert_close(ours.poison(view).rows[0], theirs(honest), **CLOSE)
+        torch.testing.assert_close(ours.poison(view).rows[0], byzfls(honest), **CLOSE)

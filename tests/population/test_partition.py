@@ -104,9 +104,11 @@ def test_every_sample_is_at_exactly_one_client_and_no_client_is_empty(by, client
     total = {"train": source.train_sizes(ids(source)).sum(), "test": source.test_sizes(ids(source)).sum()}
     for which, sizes in (("train", population.train_sizes), ("test", population.test_sizes)):
         dealt = numbers(population, which)
-        assert sorted(sample for mine in dealt for sample in mine) == list(range(total[which]))
-        assert all(mine == sorted(mine) for mine in dealt)
-        assert sizes(ids(population)).tolist() == [len(mine) for mine in dealt]
+        assert sorted(sample for samples_of_client in dealt for sample in samples_of_client) == list(
+            range(total[which])
+        )
+        assert all(samples_of_client == sorted(samples_of_client) for samples_of_client in dealt)
+        assert sizes(ids(population)).tolist() == [len(samples_of_client) for samples_of_client in dealt]
     assert population.train_sizes(ids(population)).min() >= 1
     assert population.info.clients <= clients and (leave_out or population.info.clients == clients)
 
@@ -124,11 +126,11 @@ def test_samples_are_the_pools_own(by, tmp_path):
     assert population.info.shape == SHAPE and population.info.classes == CLASSES
     for client in range(8):
         for which in ("train", "test"):
-            mine = population.samples(client, which)
+            chosen = population.samples(client, which)
             for opened in (population, nested):
                 read = getattr(opened, which)(client)
-                assert (read.x.numpy() == x[which][mine]).all() and (read.y.numpy() == y[which][mine]).all()
-                assert (opened.labels(client, which) == y[which][mine]).all()
+                assert (read.x.numpy() == x[which][chosen]).all() and (read.y.numpy() == y[which][chosen]).all()
+                assert (opened.labels(client, which) == y[which][chosen]).all()
 
 
 def test_numbers_are_dealt_as_bytes_are(tmp_path):
@@ -137,8 +139,8 @@ def test_numbers_are_dealt_as_bytes_are(tmp_path):
     write_population(tmp_path / "table.arrow", [client], name="table", shape=(1, 1, 4), classes=3, dtype="float32")
     population = partitioned(ArrowFile(str(tmp_path / "table.arrow")), Dirichlet(1.0), 4).open()
     assert population.info.dtype == "float32"
-    for mine in range(4):
-        assert (population.train(mine).x.numpy() == x[population.samples(mine, "train")]).all()
+    for one_client in range(4):
+        assert (population.train(one_client).x.numpy() == x[population.samples(one_client, "train")]).all()
     noisy = partitioned(ArrowFile(str(tmp_path / "table.arrow")), Dirichlet(1.0), 4, features=NoiseLevels(0.1)).open()
     change = np.concatenate([(noisy.train(k).x - population.train(k).x).numpy() for k in range(4)])
     assert change.dtype == np.float32 and 0.03 < change.std() < 0.12
@@ -305,8 +307,8 @@ def test_classes_per_client_are_just_as_many_and_evenly_dealt(clients, classes, 
     holders = (counts > 0).sum(0)
     assert holders.max() - holders.min() <= 1 and holders.sum() == clients * classes
     for c in range(10):
-        mine = counts[counts[:, c] > 0, c]
-        assert mine.max() - mine.min() <= 1
+        of_class = counts[counts[:, c] > 0, c]
+        assert of_class.max() - of_class.min() <= 1
 
 
 def test_quantity_skew_has_the_moments_of_the_law():
@@ -335,8 +337,8 @@ def test_natural_keeps_the_pool_s_clients_and_their_tests():
     population = partitioned(ToyClients(9), Natural(), 9).open()
     for client in range(9):
         for which in ("train", "test"):
-            mine, theirs = getattr(population, which)(client), getattr(pool, which)(client)
-            assert mine.x.equal(theirs.x) and mine.y.equal(theirs.y)
+            of_part, of_pool = getattr(population, which)(client), getattr(pool, which)(client)
+            assert of_part.x.equal(of_pool.x) and of_part.y.equal(of_pool.y)
 
 
 def test_natural_merges_whole_clients():

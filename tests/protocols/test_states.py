@@ -42,13 +42,13 @@ def step(spec, network, state, turn):
 
 @pytest.mark.parametrize(("spec", "make"), SPECS.values(), ids=SPECS)
 def test_a_step_is_torchs_bit_for_bit(spec, make):
-    ours, theirs, state = build(ToyCnn(), 42), build(ToyCnn(), 42), {}
-    optimizer = make(list(theirs.parameters()))
+    ours, plain, state = build(ToyCnn(), 42), build(ToyCnn(), 42), {}
+    optimizer = make(list(plain.parameters()))
     for turn in range(4):
         step(spec, ours, state, turn)
-        gradients(theirs, turn)
+        gradients(plain, turn)
         optimizer.step()
-    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+    for one, other in zip(ours.parameters(), plain.parameters(), strict=True):
         assert one.equal(other)
 
 

@@ -37,10 +37,10 @@ def test_a_runs_tables_hold_every_client_and_agree_with_the_summary():
     tables = play(toy(SplitFedV1(), clients=6, training__rounds=2)).tables
     clients = tables["client_evaluations"].to_pandas()
     for row in tables["evaluations"].to_pylist():
-        mine = clients[clients["round"] == row["round"]]
-        assert len(mine) == row["clients"] and mine["samples"].sum() == row["samples"]
-        assert mine["correct"].sum() / mine["samples"].sum() == pytest.approx(row["accuracy"])
-        assert (mine["loss"] * mine["samples"]).sum() / mine["samples"].sum() == pytest.approx(row["loss"])
-        assert Spread.of(mine["correct"] / mine["samples"]).worst_decile == pytest.approx(
+        of_round = clients[clients["round"] == row["round"]]
+        assert len(of_round) == row["clients"] and of_round["samples"].sum() == row["samples"]
+        assert of_round["correct"].sum() / of_round["samples"].sum() == pytest.approx(row["accuracy"])
+        assert (of_round["loss"] * of_round["samples"]).sum() / of_round["samples"].sum() == pytest.approx(row["loss"])
+        assert Spread.of(of_round["correct"] / of_round["samples"]).worst_decile == pytest.approx(
             row["client_accuracy_worst_decile"]
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from raysplit.analysis.inference.known_alone import labels_from_known_alone
+from raysplit.analysis.inference.known_samples import labels_from_known_samples
 from raysplit.analysis.inference.replay import observe_round
 from raysplit.analysis.inference.scoring import Score, scores_of
 from raysplit.analysis.inference.tail_gradients import TailGradients
@@ -118,7 +118,7 @@ def infer_trained(
     told = sorted(knowledge.told)
     guesses = {}
     if told and found.labels is not None:
-        guesses["the known samples alone"] = labels_from_known_alone(scenario, victims, told)
+        guesses["the known samples alone"] = labels_from_known_samples(scenario, victims, told)
     scores = scores_of(type(attack).__name__, found, victims, target, told, guesses)
     return Inference(attack, adversary, setup, victims, target, found, scores, seconds, len(told))
 

@@ -118,7 +118,7 @@ def test_root_clients_leave_the_cohort_and_every_kept_state_alone(protocol):
         beside.digest == alone.digest
         and by_client(beside.state.memory, "optimizer").keys() == by_client(alone.state.memory, "optimizer").keys()
     )
-    for mine, other in (
+    for with_roots, other in (
         (beside.state.memory.get("server/optimizer", {}), alone.state.memory.get("server/optimizer", {})),
         *zip(
             by_client(beside.state.memory, "optimizer").values(),
@@ -126,7 +126,9 @@ def test_root_clients_leave_the_cohort_and_every_kept_state_alone(protocol):
             strict=True,
         ),
     ):
-        assert mine.keys() == other.keys() and all(tensor.equal(other[name]) for name, tensor in mine.items())
+        assert with_roots.keys() == other.keys() and all(
+            tensor.equal(other[name]) for name, tensor in with_roots.items()
+        )
 
 
 def test_several_root_clients_count_by_their_samples_and_are_in_no_table():
@@ -167,9 +169,9 @@ def test_the_memory_comes_back_in_the_next_round_and_the_mean_has_none():
 def test_a_run_under_model_replacement_ends_better_than_the_mean(rule, seed):
     attack = ModelReplacement(SignFlip(scale=5000.0), start_round=2)
     whole = scenario(SplitFedV2(), 3, attack=attack, seed=seed, cohort=Cohort(9, 0.34, "cohort"))
-    mine, plain = play(whole.replace(defense=rule)), play(whole)
-    bias = [run.tables["aggregation"].to_pylist()[1]["bias"] for run in (mine, plain)]
-    assert not mine.diverged and math.isfinite(bias[0]) and bias[0] < bias[1]
+    corrected, plain = play(whole.replace(defense=rule)), play(whole)
+    bias = [run.tables["aggregation"].to_pylist()[1]["bias"] for run in (corrected, plain)]
+    assert not corrected.diverged and math.isfinite(bias[0]) and bias[0] < bias[1]
 
 
 def test_a_schedule_decides_the_rounds_and_the_tables_name_the_attack():
@@ -211,9 +213,9 @@ def test_what_an_adversary_is_told():
         played = play(scenario(FedAvg(), 2, defense=rule, attack=Spy(knowledge)))
         rows = played.tables["clients"].to_pylist()
         for view in VIEWS:
-            mine = [row["client"] for row in rows if row["round"] == view.round and row["malicious"]]
+            malicious_of_round = [row["client"] for row in rows if row["round"] == view.round and row["malicious"]]
             others = [row["client"] for row in rows if row["round"] == view.round and not row["malicious"]]
-            assert view.context.clients.tolist() == mine + (others if knowledge == "full" else [])
+            assert view.context.clients.tolist() == malicious_of_round + (others if knowledge == "full" else [])
             assert bool(view.context.memory) == (knowledge == "full" and view.round == 2)
             assert view.context.reference is None and view.context.portion is not None
 

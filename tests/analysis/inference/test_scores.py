@@ -36,8 +36,8 @@ def test_ssim_is_wangs_formula(span):
     found = np.clip(truth + generator.normal(0, 0.2 * span, truth.shape), 0, span)
     ours = ssim(torch.from_numpy(found), torch.from_numpy(truth), span)
     for index in range(3):
-        theirs = np.mean([ssim_by_scipy(found[index, c], truth[index, c], span) for c in range(2)])
-        assert float(ours[index]) == pytest.approx(theirs, abs=1e-10)
+        by_scipy = np.mean([ssim_by_scipy(found[index, c], truth[index, c], span) for c in range(2)])
+        assert float(ours[index]) == pytest.approx(by_scipy, abs=1e-10)
 
 
 def test_an_exact_image_scores_best():

@@ -149,8 +149,10 @@ def test_properties_name_their_samples():
     listed = SemanticBackdoor(ListedSamples(train=((3, 4), (9, 5)), test=((3, 0),)), target=int(own.y[4] + 1) % CLASSES)
     assert (listed.poison_samples(view(own)).y != own.y).nonzero().flatten().tolist() == [4]
     assert listed.attempts(test_view(own)).x.equal(own.x[:1]) == bool(own.y[0] != listed.target)
-    mine = SemanticBackdoor(OwnedBy((3,)), target=2)
-    assert (mine.poison_samples(view(own)).y == 2).all() and mine.poison_samples(view(own, client=4)).y.equal(own.y)
+    of_client_three = SemanticBackdoor(OwnedBy((3,)), target=2)
+    assert (of_client_three.poison_samples(view(own)).y == 2).all() and of_client_three.poison_samples(
+        view(own, client=4)
+    ).y.equal(own.y)
 
 
 def test_what_is_tried_is_what_the_adversary_wants():

@@ -177,5 +177,7 @@ def population_classes(here: Path) -> list[str]:
 
 @case
 def population_misspelt(here: Path) -> list[str]:
-    mine = "from raysplit.contracts import PopulationSpec\n\n@part\nclass Mine(PopulationSpec):\n    clients: int = 3\n"
-    return scenario(here, TINY.replace("from raysplit import *\n", "from raysplit import *\n" + mine))
+    part_of_user = (
+        "from raysplit.contracts import PopulationSpec\n\n@part\nclass Mine(PopulationSpec):\n    clients: int = 3\n"
+    )
+    return scenario(here, TINY.replace("from raysplit import *\n", "from raysplit import *\n" + part_of_user))

@@ -16,7 +16,7 @@ from raysplit.scenario.scenario import Scenario
 _STEPS, _LR, _BATCH = 200, 1e-3, 64
 
 
-def labels_from_known_alone(scenario: Scenario, victims: Victims, told: Sequence[int]) -> torch.Tensor:
+def labels_from_known_samples(scenario: Scenario, victims: Victims, told: Sequence[int]) -> torch.Tensor:
     """Labels [n] of all samples by the scenario's network, trained from fresh weights on the inputs and labels of those
     in ``told``: 200 steps of Adam at 1e-3, in batches of 64 at most. More than a server has, who sees no input."""
     portions = portions_of(scenario, rng.key(scenario.seed, "inference known samples alone") >> 65)

@@ -75,10 +75,10 @@ def expect_torchvision(path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "_load_meta", lambda self: None)
     population = opened(path)
     for train in (True, False):
-        torchvisions = torchvision.datasets.CIFAR10(str(root), train=train)
+        reference = torchvision.datasets.CIFAR10(str(root), train=train)
         ours = population.train(0) if train else population.test(0)
-        assert np.array_equal(ours.x.numpy().transpose(0, 2, 3, 1), torchvisions.data)
-        assert ours.y.tolist() == list(torchvisions.targets)
+        assert np.array_equal(ours.x.numpy().transpose(0, 2, 3, 1), reference.data)
+        assert ours.y.tolist() == list(reference.targets)
 
 
 @pytest.mark.parametrize("form", ["python", "binary"])

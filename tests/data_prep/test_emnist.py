@@ -77,11 +77,11 @@ def test_torchvision_reads_the_same_characters_lying_and_knows_the_same_classes(
     emnist.prepare(tmp_path / "out.arrow", split=split, source=tmp_path, console=quiet)
     population = opened(tmp_path / "out.arrow")
     for train in (True, False):
-        torchvisions = torchvision.datasets.EMNIST(str(tmp_path), split, train=train)
+        reference = torchvision.datasets.EMNIST(str(tmp_path), split, train=train)
         ours = population.train(0) if train else population.test(0)
-        assert np.array_equal(ours.x[:, 0].numpy(), torchvisions.data.transpose(1, 2).numpy())
-        assert np.array_equal(ours.y.numpy(), torchvisions.targets.numpy() - (split == "letters"))
-    named = [name.upper() if split == "letters" else name for name in torchvisions.classes if name != "N/A"]
+        assert np.array_equal(ours.x[:, 0].numpy(), reference.data.transpose(1, 2).numpy())
+        assert np.array_equal(ours.y.numpy(), reference.targets.numpy() - (split == "letters"))
+    named = [name.upper() if split == "letters" else name for name in reference.classes if name != "N/A"]
     assert list(emnist.CONTENTS[split].classes) == named
 
 

@@ -43,10 +43,10 @@ def expect_torchvision(path: Path, root: Path, name: str) -> None:
 
     population = opened(path)
     for train in (True, False):
-        torchvisions = getattr(torchvision.datasets, name)(str(root), train=train)
+        reference = getattr(torchvision.datasets, name)(str(root), train=train)
         ours = population.train(0) if train else population.test(0)
-        assert np.array_equal(ours.x[:, 0].numpy(), torchvisions.data.numpy())
-        assert np.array_equal(ours.y.numpy(), torchvisions.targets.numpy())
+        assert np.array_equal(ours.x[:, 0].numpy(), reference.data.numpy())
+        assert np.array_equal(ours.y.numpy(), reference.targets.numpy())
 
 
 @pytest.mark.parametrize(("module", "name"), SETS)

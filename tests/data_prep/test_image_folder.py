@@ -34,8 +34,8 @@ def test_a_folder_of_classes_is_a_pool_as_torchvision_reads_it(tmp_path: Path, q
     folder = fill(tmp_path / "pets", {"dog": 20, "cat": 11, "bird": 3})
     (folder / "dog" / "notes.txt").write_text("not a picture")
     summary = prepare(tmp_path / "pets.arrow", source=folder, console=quiet)
-    torchvisions = torchvision.datasets.ImageFolder(str(folder))
-    expected = sorted((np.asarray(image).transpose(2, 0, 1).tobytes(), label) for image, label in torchvisions)
+    reference = torchvision.datasets.ImageFolder(str(folder))
+    expected = sorted((np.asarray(image).transpose(2, 0, 1).tobytes(), label) for image, label in reference)
     population = opened(tmp_path / "pets.arrow")
     assert rows(population, 0) == expected
     assert (summary.name, summary.clients, summary.shape) == ("pets", 1, (3, 5, 6))

@@ -115,18 +115,18 @@ def test_lenet_on_cifar_has_its_known_size():
 def test_with_torchvisions_weights_the_networks_give_what_torchvisions_give(spec, name):
     from torchvision import models
 
-    torchvisions = models.get_model(name, num_classes=spec.classes).eval()
+    reference = models.get_model(name, num_classes=spec.classes).eval()
     ours = build(spec, 42).eval()
-    torchvisions_tensors = [t for t in torchvisions.state_dict().values() if t.is_floating_point()]
+    reference_tensors = [t for t in reference.state_dict().values() if t.is_floating_point()]
     our_tensors = [t for t in ours.state_dict().values() if t.is_floating_point()]
-    assert [t.shape for t in our_tensors] == [t.shape for t in torchvisions_tensors]
+    assert [t.shape for t in our_tensors] == [t.shape for t in reference_tensors]
     with torch.no_grad():
-        for own, other in zip(our_tensors, torchvisions_tensors, strict=True):
+        for own, other in zip(our_tensors, reference_tensors, strict=True):
             own.copy_(torch.rand_like(other) * 0.05 if other.dim() == 1 else other)
-        for other, own in zip(torchvisions_tensors, our_tensors, strict=True):
+        for other, own in zip(reference_tensors, our_tensors, strict=True):
             other.copy_(own)
         x = torch.rand(2, *spec.input_shape)
-        torch.testing.assert_close(ours(x), torchvisions(x), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ours(x), reference(x), rtol=1e-4, atol=1e-5)
 
 
 def test_torchvisions_thousand_class_sizes():

@@ -31,8 +31,8 @@ def test_adaptive_robust_clipping(byzfl, n, f):
     ours = AdaptiveRobustClipping().mix(updates, torch.full((n,), 1 / n), context(n, f)).updates
     torch.testing.assert_close(ours, byzfl.ARC(f=f)(updates.clone()), **CLOSE)  # it changes its input
     composed = aggregate(Composed((AdaptiveRobustClipping(), NearestNeighbourMixing()), TrimmedMean()), updates, f)
-    byzfls = byzfl.TrMean(f=f)(byzfl.NNM(f=f)(byzfl.ARC(f=f)(updates.clone())))
-    torch.testing.assert_close(composed, byzfls, **CLOSE)
+    reference = byzfl.TrMean(f=f)(byzfl.NNM(f=f)(byzfl.ARC(f=f)(updates.clone())))
+    torch.testing.assert_close(composed, reference, **CLOSE)
 
 
 def test_byzfl_counts_the_clipped_rows_in_floating_point_to_the_same_effect():
@@ -65,14 +65,14 @@ def pairs(byzfl, m):
 def test_optimal_attacks(byzfl, byzfl_attacks, n, m, which):
     updates = gaussian(n, 53, seed=which, dtype=torch.float32)
     honest = updates[m:]
-    rule, byzfls, before = pairs(byzfl, m)[which]
+    rule, reference, before = pairs(byzfl, m)[which]
     view = view_of(updates, m, rule)
     plateau = isinstance(rule, TrimmedMean | Median | GeometricMedian | Composed)
     for ours, attack in [
         (OptimalLittleIsEnough(sign=1), byzfl_attacks.Optimal_ALittleIsEnough),
         (OptimalInnerProductManipulation(), byzfl_attacks.Optimal_InnerProductManipulation),
     ]:
-        poison, row = ours.poison(view), attack(byzfls, pre_agg_list=before, f=m)(honest)
+        poison, row = ours.poison(view), attack(reference, pre_agg_list=before, f=m)(honest)
         reached = aggregate(rule, torch.cat([row.expand(m, -1), honest]), m)
         aggregated = aggregate(rule, torch.cat([poison.rows, honest]), m)
         damage = [float((result - honest.mean(0)).norm()) for result in (aggregated, reached)]
@@ -85,9 +85,9 @@ def test_optimal_attacks(byzfl, byzfl_attacks, n, m, which):
 def test_fixed_factors_and_mimic(byzfl_attacks):
     updates = gaussian(20, 53, dtype=torch.float32)
     view, honest = view_of(updates, 4, Mean()), updates[4:]
-    for ours, byzfls in [
+    for ours, reference in [
         (LittleIsEnough(z=1.5, sign=1), byzfl_attacks.ALittleIsEnough(tau=1.5)),
         (InnerProductManipulation(epsilon=2.0), byzfl_attacks.InnerProductManipulation(tau=2.0)),
         (Mimic(target=3), byzfl_attacks.Mimic(epsilon=3)),
     ]:
-        torch.testing.assert_close(ours.poison(view).rows[0], byzfls(honest), **CLOSE)
+        torch.testing.assert_close(ours.poison(view).rows[0], reference(honest), **CLOSE)

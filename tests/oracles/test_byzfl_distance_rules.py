@@ -20,23 +20,23 @@ from tests.attacks.updates.cohorts import aggregate, context, gaussian
 def test_distance_rules(byzfl, n, m):
     updates = gaussian(n, 1003, dtype=torch.float32)
     updates[:m] *= 2
-    for ours, byzfls in [
+    for ours, reference in [
         (Krum("n-f-1"), byzfl.Krum(f=m)),
         (MultiKrum(neighbours="n-f-1"), byzfl.MultiKrum(f=m)),
         (GeometricMedian(3, 0.1, "zero"), byzfl.GeometricMedian(nu=0.1, T=3)),
         (MeanAroundMedian(even="midpoint"), byzfl.Meamed(f=m)),
         (CentredClipping(20.0, 2, "zero"), byzfl.CenteredClipping(L=2, tau=20.0)),
     ]:
-        torch.testing.assert_close(aggregate(ours, updates, m), byzfls(updates), rtol=5e-6, atol=5e-6)
+        torch.testing.assert_close(aggregate(ours, updates, m), reference(updates), rtol=5e-6, atol=5e-6)
 
 
 @pytest.mark.parametrize(("n", "m"), [(11, 2), (20, 4), (21, 9)])
 def test_pre_aggregations(byzfl, n, m):
     updates = gaussian(n, 1003, dtype=torch.float32)
-    byzfls = byzfl.NNM(f=m)(updates)
+    reference = byzfl.NNM(f=m)(updates)
     ours = NearestNeighbourMixing().mix(updates, torch.full((n,), 1 / n), context(n, m)).updates
-    torch.testing.assert_close(ours, byzfls, rtol=5e-6, atol=5e-6)
+    torch.testing.assert_close(ours, reference, rtol=5e-6, atol=5e-6)
     composed = aggregate(Composed((NearestNeighbourMixing(),), TrimmedMean()), updates, m)
-    torch.testing.assert_close(composed, byzfl.TrMean(f=m)(byzfls), rtol=5e-6, atol=5e-6)
+    torch.testing.assert_close(composed, byzfl.TrMean(f=m)(reference), rtol=5e-6, atol=5e-6)
     clipped = byzfl.Clipping(c=40.0)(updates.clone()).mean(0)  # it changes its input
     torch.testing.assert_close(aggregate(NormClipping(40.0), updates, 0), clipped, rtol=5e-6, atol=5e-6)

@@ -85,7 +85,8 @@ class Sdar(InferenceAttack):
 
 @dataclass
 class _Networks:
-    """``answer``: from smashed data to logits, ``tail``'s parameters included; None: there is no such discriminator."""
+    """``answer``: from smashed data to logits, through ``tail`` where there is one. A discriminator that is None has no
+    weight in any loss."""
 
     simulator: nn.Module
     answer: Callable[[torch.Tensor], torch.Tensor]
@@ -106,10 +107,13 @@ def _networks(attack: Sdar, knowledge: Knowledge, z_shape: tuple[int, ...], dtyp
             return Labelled(shape, knowledge.classes, make(with_label(shape))).to(dtype)
         return Unlabelled(make(shape)).to(dtype)
 
-    tail, answer = None, knowledge.finish
-    if knowledge.u_shaped:
-        tail = simulated = knowledge.untrained_tail()
-        answer = lambda z: simulated(knowledge.features(z))  # noqa: E731
+    def answer(z: torch.Tensor) -> torch.Tensor:
+        if tail is None:
+            return knowledge.finish(z)
+        logits: torch.Tensor = tail(knowledge.features(z))
+        return logits
+
+    tail = knowledge.untrained_tail() if knowledge.u_shaped else None
     x_shape = knowledge.input_shape
     return _Networks(
         knowledge.untrained_portion(),
@@ -130,7 +134,7 @@ def _train(
     draw: torch.Generator,
 ) -> None:
     auxiliary = knowledge.auxiliary()
-    simulating = [*networks.simulator.parameters(), *(networks.tail.parameters() if networks.tail else ())]
+    simulating = [*networks.simulator.parameters(), *(() if networks.tail is None else networks.tail.parameters())]
     of_simulator = torch.optim.Adam(simulating, lr=attack.simulator_lr)
     of_decoder = torch.optim.Adam(networks.decoder.parameters(), lr=attack.decoder_lr)
     features = _judge(networks.of_smashed, attack.feature_weight, attack.simulator_lr)
@@ -144,7 +148,7 @@ def _train(
         known_y = y if labels is not None else None
 
         simulated = networks.simulator(x)
-        named = _redrawn(y, knowledge.classes, attack.label_noise, draw) if networks.tail else y
+        named = y if networks.tail is None else _redrawn(y, knowledge.classes, attack.label_noise, draw)
         loss = functional.cross_entropy(networks.answer(simulated), named) + features.fooled(simulated, known_y)
         _step(of_simulator, loss)
         features.learn((real, real_y), (simulated, known_y))

@@ -106,6 +106,7 @@ class Greedy(InferenceAttack):
             "architecture": knowledge.untrained_portion,
             "client_weights": knowledge.client_portion,
             "server_weights": lambda: knowledge.finish(torch.zeros(1)),
+            "features": lambda: knowledge.features(torch.zeros(1)),
             "auxiliary_data": knowledge.auxiliary,
             "queries": lambda: knowledge.query(torch.zeros(1, 1, 8, 8)),
         }
@@ -115,7 +116,16 @@ class Greedy(InferenceAttack):
 
 @pytest.mark.parametrize(
     "what",
-    ["labels", "cut_gradients", "architecture", "client_weights", "server_weights", "auxiliary_data", "queries"],
+    [
+        "labels",
+        "cut_gradients",
+        "architecture",
+        "client_weights",
+        "server_weights",
+        "features",
+        "auxiliary_data",
+        "queries",
+    ],
 )
 def test_an_attack_that_takes_more_than_it_declares_is_caught(what):
     attack = Greedy(what)

@@ -76,6 +76,7 @@ def test_without_discriminators_it_is_pcat_written_out():
         second.step()
     assert torch.allclose(found.inputs, inverse(seen.on(Channel.SMASHED)).clamp(0, 1), atol=1e-12)
     (clone,) = found.clones
+    assert not any(module.training for module in clone.modules())
     for one, other in zip(clone.parameters(), pseudo.parameters(), strict=True):
         assert torch.allclose(one, other, atol=1e-12)
 

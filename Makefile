@@ -4,7 +4,7 @@ SCENARIO := scenarios/quickstart.py
 # Tests side by side: each worker begins with files of its own, and takes tests from the other when it has done them, so that no long file is
 # left to one alone at the end. Each that tests Ray starts a cluster of its own.
 WORKERS ?= 2
-BYZFL := byzfl==0.0.11
+ORACLES := byzfl==0.0.11 dp-accounting==0.6.0 absl-py
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,13 +19,13 @@ demo: setup
 
 setup: $(READY)
 
-# torch and torchvision come as a pair, so everything is one command. ByzFL is an oracle of some tests, which skip without it; it goes
-# without its dependencies, which would bring plotting libraries and pin numpy.
+# torch and torchvision come as a pair, so everything is one command. ByzFL and dp-accounting are oracles of some tests, which skip
+# without them; they go without their dependencies, which would bring plotting libraries and pin numpy and attrs.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14) and "RaySplit needs Python 3.10 to 3.13: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -c constraints.txt -e '.[dev]'
-	$(PIP) install --no-deps '$(BYZFL)' || echo 'byzfl is not available here: its tests will be skipped'
+	$(PIP) install --no-deps $(ORACLES) || echo '$(ORACLES): not available here; their tests will be skipped'
 	touch $@
 
 ## make test: style, types and all tests; RAYSPLIT_TEST_DATA=DIR adds those on real data

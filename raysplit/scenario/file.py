@@ -7,7 +7,6 @@ beside it.
 from __future__ import annotations
 
 import builtins
-import dataclasses
 import difflib
 import re
 import sys
@@ -20,6 +19,7 @@ from raysplit.errors import ScenarioError, UserError, nearest_of
 from raysplit.parts.own_modules import load
 from raysplit.parts.ownership import SCENARIO_MODULE
 from raysplit.scenario.scenario import Scenario
+from raysplit.scenario.wrong_call import wrong_call
 
 
 def load_scenarios(path: Path, modules: Path | None = None) -> tuple[list[Scenario], ModuleType]:
@@ -99,24 +99,9 @@ def _plainly(error: Exception) -> str:
             return f"{name!r} is not imported; add 'from raysplit import {name}'"
         return f"{name!r} is not defined here; {nearest_of(name, [*raysplit.__all__, *dir(builtins)])}"
     if isinstance(error, TypeError):
-        unexpected = re.search(r"(\w+?)(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)'", text)
-        if unexpected:
-            owner, option = unexpected.groups()
-            return f"{owner} has no option {option!r}; {nearest_of(option, _options(owner))}"
-        missing = re.search(
-            r"(\w+?)(?:\.__init__)?\(\) missing \d+ required (?:positional |keyword-only )?arguments?: (.+)", text
-        )
-        if missing:
-            return f"{missing.group(1)} needs {missing.group(2)}"
+        import raysplit
+
+        sentence = wrong_call(text, lambda name: getattr(raysplit, name, None))
+        if sentence is not None:
+            return sentence
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _options(owner: str) -> list[str]:
-    import inspect
-
-    import raysplit
-
-    thing = getattr(raysplit, owner, None)
-    if dataclasses.is_dataclass(thing):
-        return [field.name for field in dataclasses.fields(thing)]
-    return list(inspect.signature(thing).parameters) if callable(thing) else []

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysplit.errors import ScenarioError, first_line, nearest_of
+from raysplit.scenario.wrong_call import wrong_call
 
 
 def part_of(node: ast.expr, known: Mapping[str, Any], option: str) -> Any:
@@ -35,7 +36,10 @@ def part_of(node: ast.expr, known: Mapping[str, Any], option: str) -> Any:
     try:
         return make(**arguments)
     except TypeError as error:
-        raise ScenarioError(f"{option}: {ast.unparse(node)!r} cannot be made: {first_line(error)}") from error
+        sentence = wrong_call(str(error), known.get)
+        if sentence is None:
+            sentence = f"{ast.unparse(node)!r} cannot be made: {first_line(error)}"
+        raise ScenarioError(f"{option}: {sentence}") from error
 
 
 def value_of(node: ast.expr, known: Mapping[str, Any], option: str) -> Any:

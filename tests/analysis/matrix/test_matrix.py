@@ -153,7 +153,7 @@ def test_parts_by_name():
         (("--rules", "SignFlip"), "--rules knows no 'SignFlip'"),
         (("--rules", "Krum("), "is no list of parts"),
         (("--rules", "TrimmedMean(2)"), "name the arguments of 'TrimmedMean(2)'"),
-        (("--rules", "TrimmedMean(cut=2)"), "'TrimmedMean(cut=2)' cannot be made"),
+        (("--rules", "TrimmedMean(cut=2)"), "TrimmedMean has no option 'cut'; choose from 'f'"),
         (("--rules", "1 + 1"), "takes parts such as 'Krum'"),
         (("--attacks", "MinMax(start_round=__import__('os'))"), "--attacks"),
         (("--synthetic", "5,5,2"), "needs 0 ≤ M < N and D ≥ 1, but it is 5,5,2"),

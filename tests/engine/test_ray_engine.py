@@ -190,6 +190,22 @@ def test_a_process_killed_in_the_middle_of_a_round_changes_no_bit(cluster, tmp_p
 
 
 @pytest.mark.slow
+def test_what_leaks_from_a_hundred_clients_a_round_is_the_same_bits_though_a_host_is_killed(cluster, tmp_path):
+    observe = Observe((1, 2, 3), ("smashed", "cut_gradients"), max_samples=8)
+    changes = {"cohort": Cohort(100), "training.rounds": 3, "observe": observe}
+    scenario = toy(SplitFedV2()).replace(population=FaultyClients(130, folder=str(tmp_path), client=4), **changes)
+    with ray_engine(scenario, cluster, 2, "pooled", servers=1) as engine:
+        assassin = Assassin(tmp_path, engine.pids["host-0"])
+        with assassin:
+            played = play(scenario, engine, watch=arm_after(tmp_path, 1))
+    assert assassin.struck and played.tables["rounds"].column("retries").to_pylist()[1:] != [0, 0]
+    here = play(toy(SplitFedV2(), clients=130).replace(**changes))
+    assert_same(played, here)
+    assert same(played.observations, here.observations)
+    assert len({(o.round, o.client) for o in here.observations}) == 300
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["host-0", "server-0"])
 @pytest.mark.parametrize(
     ("order", "detection"),

@@ -88,7 +88,7 @@ def test_parts_of_the_scenario_file_can_be_named_too():
         (["attack=SignFlop(scale=1.0)"], "--set knows no 'SignFlop'; did you mean 'SignFlip'?"),
         (["attack=SignFlop"], "--set knows no 'SignFlop'; did you mean 'SignFlip'?"),
         (["attack=SignFlip(10.0)"], "--set: name the arguments of 'SignFlip(10.0)', as in 'TrimmedMean(f=2)'"),
-        (["attack=SignFlip(size=1)"], "--set: SignFlip has no option 'size'; did you mean 'scale'?"),
+        (["attack=SignFlip(size=1)"], "--set: SignFlip has no option 'size'; choose from 'scale', 'start_round'"),
         (["attack=open('x')"], "--set knows no 'open'"),
         (["training.rounds=many"], "Training.rounds must be a whole number, but it is 'many' (str)"),
         (["seed=1", "seed=2"], "--set gives seed two values, 1 and 2; leave one of them out"),

@@ -45,6 +45,7 @@ HOMES = {
     "raysplit.attacks.messages.noise": ["SmashedNoise"],
     "raysplit.attacks.messages.replacement": ["FeatureReplacement"],
     "raysplit.attacks.messages.tailored": ["SmashedTailored"],
+    "raysplit.attacks.steps.gan": ["GanAttack"],
     "raysplit.analysis.inference.of_run": ["infer"],
     "raysplit.attacks.inference.adversary": ["Adversary"],
     "raysplit.attacks.inference.cluster_labels": ["ClusterLabels"],

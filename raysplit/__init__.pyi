@@ -66,6 +66,7 @@ from raysplit.attacks.messages.noise import SmashedNoise as SmashedNoise
 from raysplit.attacks.messages.replacement import FeatureReplacement as FeatureReplacement
 from raysplit.attacks.messages.tailored import SmashedTailored as SmashedTailored
 from raysplit.attacks.scheduled import Scheduled as Scheduled
+from raysplit.attacks.steps.gan import GanAttack as GanAttack
 from raysplit.attacks.updates.agr_tailored import AgrTailored as AgrTailored
 from raysplit.attacks.updates.fang import Fang as Fang
 from raysplit.attacks.updates.fang_krum import FangKrum as FangKrum
@@ -271,6 +272,7 @@ __all__ = [
     "FemnistCnn",
     "FixedRing",
     "FoolsGold",
+    "GanAttack",
     "GaussianNoise",
     "GeometricMedian",
     "Gin",

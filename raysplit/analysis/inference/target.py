@@ -16,11 +16,9 @@ from raysplit.attacks.scheduled import singles
 from raysplit.memory.global_state import GlobalState
 from raysplit.models.flat import FlatPortion
 from raysplit.models.network import Portions, build, cut
+from raysplit.models.pixels import RANGES
 from raysplit.protocols.joint import joint
 from raysplit.scenario.scenario import Scenario
-
-RANGES = {"unit": (0.0, 1.0), "inverted": (0.0, 1.0), "centred": (-1.0, 1.0), "bytes": (0.0, 255.0)}
-"""Between which values the network's inputs lie, by ``Scenario.pixels``."""
 
 
 def portions_of(scenario: Scenario, seed: int) -> Portions:

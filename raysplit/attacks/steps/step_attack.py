@@ -83,6 +83,11 @@ class StepAttack(Attack):
         """Of one malicious client in one round."""
 
 
+def kept_as(attack: StepAttack) -> str:
+    """Under which name each of its clients keeps what it has learned."""
+    return f"attack/{type(attack).__name__}"
+
+
 def path_of(attack: StepAttack, client: int) -> str:
     """Where a malicious client keeps what it has learned."""
-    return client_path(client, f"attack/{type(attack).__name__}")
+    return client_path(client, kept_as(attack))

@@ -13,7 +13,7 @@ from raysplit.attacks.messages.message_attack import checked, client_threat
 from raysplit.attacks.steps.generator import Generator, fresh_generator
 from raysplit.attacks.steps.step_attack import MaliciousSteps, StepAttack, StepStart
 from raysplit.channels.channel import Channel, ThreatModel
-from raysplit.channels.message import StepAddress
+from raysplit.channels.message import Score, StepAddress
 from raysplit.errors import ScenarioError
 from raysplit.memory.memory import State
 from raysplit.models.fixed import learns
@@ -143,6 +143,7 @@ class _Gan:
         target, epsilon = torch.full_like(y, self._attack.target), self._attack.epsilon
         before = slot.flat.vector.clone()  # a forward pass moves BatchNorm's statistics
         z = slot.forward(made)
+        score: Score | None
         if self._start.u_shaped:
             features = yield address.message(Channel.SMASHED, z.detach())
             gradient, score = slot.tail_pass(features.tensor, target)

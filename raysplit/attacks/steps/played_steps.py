@@ -30,15 +30,13 @@ class PlayedSteps:
     attack: StepAttack
     number: int
     start: StepStart
+    requests: int = field(init=False)
     _steps: MaliciousSteps = field(init=False)
     _done: Tampered = field(default_factory=Tampered, init=False)
 
     def __post_init__(self) -> None:
+        self.requests = len(SENDS[self.start.u_shaped])
         self._steps = self.attack.steps(self.start)
-
-    @property
-    def requests(self) -> int:
-        return len(SENDS[self.start.u_shaped])
 
     def __call__(
         self, slot: ClientSlot, x: torch.Tensor, y: torch.Tensor, address: StepAddress, rule: GradientRule | None

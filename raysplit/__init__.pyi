@@ -23,6 +23,7 @@ from raysplit.aggregation.rules.sign_guard import SignGuard as SignGuard
 from raysplit.aggregation.rules.start_at_round import StartAtRound as StartAtRound
 from raysplit.aggregation.rules.trimmed_mean import TrimmedMean as TrimmedMean
 from raysplit.analysis.inference.of_run import infer as infer
+from raysplit.analysis.runs.drift import portion_drift as portion_drift
 from raysplit.analysis.runs.run import Run as Run
 from raysplit.analysis.runs.run import open_run as open_run
 from raysplit.app.running.run import run as run
@@ -42,6 +43,7 @@ from raysplit.attacks.inference.adversary import Adversary as Adversary
 from raysplit.attacks.inference.cluster_labels import ClusterLabels as ClusterLabels
 from raysplit.attacks.inference.decoders import DecoderTraining as DecoderTraining
 from raysplit.attacks.inference.direction_labels import DirectionLabels as DirectionLabels
+from raysplit.attacks.inference.generated import GeneratedSamples as GeneratedSamples
 from raysplit.attacks.inference.gradient_matching_labels import GradientMatchingLabels as GradientMatchingLabels
 from raysplit.attacks.inference.hijacked import HijackedInversion as HijackedInversion
 from raysplit.attacks.inference.inversion import ImagePrior as ImagePrior
@@ -66,6 +68,7 @@ from raysplit.attacks.messages.noise import SmashedNoise as SmashedNoise
 from raysplit.attacks.messages.replacement import FeatureReplacement as FeatureReplacement
 from raysplit.attacks.messages.tailored import SmashedTailored as SmashedTailored
 from raysplit.attacks.scheduled import Scheduled as Scheduled
+from raysplit.attacks.steps.gan import GanAttack as GanAttack
 from raysplit.attacks.updates.agr_tailored import AgrTailored as AgrTailored
 from raysplit.attacks.updates.fang import Fang as Fang
 from raysplit.attacks.updates.fang_krum import FangKrum as FangKrum
@@ -271,7 +274,9 @@ __all__ = [
     "FemnistCnn",
     "FixedRing",
     "FoolsGold",
+    "GanAttack",
     "GaussianNoise",
+    "GeneratedSamples",
     "GeometricMedian",
     "Gin",
     "GradientMatchingLabels",
@@ -394,6 +399,7 @@ __all__ = [
     "open_run",
     "part",
     "partitioned",
+    "portion_drift",
     "resnet18",
     "run",
     "sent140",

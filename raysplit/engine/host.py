@@ -11,11 +11,13 @@ import numpy as np
 import torch
 
 from raysplit.attacks.data.poisoning import MaliciousClient, measured, poison
+from raysplit.attacks.steps.played_steps import PlayedSteps
 from raysplit.channels.channel import Channel
 from raysplit.channels.hooks import MessageHook, PartyEnd
 from raysplit.channels.traffic import Traffic
 from raysplit.engine.evaluator import EVALUATION_BATCH, Evaluator
 from raysplit.engine.hooks import hooks_in_force, take_end
+from raysplit.engine.malicious_steps import malicious_steps_of, take_steps
 from raysplit.memory.global_state import GlobalState
 from raysplit.memory.memory import SERVER_OPTIMIZER, SERVER_REPLICAS
 from raysplit.models.evaluation_mode import evaluation_mode
@@ -70,6 +72,7 @@ class Host:
         self._evaluation_host: Host | None = None
         self._malicious_slot: ClientSlot | None = None
         self._share_now: HostShare | None = None
+        self._steps_now: dict[int, PlayedSteps] = {}
         self._aims = measured(scenario.evaluation.success_of or scenario.attack)
         self._cache: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
@@ -194,7 +197,9 @@ class Host:
         self._cache.clear()
         begin = replace(start, client=start.client.to(self.device))
         protocol, occupied, rule = self.scenario.protocol, self.client_slots(slots), self._gradient_rule
-        self._share_now = HostShare(protocol, plan, groups, occupied, begin, end, rule, trained, row_sink)
+        self._steps_now = malicious_steps_of(self.scenario, plan, groups, start.memory)
+        steps = self._steps_now
+        self._share_now = HostShare(protocol, plan, groups, occupied, begin, end, rule, trained, row_sink, steps)
         return self._share_now
 
     def ends(self, plan: RoundPlan, start: GlobalState) -> tuple[PartyEnd, PartyEnd]:
@@ -213,6 +218,7 @@ class Host:
         outcome = share.close()
         outcome.crossed(share.traffic)
         take_end(outcome, *ends)
+        take_steps(outcome, self._steps_now)
         return outcome
 
     def _batch(self, plan: RoundPlan, position: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,6 +13,14 @@ Pixels = Literal["unit", "inverted", "centred", "bytes"]
 FORMULAS: dict[Pixels, str] = {"unit": "b / 255", "inverted": "1 - b / 255", "centred": "b / 127.5 - 1", "bytes": "b"}
 """What ``to_pixels`` makes of a byte b, in words that a file can hold."""
 
+RANGES: dict[Pixels, tuple[float, float]] = {
+    "unit": (0.0, 1.0),
+    "inverted": (0.0, 1.0),
+    "centred": (-1.0, 1.0),
+    "bytes": (0.0, 255.0),
+}
+"""Between which values lies what a network sees of bytes."""
+
 
 def to_pixels(x: torch.Tensor, kind: Pixels, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """uint8 [B, C, H, W] → floats of ``dtype`` on ``device``, scaled as ``kind`` says, channels_last.

@@ -21,6 +21,7 @@ from raysplit.attacks.data.poisoning import measured
 from raysplit.attacks.messages.hook_attack import HookAttack
 from raysplit.attacks.messages.message_attack import MessageAttack
 from raysplit.attacks.scheduled import singles
+from raysplit.attacks.steps.step_attack import StepAttack
 from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
 from raysplit.models.network import check_cut
@@ -197,6 +198,7 @@ def _check_attacks(scenario: Scenario) -> None:
     if attack is not None:
         _check_malicious(attack, scenario)
         _check_makers(attack)
+        _check_steps(attack)
         _check_start(attack, attack.start_round, scenario.training.rounds)
     for single in (*singles(attack), *singles(success_of)):
         single.fits(scenario.model)
@@ -219,9 +221,9 @@ def _of_attacks(attack: Attack | None) -> Required:
 def _of_single(single: Attack) -> Iterator[Requirement]:
     """What one attack requires: its kind, the channels of its threat model, and what it says itself."""
     yield Requirement(
-        lambda _: isinstance(single, UpdateAttack | DataAttack | MessageAttack | HookAttack),
-        "{component} says when it attacks but not what: derive it from UpdateAttack, DataAttack, MessageAttack or "
-        "HookAttack",
+        lambda _: isinstance(single, UpdateAttack | DataAttack | MessageAttack | HookAttack | StepAttack),
+        "{component} says when it attacks but not what: derive it from UpdateAttack, DataAttack, MessageAttack, "
+        "HookAttack or StepAttack",
     )
     changes = single.threat_model.changes
     for channel in sorted(changes | single.threat_model.sees):
@@ -269,6 +271,16 @@ def _check_makers(attack: Attack) -> None:
                 f"one attack at most can make the {channel.value} of malicious clients, but {' and '.join(makers)} "
                 "both would; choose one"
             )
+
+
+def _check_steps(attack: Attack) -> None:
+    """Raise ``ScenarioError`` where two attacks would take the same split steps."""
+    takers = [type(single).__name__ for single in singles(attack) if isinstance(single, StepAttack)]
+    if len(takers) > 1:
+        raise ScenarioError(
+            f"one attack at most can take a malicious client's split steps, but {' and '.join(takers)} both would; "
+            "choose one"
+        )
 
 
 def _check_start(component: object, start: int, rounds: int) -> None:

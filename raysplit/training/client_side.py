@@ -7,7 +7,8 @@ way, so that the server seldom waits. Both leave the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.split_steps import SplitStep, handover_order
 from raysplit.training.client_block import ClientBlock, blocks_of
-from raysplit.training.client_step import ClientStep, client_step_of, whole_step
+from raysplit.training.client_step import ClientStep, SplitStepOf, client_step_of, whole_step
 from raysplit.training.failures import ClientFailure, failure_of
 from raysplit.training.gradient_rules import GradientRule
 from raysplit.training.links import ServerLink
@@ -48,11 +49,14 @@ class HostShare:
         rule: GradientRule,
         trained: Callable[[int, torch.Tensor], None] | None = None,
         row_sink: RowSink | None = None,
+        malicious_steps: Mapping[int, SplitStepOf] = MappingProxyType({}),
     ) -> None:
         """``end``: the clients' end of the channels. ``rule``: how a client's gradients come about. ``trained``: called
         for every client that has taken its last step, with the portion with which it began. ``row_sink``: where
-        finished portions go, if not into the outcome."""
+        finished portions go, if not into the outcome. ``malicious_steps``: client id → what it does with a batch
+        instead of what the protocol says."""
         self.protocol, self.plan, self.end, self.rule, self._trained = protocol, plan, end, rule, trained
+        self._honest_step, self._malicious_steps = client_step_of(protocol), malicious_steps
         self._learner = -1  # the only one that learns, where a client stops when it is handed a portion
         if protocol.published.client_learns == "until_handed_over" and plan.round == 1:
             self._learner = int(handover_order(protocol, plan.seed, 1, len(plan.clients))[0])
@@ -94,6 +98,10 @@ class HostShare:
         """Whether the client frees its slot after this split step: it was its last of this round, or the portion is
         handed over batch by batch."""
         return self._each_batch or split_step.step == self.plan.until(split_step.position) - 1
+
+    def step_of(self, client: int) -> SplitStepOf:
+        """What a client does with a batch."""
+        return self._malicious_steps.get(client, self._honest_step)
 
     def record(self, position: int) -> ClientRecord:
         return self.outcome.records.setdefault(position, ClientRecord())
@@ -206,7 +214,6 @@ def play_split_steps(
     It knows no channel: a client's step says what it sends, and whatever is answered to its client goes back into it.
     """
     under_way: dict[int, _UnderWay] = {}
-    begin = client_step_of(share.protocol)
     position = -1
 
     def receive() -> None:
@@ -236,7 +243,7 @@ def play_split_steps(
             slot.begin(share.plan.seed, drawn_in, client, split_step.step)
             address = StepAddress(share.plan.round, client, split_step.step, position)
             learns = bool(slot.flat.trainable) and share.learns(position)
-            step = begin(slot, x, y, address, share.rule if learns else None)
+            step = share.step_of(client)(slot, x, y, address, share.rule if learns else None)
             first = next(step)
             assert first is not None, "a split step begins with a message of the client's"
             message = share.end.sends(first, y)

@@ -6,6 +6,7 @@ from raysplit import (
     Cohort,
     CompositeAttack,
     FeatureGradientTampering,
+    GanAttack,
     ServerSteering,
     ServerTampering,
     SmashedAscent,
@@ -21,7 +22,10 @@ from tests.toys import play, toy
 
 slow = pytest.mark.slow
 BOTH = CompositeAttack((SmashedAscent(), SmashedBackdoor(), ServerSteering(start_round=2)))
+GAN = GanAttack(target=1, epsilon=0.25, latent=6, width=2)
 CASES = [
+    (SplitFedV2(u_shaped=True), "fc1", GAN, 2, "pooled", None, ()),
+    (SplitLearning(u_shaped=True, schedule="minibatch"), "fc1", GAN, 1, "colocated", None, ()),
     (SplitFedV1(), None, BOTH, 2, "colocated", None, ()),
     (SplitFedV1(), None, BOTH, 3, "pooled", 2, slow),
     (SplitFedV2(), None, BOTH, 3, "pooled", None, ()),
@@ -57,3 +61,5 @@ def test_ray_gives_the_bits_of_the_local_engine(cluster, protocol, tail, attack,
     assert_same(there, here)
     assert there.tables["attacks"].select(COLUMNS) == here.tables["attacks"].select(COLUMNS)
     assert here.tables["attacks"].num_rows >= 2
+    for path, learned in here.state.memory.items():
+        assert all(there.state.memory[path][name].equal(tensor) for name, tensor in learned.items()), path

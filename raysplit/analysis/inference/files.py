@@ -1,7 +1,8 @@
 """What is kept of an inference: ``inference/<attack>-<hash>/`` in the run folder.
 
 ``inference.json``: attack, adversary, setup and scores; ``reconstructions.arrow``: a row a sample; ``images.png``: the
-true images above the reconstructed ones, where inputs were attacked.
+true images above the reconstructed ones, where inputs were attacked; generated ones below honest ones, where samples
+were made.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ def write_inference(inference: Inference, folder: Path) -> Path:
         write_bytes(path / "reconstructions.arrow", _table(inference))
         if inference.found.inputs is not None and inference.victims.x.shape[1] in (1, 3):
             write_bytes(path / "images.png", grid_png(inference.victims.x, inference.found.inputs, inference))
+        if inference.found.samples is not None and inference.victims.x.shape[1] in (1, 3):
+            write_bytes(path / "images.png", samples_png(inference.found.samples, inference))
         write_json(path / "inference.json", record_of(inference))  # last: whoever finds it finds the rest
     except OSError as error:
         raise RunError(f"{path} cannot be written ({error.strerror or error}); free some space") from error
@@ -93,8 +96,28 @@ def grid_png(truth: torch.Tensor, found: torch.Tensor, inference: Inference) -> 
         top, left = index // _COLUMNS * (2 * height + 2 * _GAP), index % _COLUMNS * (width + _GAP)
         sheet[:, top : top + height, left : left + width] = truth[index]
         sheet[:, top + height : top + 2 * height, left : left + width] = found[index]
+    return _png(sheet)
+
+
+def samples_png(samples: torch.Tensor, inference: Inference) -> bytes:
+    """Images [m, C, H, W], at most ten a row; in the first row honest ones of the class, where any are known."""
+    low, high, auxiliary = inference.target.low, inference.target.high, inference.target.auxiliary
+    honest = samples[:0] if auxiliary is None else auxiliary.x[auxiliary.y == inference.found.samples_of][:_COLUMNS]
+    m, channels, height, width = samples.shape
+    columns, above = min(m, _COLUMNS), 1 if len(honest) else 0
+    sheet = torch.ones(channels, (above + -(-m // _COLUMNS)) * (height + _GAP), columns * (width + _GAP))
+    places = [*((0, column, x) for column, x in enumerate(honest[:columns]))]
+    places += [(above + index // _COLUMNS, index % _COLUMNS, x) for index, x in enumerate(samples)]
+    for row, column, x in places:
+        top, left = row * (height + _GAP), column * (width + _GAP)
+        sheet[:, top : top + height, left : left + width] = ((x.detach() - low) / (high - low)).clamp(0, 1)
+    return _png(sheet)
+
+
+def _png(sheet: torch.Tensor) -> bytes:
+    """A picture [C, H, W] of values in [0, 1], enlarged."""
     pixels = (sheet * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    picture = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+    picture = Image.fromarray(pixels[..., 0] if len(sheet) == 1 else pixels)
     scaled = picture.resize((picture.width * _SCALE, picture.height * _SCALE), Image.Resampling.NEAREST)
     sink = io.BytesIO()
     scaled.save(sink, format="PNG")

@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from raysplit.analysis.inference.generated import scores_of_samples
 from raysplit.analysis.inference.known_samples import labels_from_known_samples
 from raysplit.analysis.inference.replay import observe_round
 from raysplit.analysis.inference.scoring import Score, scores_of
 from raysplit.analysis.inference.tail_gradients import TailGradients
-from raysplit.analysis.inference.target import hijacking_of, target_of
+from raysplit.analysis.inference.target import learned_in, target_of
 from raysplit.analysis.inference.victims import Victims, auxiliary_of, deployed, first_of_each_class, trained
 from raysplit.analysis.runs.trained import Trained, check_client
-from raysplit.attacks.inference.adversary import Adversary
+from raysplit.attacks.inference.adversary import LEARNED_BY, Adversary
 from raysplit.attacks.inference.inference_attack import (
     InferenceAttack,
     Knowledge,
@@ -67,12 +68,15 @@ class Inference:
 
 
 def adversary_for(attack: InferenceAttack, trained_run: Trained, adversary: Adversary | None) -> Adversary:
-    """The adversary that is given, or a main server alone of which all is assumed that the attack needs."""
-    protocol, hijacked = trained_run.scenario.protocol, hijacking_of(trained_run.scenario) is not None
+    """The adversary that is given; or whoever learned in training what the attack needs, else a main server alone, of
+    which all is assumed that it needs besides."""
+    protocol = trained_run.scenario.protocol
     if adversary is None:
-        held = Adversary().facts(protocol) | {"hijack"}
-        adversary = Adversary(knows=tuple(sorted(attack.needs - held)))
-    check_adversary(attack, adversary, protocol, hijacked)
+        learners = {LEARNED_BY[fact]: None for fact in sorted(attack.needs) if fact in LEARNED_BY}
+        parties = tuple(learners) or Adversary().parties
+        held = Adversary(parties).facts(protocol) | LEARNED_BY.keys()
+        adversary = Adversary(parties, tuple(sorted(attack.needs - held)))
+    check_adversary(attack, adversary, protocol, learned_in(trained_run.scenario))
     return adversary
 
 
@@ -105,11 +109,7 @@ def infer_trained(
         if tails is not None:
             target = replace(target, tail_gradients=tails.of(victims.steps[: int(victims.batches[-1]) + 1]))
     target = replace(target, labels=victims.y)
-    if "hijack" in attack.needs and target.hijack is None:
-        raise RunError(
-            f"{type(attack).__name__} needs what the hijacking had learned, but nothing of it is kept there; choose a "
-            "--round after the attack's first, or run the scenario with --keep-state"
-        )
+    _check_kept(attack, target)
     observed = Observed(attack, victims.messages, victims.batches, victims.batch_sizes, victims.labels)
     began = time.perf_counter()
     knowledge = Knowledge(attack, target)
@@ -120,7 +120,22 @@ def infer_trained(
     if told and found.labels is not None:
         guesses["the known samples alone"] = labels_from_known_samples(scenario, victims, told)
     scores = scores_of(type(attack).__name__, found, victims, target, told, guesses)
+    if found.samples is not None:
+        scores += scores_of_samples(type(attack).__name__, found, target, scenario)
     return Inference(attack, adversary, setup, victims, target, found, scores, seconds, len(told))
+
+
+def _check_kept(attack: InferenceAttack, target: Target) -> None:
+    """Raise ``RunError`` where the state has nothing of what the attack goes on with."""
+    for fact, what, kept in (
+        ("hijack", "the hijacking had learned", target.hijack),
+        ("generator", "a malicious client had learned", target.generator),
+    ):
+        if fact in attack.needs and kept is None:
+            raise RunError(
+                f"{type(attack).__name__} needs what {what}, but nothing of it is kept there; choose a --round after "
+                "the attack's first, or run the scenario with --keep-state"
+            )
 
 
 def _check(trained_run: Trained, attack: InferenceAttack, setup: Setup) -> None:
@@ -198,6 +213,11 @@ def _checked(attack: InferenceAttack, found: Reconstruction, victims: Victims) -
         shape = None if not answers else list(answers[0].shape)
         raise ScenarioError(
             f"{name}.infer must return labels or positive_scores of shape {list(victims.y.shape)}, but it returns {shape}"
+        )
+    if attack.goal == "samples" and (found.samples is None or found.samples.shape[1:] != victims.x.shape[1:]):
+        shape = None if found.samples is None else list(found.samples.shape)
+        raise ScenarioError(
+            f"{name}.infer must return samples of shape {['m', *victims.x.shape[1:]]}, but it returns {shape}"
         )
     if found.inputs is not None and not torch.isfinite(found.inputs).all():
         raise ScenarioError(f"{name} diverged: its inputs are not finite; lower its learning rate")

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import nn
 
 from raysplit import rng
-from raysplit.attacks.inference.inference_attack import Auxiliary, Target
+from raysplit.attacks.inference.adversary import Fact
+from raysplit.attacks.inference.inference_attack import Auxiliary, Target, TrainedGenerator
 from raysplit.attacks.messages.hijacking import FeatureSpaceHijacking, restored
 from raysplit.attacks.messages.hook_attack import path_of
 from raysplit.attacks.scheduled import singles
+from raysplit.attacks.steps import step_attack
+from raysplit.attacks.steps.gan import GanAttack, generator_of
 from raysplit.memory.global_state import GlobalState
+from raysplit.memory.memory import by_client
 from raysplit.models.flat import FlatPortion
 from raysplit.models.network import Portions, build, cut
+from raysplit.models.pixels import RANGES
 from raysplit.protocols.joint import joint
 from raysplit.scenario.scenario import Scenario
-
-RANGES = {"unit": (0.0, 1.0), "inverted": (0.0, 1.0), "centred": (-1.0, 1.0), "bytes": (0.0, 255.0)}
-"""Between which values the network's inputs lie, by ``Scenario.pixels``."""
 
 
 def portions_of(scenario: Scenario, seed: int) -> Portions:
@@ -77,6 +80,7 @@ def target_of(
         portions.tail,
         functools.partial(untrained_tail, scenario) if u_shaped else None,
         hijack=_hijack(scenario, state),
+        generator=_generator(scenario, state),
     )
 
 
@@ -99,6 +103,45 @@ def _hijack(scenario: Scenario, state: GlobalState) -> Callable[[torch.Tensor], 
         return x
 
     return inverse
+
+
+def gan_of(scenario: Scenario) -> GanAttack | None:
+    """The scenario's attack with a generator, if there is one."""
+    found = [single for single in singles(scenario.attack) if isinstance(single, GanAttack)]
+    return found[0] if found else None
+
+
+def learned_in(scenario: Scenario) -> frozenset[Fact]:
+    """What attacks in training leave with whoever carries them out."""
+    by: dict[Fact, object] = {"hijack": hijacking_of(scenario), "generator": gan_of(scenario)}
+    return frozenset(fact for fact, attack in by.items() if attack is not None)
+
+
+def _generator(scenario: Scenario, state: GlobalState) -> TrainedGenerator | None:
+    """Of the malicious client with the lowest id that has trained one."""
+    attack = gan_of(scenario)
+    if attack is None:
+        return None
+    kept = {client: learned for client, learned in sorted(by_client(state.memory, step_attack.kept_as(attack)).items())}
+    if not kept:
+        return None
+    client, learned = next(iter(kept.items()))
+    low, high = RANGES[scenario.pixels]
+    model = scenario.model
+    start = step_attack.StepStart(
+        scenario.seed, state.round + 1, client, 0, model.input_shape, low, high, model.classes, True, learned
+    )
+    numbers = torch.zeros(0, dtype=scenario.training.dtype)
+    made = [generator_of(attack, one, numbers)[0].eval() for one in (start, replace(start, learned={}))]
+    generate, untrained = (functools.partial(_samples_of, network, attack.latent) for network in made)
+    return TrainedGenerator(client, attack.target, generate, untrained)
+
+
+def _samples_of(generator: nn.Module, latent: int, draw: torch.Generator, count: int) -> torch.Tensor:
+    noise = torch.randn((count, latent), generator=draw, dtype=torch.float64)
+    with torch.no_grad():
+        x: torch.Tensor = generator(noise.to(next(generator.parameters())))
+    return x
 
 
 def _finish(portions: Portions) -> Callable[[torch.Tensor], torch.Tensor]:

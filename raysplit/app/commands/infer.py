@@ -14,7 +14,7 @@ from raysplit.analysis.inference.infer import Inference, Setup, infer_trained
 from raysplit.analysis.matrix.parts import parts_named
 from raysplit.analysis.runs.run import open_run
 from raysplit.analysis.runs.trained import Trained, read_trained
-from raysplit.attacks.inference.adversary import ORACLES, Adversary, Fact, PartyName
+from raysplit.attacks.inference.adversary import LEARNED_BY, ORACLES, Adversary, Fact, PartyName
 from raysplit.attacks.inference.inference_attack import InferenceAttack
 from raysplit.errors import ScenarioError, nearest
 from raysplit.storage.run_folder import RunFolder
@@ -63,14 +63,14 @@ def attacks_named(text: str, option: str) -> list[InferenceAttack]:
 def _adversary(
     attack: InferenceAttack, trained: Trained, parties: list[str] | None, knows: list[str] | None
 ) -> Adversary | None:
-    """None: a main server alone of which all is assumed that the attack needs. Raises ``ScenarioError`` for a word that
+    """None: ``adversary_for``'s, of which all is assumed that the attack needs. Raises ``ScenarioError`` for a word that
     is no party or no fact."""
     if not parties and not knows:
         return None
     together = Adversary(tuple(_one_of(word, "--party", get_args(PartyName)) for word in parties or ["main_server"]))
     if knows:
         return Adversary(together.parties, tuple(_one_of(word, "--knows", get_args(Fact)) for word in knows))
-    held = together.facts(trained.scenario.protocol) | {"hijack"}
+    held = together.facts(trained.scenario.protocol) | LEARNED_BY.keys()
     return Adversary(together.parties, tuple(sorted(attack.needs - held)))
 
 

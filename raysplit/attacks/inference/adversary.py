@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, get_args
 
 from raysplit.channels.channel import Channel
@@ -19,14 +21,17 @@ Fact = Literal[
     "known_labels",
     "tail_gradients",
     "hijack",
+    "generator",
 ]
 """What may be known of a target: the client portion's layers; its weights; the server portion's weights; samples with
 labels that are not the victims'; answers of the client portion to chosen inputs; the labels of a few of the observed
 samples; the weight gradients of the client's tail, step by step; the inverse that a hijacking in training has
-learned."""
+learned; the generator that a malicious client has trained."""
 ORACLES: frozenset[Fact] = frozenset({"tail_gradients"})
 """What no set of parties learns from the protocol about everybody: an attack that needs it shows what a message that is
 never sent would give away."""
+LEARNED_BY: Mapping[Fact, PartyName] = MappingProxyType({"hijack": "main_server", "generator": "client"})
+"""What an attack in training leaves with whom. It cannot be assumed: there is nothing to hand out without it."""
 
 _IMPLIED: dict[Fact, tuple[Fact, ...]] = {"client_weights": ("architecture", "queries")}
 """Who has a client portion can run it."""

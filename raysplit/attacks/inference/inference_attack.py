@@ -15,14 +15,14 @@ import torch
 from torch import nn
 
 from raysplit import rng
-from raysplit.attacks.inference.adversary import Adversary, Fact
+from raysplit.attacks.inference.adversary import LEARNED_BY, Adversary, Fact
 from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
 from raysplit.parts.contract import answer, contract
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.requirements import Requirement
 
-Goal = Literal["inputs", "labels"]
+Goal = Literal["inputs", "labels", "samples"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Reconstruction:
     """What an attack made of n observed samples. ``inputs``: [n, C, H, W] as the network sees them; ``labels``: int64
     [n]; None: not attempted. ``clones``: of the client portion, one or more. ``labels_up_to_permutation``: whether
     labels are names of clusters only. ``positive_scores``: float [n], the higher, the likelier a sample is of
-    ``positive_class``; no threshold is meant. ``queries``: how many inputs the client portion was asked about."""
+    ``positive_class``; no threshold is meant. ``queries``: how many inputs the client portion was asked about.
+    ``samples``: [m, C, H, W], made after the data of class ``samples_of``, of no observed sample in particular."""
 
     inputs: torch.Tensor | None = None
     labels: torch.Tensor | None = None
@@ -39,6 +40,8 @@ class Reconstruction:
     positive_scores: torch.Tensor | None = None
     positive_class: int = 1
     queries: int = 0
+    samples: torch.Tensor | None = None
+    samples_of: int = 0
 
 
 @contract("an inference attack")
@@ -129,6 +132,17 @@ class Auxiliary:
 
 
 @dataclass(frozen=True)
+class TrainedGenerator:
+    """Of class ``target``, by the malicious ``client``. ``generate``: a stream and a number m → [m, C, H, W];
+    ``untrained``: the same of the generator with which it began."""
+
+    client: int
+    target: int
+    generate: Callable[[torch.Generator, int], torch.Tensor]
+    untrained: Callable[[torch.Generator, int], torch.Tensor]
+
+
+@dataclass(frozen=True)
 class Target:
     """All that there is to know; attacks get it through ``Knowledge`` only. ``untrained``: a client portion with fresh
     random weights, by number. ``client``: the true one, whose ``forward`` gives smashed data, in evaluation mode.
@@ -139,7 +153,7 @@ class Target:
     ``untrained_tail``: one with fresh random weights, by number; ``tail_gradients``: of the true one, by parameter name,
     [split steps, …] each.
     ``labels``: the observed samples' true ones, int64 [n]. ``hijack``: from smashed data to inputs, as a hijacking
-    learned it."""
+    learned it. ``generator``: as a malicious client has trained it."""
 
     seed: int
     input_shape: tuple[int, int, int]
@@ -157,6 +171,7 @@ class Target:
     tail_gradients: Mapping[str, torch.Tensor] = field(default_factory=dict)
     labels: torch.Tensor | None = None
     hijack: Callable[[torch.Tensor], torch.Tensor] | None = None
+    generator: TrainedGenerator | None = None
 
 
 @dataclass
@@ -272,6 +287,12 @@ class Knowledge:
         assert self.target.hijack is not None
         return self.target.hijack(z)
 
+    def trained_generator(self) -> TrainedGenerator:
+        """What a malicious client has trained by ``GanAttack``."""
+        self._declared("generator")
+        assert self.target.generator is not None
+        return self.target.generator
+
     def query(self, x: torch.Tensor) -> torch.Tensor:
         """Smashed data of chosen inputs [n, C, H, W]. Raises ``ScenarioError`` beyond the budget of queries."""
         self._declared("queries")
@@ -293,13 +314,13 @@ class Knowledge:
 
 
 def check_adversary(
-    attack: InferenceAttack, adversary: Adversary, protocol: TrainingProtocol, hijacked: bool = False
+    attack: InferenceAttack, adversary: Adversary, protocol: TrainingProtocol, learned: frozenset[Fact] = frozenset()
 ) -> None:
-    """Raise ``ScenarioError`` unless the adversary holds every channel that the attack reads and knows what it needs."""
+    """Raise ``ScenarioError`` unless the adversary holds every channel that the attack reads and knows what it needs.
+    ``learned``: what attacks in training have left with one party or another."""
     name, parties = type(attack).__name__, " and ".join(adversary.parties)
     held, known = adversary.channels(protocol), adversary.facts(protocol)
-    if hijacked and "main_server" in adversary.parties:
-        known |= {"hijack"}
+    known |= {fact for fact in learned if LEARNED_BY[fact] in adversary.parties}
     for channel in sorted(attack.reads - held):
         raise ScenarioError(
             f"{name} reads '{channel.value}', which {parties} of {type(protocol).__name__} "

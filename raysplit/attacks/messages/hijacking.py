@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from raysplit import rng
+from raysplit.attacks.learned_state import learned_state, restore
 from raysplit.attacks.messages.hijacking_networks import check_grid, critic, gradient_penalty, pilot
 from raysplit.attacks.messages.hook_attack import AttackStart, HookAttack, path_of
 from raysplit.attacks.messages.message_attack import checked, server_threat
@@ -96,13 +97,8 @@ def restored(
     """The networks and their optimisers as they were kept."""
     z_shape = tuple(int(size) for size in learned[_SHAPE])
     networks = Hijack(attack, seed, input_shape, z_shape).to(_dtype(learned))
-    networks.load_state_dict({name[4:]: t for name, t in learned.items() if name.startswith("net/")})
     optimizers = _optimizers(attack, networks)
-    for kind, optimizer in optimizers.items():
-        for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
-            names = (f"adam/{kind}/{index}/{name}" for name in ("step", "exp_avg", "exp_avg_sq"))
-            step, first, second = (learned[name].clone() for name in names)
-            optimizer.state[parameter] = {"step": step, "exp_avg": first, "exp_avg_sq": second}
+    restore(networks, optimizers, learned)
     return networks, optimizers
 
 
@@ -183,11 +179,7 @@ class _Hijacking(MessageHook):
         if self._networks is None:
             return {}
         kept: State = {_SHAPE: torch.tensor(self._z_shape)}
-        kept.update({f"net/{name}": t.detach().clone() for name, t in self._networks.state_dict().items()})
-        for kind, optimizer in self._optimizers.items():
-            for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
-                for name, tensor in optimizer.state[parameter].items():
-                    kept[f"adam/{kind}/{index}/{name}"] = tensor.detach().clone()
+        kept.update(learned_state(self._networks, self._optimizers))
         return {path_of(self._attack): kept}
 
     def records(self) -> Mapping[str, Mapping[Any, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,8 @@ from raysplit.errors import ScenarioError
 
 class Tampered(NamedTuple):
     """What an attack did to one client's messages in a round: how many it ``changed`` of the ``messages`` that it was
-    shown; sums over the changed ones of |z' − z| / |z| (``change``); labels changed, of ``labels``; seconds."""
+    shown; sums over the changed ones of |z' − z| / |z| (``change``; NaN where there was no honest message); labels
+    changed, of ``labels``; seconds."""
 
     messages: int = 0
     changed: int = 0
@@ -210,6 +212,7 @@ def attack_rows(attack: Attack | None, round: int, records: Records) -> list[dic
         total = Tampered()
         for one in attack_records:
             total = total.plus(one)
+        known = total.changed > 0 and not math.isnan(total.change)
         by_clients = single.threat_model.party == "clients"
         rows.append(
             {
@@ -218,7 +221,7 @@ def attack_rows(attack: Attack | None, round: int, records: Records) -> list[dic
                 "m": sum(one.changed > 0 for one in attack_records) if by_clients else 0,
                 "knowledge": single.threat_model.knowledge,
                 "messages": total.changed,
-                "relative_change": total.change / total.changed if total.changed else None,
+                "relative_change": total.change / total.changed if known else None,
                 "relabelled": total.relabelled / total.labels if total.labels else None,
                 "seconds": total.seconds,
             }

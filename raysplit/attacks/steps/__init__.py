@@ -1,0 +1,1 @@
+"""Attacks that take a malicious client's split steps into their own hands, one a file."""

@@ -85,7 +85,10 @@ from raysplit.defenses.detection.detection import Detection as Detection
 from raysplit.defenses.detection.gradient_screen import GradientScreen as GradientScreen
 from raysplit.defenses.detection.label_screen import LabelScreen as LabelScreen
 from raysplit.defenses.detection.safe_split import SafeSplit as SafeSplit
+from raysplit.defenses.detection.scrutinizer import GradientsScrutinizer as GradientsScrutinizer
 from raysplit.defenses.detection.smashed_screen import SmashedScreen as SmashedScreen
+from raysplit.defenses.detection.split_guard import SplitGuard as SplitGuard
+from raysplit.defenses.detection.split_out import SplitOut as SplitOut
 from raysplit.errors import UserError as UserError
 from raysplit.models.alexnet import AlexNet as AlexNet
 from raysplit.models.alexnet import AlexNetImageNet as AlexNetImageNet
@@ -276,6 +279,7 @@ __all__ = [
     "Gin",
     "GradientMatchingLabels",
     "GradientScreen",
+    "GradientsScrutinizer",
     "HijackedInversion",
     "Iid",
     "ImagePrior",
@@ -347,7 +351,9 @@ __all__ = [
     "SplitFedV1",
     "SplitFedV2",
     "SplitFedV3",
+    "SplitGuard",
     "SplitLearning",
+    "SplitOut",
     "StackedLstm",
     "StartAtRound",
     "StepDecay",

@@ -25,7 +25,7 @@ from raysplit.protocols.split_steps import SplitStep, handover_order
 from raysplit.training.client_block import ClientBlock, blocks_of
 from raysplit.training.client_step import ClientStep, client_step_of, whole_step
 from raysplit.training.failures import ClientFailure, failure_of
-from raysplit.training.gradient_rules import GradientRule
+from raysplit.training.gradient_rules import GradientRule, JudgedGradient
 from raysplit.training.links import ServerLink
 from raysplit.training.parties import ClientSlot
 from raysplit.training.slot_pool import Gathering, RowSink, SlotPool
@@ -52,7 +52,8 @@ class HostShare:
         """``end``: the clients' end of the channels. ``rule``: how a client's gradients come about. ``trained``: called
         for every client that has taken its last step, with the portion with which it began. ``row_sink``: where
         finished portions go, if not into the outcome."""
-        self.protocol, self.plan, self.end, self.rule, self._trained = protocol, plan, end, rule, trained
+        self.protocol, self.plan, self.end, self._trained = protocol, plan, end, trained
+        self.rule = JudgedGradient(rule, end) if end.answer_judges else rule
         self._learner = -1  # the only one that learns, where a client stops when it is handed a portion
         if protocol.published.client_learns == "until_handed_over" and plan.round == 1:
             self._learner = int(handover_order(protocol, plan.seed, 1, len(plan.clients))[0])
@@ -191,11 +192,13 @@ def train_block(share: HostShare, block: ClientBlock, batch: Batch) -> None:
 
 
 class _UnderWay(NamedTuple):
-    """A client's step that waits for the main server, the split step that it is, and its batch's labels [B]."""
+    """A client's step that waits for the main server, the split step that it is, the labels [B] with which it is taken,
+    and whether they are not the batch's."""
 
     step: ClientStep
     split_step: SplitStep
     labels: torch.Tensor
+    fake: bool
 
 
 def play_split_steps(
@@ -213,13 +216,13 @@ def play_split_steps(
         nonlocal position
         message = link.receive()
         position = message.position
-        step, split_step, labels = under_way[position]
+        step, split_step, labels, fake = under_way[position]
         share.slot_pool.acquire(position)  # used last
         try:
             answer = step.send(share.end.receives(message, labels))
         except StopIteration as done:
             del under_way[position]
-            share.end_split_step(split_step, done.value, len(labels))
+            share.end_split_step(split_step, None if fake else done.value, len(labels))
         else:
             if answer is not None:
                 link.send(share.end.sends(answer, labels))
@@ -236,11 +239,12 @@ def play_split_steps(
             slot.begin(share.plan.seed, drawn_in, client, split_step.step)
             address = StepAddress(share.plan.round, client, split_step.step, position)
             learns = bool(slot.flat.trainable) and share.learns(position)
-            step = begin(slot, x, y, address, share.rule if learns else None)
+            labels = share.end.pretended(address, y)
+            step = begin(slot, x, labels, address, share.rule if learns else None)
             first = next(step)
             assert first is not None, "a split step begins with a message of the client's"
-            message = share.end.sends(first, y)
-            under_way[position] = _UnderWay(step, split_step, y)
+            message = share.end.sends(first, labels)
+            under_way[position] = _UnderWay(step, split_step, labels, labels is not y)
             link.send(message)
         while under_way:
             receive()

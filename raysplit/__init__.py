@@ -39,6 +39,8 @@ HOMES = {
     "raysplit.attacks.messages.backdoor": ["SmashedBackdoor"],
     "raysplit.attacks.messages.feature_gradients": ["FeatureGradientTampering"],
     "raysplit.attacks.messages.hijacking": ["FeatureSpaceHijacking"],
+    "raysplit.attacks.messages.label_aware_hijacking": ["LabelAwareHijacking"],
+    "raysplit.attacks.messages.random_labels": ["RandomLabels"],
     "raysplit.attacks.messages.labels": ["WireLabelFlip"],
     "raysplit.attacks.messages.malicious_server": ["ServerSteering", "ServerTampering"],
     "raysplit.attacks.messages.misalignment": ["Misalignment"],

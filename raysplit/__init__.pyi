@@ -58,11 +58,13 @@ from raysplit.attacks.messages.ascent import SmashedAscent as SmashedAscent
 from raysplit.attacks.messages.backdoor import SmashedBackdoor as SmashedBackdoor
 from raysplit.attacks.messages.feature_gradients import FeatureGradientTampering as FeatureGradientTampering
 from raysplit.attacks.messages.hijacking import FeatureSpaceHijacking as FeatureSpaceHijacking
+from raysplit.attacks.messages.label_aware_hijacking import LabelAwareHijacking as LabelAwareHijacking
 from raysplit.attacks.messages.labels import WireLabelFlip as WireLabelFlip
 from raysplit.attacks.messages.malicious_server import ServerSteering as ServerSteering
 from raysplit.attacks.messages.malicious_server import ServerTampering as ServerTampering
 from raysplit.attacks.messages.misalignment import Misalignment as Misalignment
 from raysplit.attacks.messages.noise import SmashedNoise as SmashedNoise
+from raysplit.attacks.messages.random_labels import RandomLabels as RandomLabels
 from raysplit.attacks.messages.replacement import FeatureReplacement as FeatureReplacement
 from raysplit.attacks.messages.tailored import SmashedTailored as SmashedTailored
 from raysplit.attacks.scheduled import Scheduled as Scheduled
@@ -285,6 +287,7 @@ __all__ = [
     "ImagePrior",
     "InnerProductManipulation",
     "Krum",
+    "LabelAwareHijacking",
     "LabelFlip",
     "LabelScreen",
     "LeNet",
@@ -324,6 +327,7 @@ __all__ = [
     "QuantitySkew",
     "QueryDecoder",
     "QueryFree",
+    "RandomLabels",
     "ResNet18",
     "Rotations",
     "RoundRobin",

@@ -58,6 +58,7 @@ def _learning(scenario: Scenario, plan: RoundPlan, memory: Mapping[str, State]) 
                     plan.round,
                     number,
                     scenario.model.input_shape,
+                    scenario.model.classes,
                     lambda x: to_pixels(x, scenario.pixels, scenario.training.dtype, torch.device("cpu")),
                     lambda: open_population(scenario.population),
                     dict(memory.get(path_of(attack), {})),

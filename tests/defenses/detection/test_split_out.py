@@ -85,8 +85,13 @@ def test_what_lies_far_off_is_an_outlier_and_what_lies_among_them_is_none():
 
 @pytest.mark.parametrize(
     ("detector", "batch_size", "least"),
-    [(SplitOut(share=0.1), 10, 300), (SplitOut(share=1.0), 10, 30), (SplitOut(0.1, epochs=2), 10, 200)]
-    + [(SplitOut(share=0.1, epochs=3), 10, 10), (SplitOut(share=0.3), 7, 70)],
+    [
+        (SplitOut(share=0.1), 10, 300),
+        (SplitOut(share=1.0), 10, 30),
+        (SplitOut(share=0.1, epochs=2), 10, 200),
+        (SplitOut(share=0.1, epochs=3), 10, 10),
+        (SplitOut(share=0.3), 7, 70),
+    ],
 )
 def test_the_least_samples_make_three_batches_and_one_less_does_not(detector, batch_size, least):
     training = Training(rounds=1, lr=0.1, batch_size=batch_size)

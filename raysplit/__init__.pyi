@@ -60,11 +60,13 @@ from raysplit.attacks.messages.ascent import SmashedAscent as SmashedAscent
 from raysplit.attacks.messages.backdoor import SmashedBackdoor as SmashedBackdoor
 from raysplit.attacks.messages.feature_gradients import FeatureGradientTampering as FeatureGradientTampering
 from raysplit.attacks.messages.hijacking import FeatureSpaceHijacking as FeatureSpaceHijacking
+from raysplit.attacks.messages.label_aware_hijacking import LabelAwareHijacking as LabelAwareHijacking
 from raysplit.attacks.messages.labels import WireLabelFlip as WireLabelFlip
 from raysplit.attacks.messages.malicious_server import ServerSteering as ServerSteering
 from raysplit.attacks.messages.malicious_server import ServerTampering as ServerTampering
 from raysplit.attacks.messages.misalignment import Misalignment as Misalignment
 from raysplit.attacks.messages.noise import SmashedNoise as SmashedNoise
+from raysplit.attacks.messages.random_labels import RandomLabels as RandomLabels
 from raysplit.attacks.messages.replacement import FeatureReplacement as FeatureReplacement
 from raysplit.attacks.messages.tailored import SmashedTailored as SmashedTailored
 from raysplit.attacks.scheduled import Scheduled as Scheduled
@@ -88,7 +90,10 @@ from raysplit.defenses.detection.detection import Detection as Detection
 from raysplit.defenses.detection.gradient_screen import GradientScreen as GradientScreen
 from raysplit.defenses.detection.label_screen import LabelScreen as LabelScreen
 from raysplit.defenses.detection.safe_split import SafeSplit as SafeSplit
+from raysplit.defenses.detection.scrutinizer import GradientsScrutinizer as GradientsScrutinizer
 from raysplit.defenses.detection.smashed_screen import SmashedScreen as SmashedScreen
+from raysplit.defenses.detection.split_guard import SplitGuard as SplitGuard
+from raysplit.defenses.detection.split_out import SplitOut as SplitOut
 from raysplit.errors import UserError as UserError
 from raysplit.models.alexnet import AlexNet as AlexNet
 from raysplit.models.alexnet import AlexNetImageNet as AlexNetImageNet
@@ -281,11 +286,13 @@ __all__ = [
     "Gin",
     "GradientMatchingLabels",
     "GradientScreen",
+    "GradientsScrutinizer",
     "HijackedInversion",
     "Iid",
     "ImagePrior",
     "InnerProductManipulation",
     "Krum",
+    "LabelAwareHijacking",
     "LabelFlip",
     "LabelScreen",
     "LeNet",
@@ -325,6 +332,7 @@ __all__ = [
     "QuantitySkew",
     "QueryDecoder",
     "QueryFree",
+    "RandomLabels",
     "ResNet18",
     "Rotations",
     "RoundRobin",
@@ -352,7 +360,9 @@ __all__ = [
     "SplitFedV1",
     "SplitFedV2",
     "SplitFedV3",
+    "SplitGuard",
     "SplitLearning",
+    "SplitOut",
     "StackedLstm",
     "StartAtRound",
     "StepDecay",

@@ -62,8 +62,15 @@ from raysplit.attacks.inference.inference_attack import (
 from raysplit.attacks.messages.hook_attack import AttackStart, HookAttack
 from raysplit.attacks.messages.message_attack import MessageAttack, MessageView, client_threat, server_threat
 from raysplit.channels.channel import Channel, Party, ThreatModel
-from raysplit.channels.hooks import HookStart, MessageHook, Ruling, Snapshot
+from raysplit.channels.hooks import AnsweredStep, HookStart, MessageHook, Ruling, Snapshot
 from raysplit.channels.message import Message, Score
+from raysplit.defenses.detection.client_detector import (
+    AnsweredView,
+    BatchView,
+    ClientDetector,
+    ClientVerdict,
+    OwnData,
+)
 from raysplit.defenses.detection.detection import (
     Judgement,
     LocalRoundView,
@@ -105,15 +112,20 @@ __all__ = [
     "DATA_THREAT",
     "Aggregate",
     "AggregationRule",
+    "AnsweredStep",
+    "AnsweredView",
     "Attack",
     "AttackStart",
     "Auxiliary",
     "Availability",
     "BackwardPass",
+    "BatchView",
     "Channel",
+    "ClientDetector",
     "ClientSlot",
     "ClientState",
     "ClientSync",
+    "ClientVerdict",
     "Crowd",
     "DataAttack",
     "DataView",
@@ -144,6 +156,7 @@ __all__ = [
     "Observed",
     "OptimizerSpec",
     "Order",
+    "OwnData",
     "Partitioner",
     "Party",
     "Poison",

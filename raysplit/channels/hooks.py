@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from raysplit.channels.channel import Channel, Party
-from raysplit.channels.message import Message
+from raysplit.channels.message import Message, StepAddress
 from raysplit.channels.traffic import Traffic
 from raysplit.errors import ScenarioError
 from raysplit.memory.memory import Memory, State
@@ -31,6 +31,18 @@ class Ruling(NamedTuple):
 
     accept: bool
     reply: Message
+
+
+@dataclass(frozen=True)
+class AnsweredStep:
+    """A client's split step whose cut gradients have come back. ``labels`` [B]: those with which it was taken.
+    ``cut_gradients`` [B, …]: ∂L/∂Z of the mean loss, per sample, as received. ``gradients``: those of the client
+    portion that follow from them, one a trainable parameter, in the network's order; None where none reached it."""
+
+    address: StepAddress
+    labels: torch.Tensor
+    cut_gradients: torch.Tensor
+    gradients: Sequence[torch.Tensor | None]
 
 
 class Snapshot(NamedTuple):
@@ -74,6 +86,8 @@ class MessageHook:
     """Whether ``judge`` is to be called before the server portion steps."""
     judges_local_rounds: bool = False
     """Whether ``roll_back`` is to be called after each client's last split step of a round."""
+    judges_answers: bool = False
+    """At the clients' end: whether ``pretended`` and ``judge_answer`` are to be called in every split step."""
 
     def opened(self, start: HookStart) -> MessageHook:
         """The hook of one round; a hook that remembers returns one that knows ``start.memory``."""
@@ -92,6 +106,15 @@ class MessageHook:
         received for it, by channel; ``reply``: the one that would finish it, with the score where the server has the
         labels; it is not sent yet."""
         return Ruling(True, reply)
+
+    def pretended(self, address: StepAddress, labels: torch.Tensor) -> torch.Tensor:
+        """At the clients' end, before a split step: the labels [B] with which the client takes it. ``labels``: the
+        batch's; others in their place make it a fake step, which is played and counts as no step of the client's."""
+        return labels
+
+    def judge_answer(self, step: AnsweredStep) -> bool:
+        """At the clients' end: whether the client portion steps on what came back."""
+        return True
 
     def begin_portion(self, portion: Snapshot, layers: Layers) -> None:
         """The server portion before the round's first split step, where ``judges_local_rounds``."""
@@ -126,6 +149,7 @@ class PartyEnd:
         self.hooks = tuple(hook for hook in hooks if hook.party == party)
         self.judges = tuple(hook for hook in self.hooks if hook.judges)
         self.round_judges = tuple(hook for hook in self.hooks if hook.judges_local_rounds)
+        self.answer_judges = tuple(hook for hook in self.hooks if hook.judges_answers)
         self.traffic = traffic
         self.observations: list[Observation] = []
         self._crosses = crosses
@@ -157,6 +181,16 @@ class PartyEnd:
             if ruling.accept and not hook_ruling.accept:
                 ruling = hook_ruling
         return ruling
+
+    def pretended(self, address: StepAddress, labels: torch.Tensor) -> torch.Tensor:
+        """The labels [B] with which a client takes a split step: the batch's, or those of the first hook that wants
+        others."""
+        wanted = [hook.pretended(address, labels) for hook in self.answer_judges]
+        return next((other for other in wanted if other is not labels), labels)
+
+    def judge_answer(self, step: AnsweredStep) -> bool:
+        """Every detector sees every answer; the client portion steps where none of them has anything against it."""
+        return all([hook.judge_answer(step) for hook in self.answer_judges])
 
     def _through(self, message: Message, labels: torch.Tensor | None) -> Message:
         if labels is None:

@@ -11,7 +11,9 @@ from raysplit.attacks.messages.hook_attack import AttackStart, HookAttack, path_
 from raysplit.attacks.messages.tampering import tampering_of
 from raysplit.attacks.scheduled import attacks_in_force
 from raysplit.channels.hooks import HookStart, MessageHook, PartyEnd
+from raysplit.defenses.detection.client_hook import ClientDetectionHook
 from raysplit.defenses.detection.hook import DetectionHook
+from raysplit.engine.own_data import what_clients_know
 from raysplit.memory.memory import SERVER_DETECTION, Memory, State
 from raysplit.models.pixels import to_pixels
 from raysplit.population.opening import open_population
@@ -26,8 +28,12 @@ def hooks_in_force(
     """All parties' hooks of a round, in the order in which they get a message: what honest parties do comes first, then
     what malicious ones do, then what an adversary observes, then hooks ``attached`` from code. ``memory``: of whoever is played in this process."""
     found: list[MessageHook] = []
-    if scenario.detection is not None and plan.detects:
-        found.append(DetectionHook(scenario.detection, dict(memory.get(SERVER_DETECTION, {})), scenario.model.classes))
+    detection = scenario.detection
+    if detection is not None and plan.detects:
+        if detection.at_server:
+            found.append(DetectionHook(detection, dict(memory.get(SERVER_DETECTION, {})), scenario.model.classes))
+        if detection.at_clients:
+            found.append(ClientDetectionHook(detection, what_clients_know(scenario, plan), memory))
     for party in ("clients", "main_server"):
         tampering = tampering_of(scenario.attack, party, plan.seed, plan.round, scenario.model.classes, plan.malicious)
         if tampering is not None:
@@ -52,6 +58,7 @@ def _learning(scenario: Scenario, plan: RoundPlan, memory: Mapping[str, State]) 
                     plan.round,
                     number,
                     scenario.model.input_shape,
+                    scenario.model.classes,
                     lambda x: to_pixels(x, scenario.pixels, scenario.training.dtype, torch.device("cpu")),
                     lambda: open_population(scenario.population),
                     dict(memory.get(path_of(attack), {})),

@@ -27,6 +27,8 @@ Scope = Literal["client", "server", "fed"]
 
 OPTIMIZER, PORTION = "optimizer", "portion"
 """What a client keeps: its optimiser's state; and ``portion`` [d_C] where its client portion is its own."""
+CLIENT_DETECTION = "detection"
+"""What a client's detectors remember, of it alone."""
 IN_FLIGHT_PORTION, IN_FLIGHT_OPTIMIZER = "in_flight_portion", "in_flight_optimizer"
 """With what a client goes on whose local round began in an earlier round."""
 SERVER_OPTIMIZER = "server/optimizer"

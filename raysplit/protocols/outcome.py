@@ -57,6 +57,19 @@ class DetectionRecord:
     undone: int = 0
 
 
+class ClientScore(NamedTuple):
+    """What a detector at ``client`` said of one split step. ``batch``: how many it had taken, over all rounds, that one
+    included. ``mean``: of the last scores, as many as the detector looks at; None while there are fewer."""
+
+    client: int
+    detector: str
+    step: int
+    batch: int
+    score: float
+    mean: float | None
+    attack: bool
+
+
 @dataclass(frozen=True)
 class ClientScores:
     """Evaluation of the global model, a row a client: ``loss`` (sum over samples, nats), ``correct``, ``samples``.
@@ -122,6 +135,11 @@ class Outcome:
     def detected(self) -> dict[int, DetectionRecord]:
         """Position → what detection made of that client."""
         return self.hook_records.get("detected", {})
+
+    @property
+    def client_scores(self) -> dict[tuple[int, int, int], ClientScore]:
+        """(position, step, number of the detector) → what a detector at that client said."""
+        return self.hook_records.get("client_scores", {})
 
     def crossed(self, traffic: Traffic) -> None:
         """Count what has crossed in this process."""

@@ -187,7 +187,7 @@ def _of_rules(scenario: Scenario) -> Required:
 def _of_detection(scenario: Scenario) -> Required:
     detection = scenario.detection
     if detection is not None:
-        for detector in (detection, *detection.screens, detection.rollback):
+        for detector in (detection, *detection.screens, detection.rollback, *detection.at_clients):
             if detector is not None:
                 yield from ((detector, requirement) for requirement in detector.requires)
 

@@ -22,8 +22,9 @@ _REMEDY = "use Training(last_batch='join') or last_batch='drop', or another batc
 
 def check_data(scenario: Scenario, layout: Layout, population: Population) -> None:
     """Raise ``PopulationError`` where nobody who is evaluated has a test sample, and ``ScenarioError`` where a batch of
-    one sample would meet a network that cannot train on it."""
+    one sample would meet a network that cannot train on it, or a client has too few samples for its detector."""
     _check_tests(scenario, population)
+    _check_detectors(scenario, population)
     if _makes_single_samples(scenario):
         stage = refuses_one_sample(scenario, layout)
         if stage is not None:
@@ -44,6 +45,23 @@ def _check_tests(scenario: Scenario, population: Population) -> None:
         f"population {info.name!r} has no test samples, so there is nothing to evaluate on; prepare it with a larger "
         "share of test samples"
     )
+
+
+def _check_detectors(scenario: Scenario, population: Population) -> None:
+    detectors = () if scenario.detection is None else scenario.detection.at_clients
+    for detector in detectors:
+        least = detector.least_samples(scenario.training)
+        if least <= 1:
+            continue
+        for _, clients in _trained(scenario, population):
+            sizes = population.train_sizes(clients)
+            for client, samples in zip(clients.tolist(), sizes.tolist(), strict=True):
+                if samples < least:
+                    raise ScenarioError(
+                        f"client {client} of population {population.info.name!r} has {samples} training samples, but "
+                        f"{type(detector).__name__} needs {least} for a training of the client's own; give it a larger "
+                        "share or more epochs, use a smaller batch size, or leave it out of Detection.at_clients"
+                    )
 
 
 def _makes_single_samples(scenario: Scenario) -> bool:

@@ -42,6 +42,9 @@ def record_round(tables: Tables, played: PlayedRound, population: Population) ->
     )
     if played.outcome.detected:
         tables.detection.append(_detection_row(played.plan, played.participation, played.outcome))
+    tables.client_scores.append(
+        [{"round": played.plan.round, **score._asdict()} for _, score in sorted(played.outcome.client_scores.items())]
+    )
     if played.timed is not None:
         tables.times.append(played.timed.rows)
     row = _round_row(played)
@@ -61,8 +64,8 @@ def _round_row(played: PlayedRound) -> dict[str, Any]:
     total = sum(record.samples_seen for record in records)
     return {
         "round": plan.round,
-        "train_loss": float(loss.sum() / total) if records else None,
-        "train_accuracy": float(sum(record.correct for record in records) / total) if records else None,
+        "train_loss": float(loss.sum() / total) if total else None,
+        "train_accuracy": float(sum(record.correct for record in records) / total) if total else None,
         "samples": int(plan.samples[: plan.reporting].sum()),
         "clients": len(sampled.clients),
         "dropped": len(played.participation.dropped.clients),

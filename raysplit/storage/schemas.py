@@ -232,6 +232,23 @@ DETECTION = _table(
     ),
 )
 
+CLIENT_SCORES = _table(
+    "client_scores",
+    _column("client", pa.int64(), "id", "client id in the population"),
+    _column("detector", pa.string(), "name", "detector at the client that judges the main server"),
+    _column("step", pa.int32(), "step", "split step of the client's local round, from 0"),
+    _column("batch", pa.int64(), "batch", "split steps that the client has taken in all rounds, this one included"),
+    _column("score", pa.float64(), "1", "of this split step: near 1 where the server trains on the client's task"),
+    _column(
+        "mean",
+        pa.float64(),
+        "1",
+        "mean of the client's last scores, as many as the detector looks at; none while there are fewer",
+        nullable=True,
+    ),
+    _column("attack", pa.bool_(), "bool", "whether the mean lies below the detector's threshold"),
+)
+
 SCHEMAS: dict[str, pa.Schema] = {
     "rounds": ROUNDS,
     "clients": CLIENTS,
@@ -242,8 +259,9 @@ SCHEMAS: dict[str, pa.Schema] = {
     "client_evaluations": CLIENT_EVALUATIONS,
     "times": TIMES,
     "detection": DETECTION,
+    "client_scores": CLIENT_SCORES,
 }
 """Schema of each table; ``metrics/<name>.arrow`` in a run folder."""
 
-LATER = ("client_evaluations", "times", "detection")
+LATER = ("client_evaluations", "times", "detection", "client_scores")
 """Tables that runs of earlier versions do not have."""

@@ -98,6 +98,7 @@ class Tables:
     client_evaluations: TableWriter
     times: TableWriter
     detection: TableWriter
+    client_scores: TableWriter
 
     def writers(self) -> list[TableWriter]:
         """All tables, in the order that they have in the schemas."""

@@ -26,7 +26,7 @@ from raysplit.protocols.split_steps import SplitStep, handover_order
 from raysplit.training.client_block import ClientBlock, blocks_of
 from raysplit.training.client_step import ClientStep, SplitStepOf, client_step_of, whole_step
 from raysplit.training.failures import ClientFailure, failure_of
-from raysplit.training.gradient_rules import GradientRule
+from raysplit.training.gradient_rules import GradientRule, JudgedGradient
 from raysplit.training.links import ServerLink
 from raysplit.training.parties import ClientSlot
 from raysplit.training.slot_pool import Gathering, RowSink, SlotPool
@@ -55,7 +55,8 @@ class HostShare:
         for every client that has taken its last step, with the portion with which it began. ``row_sink``: where
         finished portions go, if not into the outcome. ``malicious_steps``: client id → what it does with a batch
         instead of what the protocol says."""
-        self.protocol, self.plan, self.end, self.rule, self._trained = protocol, plan, end, rule, trained
+        self.protocol, self.plan, self.end, self._trained = protocol, plan, end, trained
+        self.rule = JudgedGradient(rule, end) if end.answer_judges else rule
         self._honest_step, self._malicious_steps = client_step_of(protocol), malicious_steps
         self._learner = -1  # the only one that learns, where a client stops when it is handed a portion
         if protocol.published.client_learns == "until_handed_over" and plan.round == 1:
@@ -199,11 +200,13 @@ def train_block(share: HostShare, block: ClientBlock, batch: Batch) -> None:
 
 
 class _UnderWay(NamedTuple):
-    """A client's step that waits for the main server, the split step that it is, and its batch's labels [B]."""
+    """A client's step that waits for the main server, the split step that it is, the labels [B] with which it is taken,
+    and whether they are not the batch's."""
 
     step: ClientStep
     split_step: SplitStep
     labels: torch.Tensor
+    fake: bool
 
 
 def play_split_steps(
@@ -220,13 +223,13 @@ def play_split_steps(
         nonlocal position
         message = link.receive()
         position = message.position
-        step, split_step, labels = under_way[position]
+        step, split_step, labels, fake = under_way[position]
         share.slot_pool.acquire(position)  # used last
         try:
             answer = step.send(share.end.receives(message, labels))
         except StopIteration as done:
             del under_way[position]
-            share.end_split_step(split_step, done.value, len(labels))
+            share.end_split_step(split_step, None if fake else done.value, len(labels))
         else:
             if answer is not None:
                 link.send(share.end.sends(answer, labels))
@@ -243,11 +246,12 @@ def play_split_steps(
             slot.begin(share.plan.seed, drawn_in, client, split_step.step)
             address = StepAddress(share.plan.round, client, split_step.step, position)
             learns = bool(slot.flat.trainable) and share.learns(position)
-            step = share.step_of(client)(slot, x, y, address, share.rule if learns else None)
+            labels = share.end.pretended(address, y)
+            step = share.step_of(client)(slot, x, labels, address, share.rule if learns else None)
             first = next(step)
             assert first is not None, "a split step begins with a message of the client's"
-            message = share.end.sends(first, y)
-            under_way[position] = _UnderWay(step, split_step, y)
+            message = share.end.sends(first, labels)
+            under_way[position] = _UnderWay(step, split_step, labels, labels is not y)
             link.send(message)
         while under_way:
             receive()

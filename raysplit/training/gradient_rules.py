@@ -10,6 +10,7 @@ from typing import Protocol
 
 import torch
 
+from raysplit.channels.hooks import AnsweredStep, PartyEnd
 from raysplit.channels.message import StepAddress
 from raysplit.training.optimizers import Gradients
 from raysplit.training.parties import ClientSlot, backward
@@ -47,3 +48,20 @@ class MeanGradient:
     def gradients(self, portion: ClientSlot, batch: BackwardPass) -> Gradients:
         backward(batch.output, batch.received)
         return portion.gradients
+
+
+@dataclass(frozen=True)
+class JudgedGradient:
+    """What ``rule`` gives where detectors at the clients' ``end`` have nothing against the cut gradients that came
+    back; where one has, none reaches any parameter, so the client portion stays as it is."""
+
+    rule: GradientRule
+    end: PartyEnd
+
+    def gradients(self, portion: ClientSlot, batch: BackwardPass) -> Gradients:
+        gradients = self.rule.gradients(portion, batch)
+        if batch.received is None or batch.address is None:
+            return gradients
+        if self.end.judge_answer(AnsweredStep(batch.address, batch.y, batch.received, gradients)):
+            return gradients
+        return [None] * len(gradients)

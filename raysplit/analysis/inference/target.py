@@ -12,7 +12,7 @@ from torch import nn
 from raysplit import rng
 from raysplit.attacks.inference.adversary import Fact
 from raysplit.attacks.inference.inference_attack import Auxiliary, Target, TrainedGenerator
-from raysplit.attacks.messages.hijacking import FeatureSpaceHijacking, restored
+from raysplit.attacks.messages.hijack import Hijacking
 from raysplit.attacks.messages.hook_attack import path_of
 from raysplit.attacks.scheduled import singles
 from raysplit.attacks.steps import step_attack
@@ -84,9 +84,9 @@ def target_of(
     )
 
 
-def hijacking_of(scenario: Scenario) -> FeatureSpaceHijacking | None:
+def hijacking_of(scenario: Scenario) -> Hijacking | None:
     """The scenario's hijacking, if there is one."""
-    found = [single for single in singles(scenario.attack) if isinstance(single, FeatureSpaceHijacking)]
+    found = [single for single in singles(scenario.attack) if isinstance(single, Hijacking)]
     return found[0] if found else None
 
 
@@ -95,11 +95,11 @@ def _hijack(scenario: Scenario, state: GlobalState) -> Callable[[torch.Tensor], 
     learned = {} if attack is None else state.memory.get(path_of(attack), {})
     if attack is None or not learned:
         return None
-    networks, _ = restored(attack, learned, scenario.seed, scenario.model.input_shape)
+    network = attack.inverse(learned, scenario.seed, scenario.model.input_shape)
 
     def inverse(z: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            x: torch.Tensor = networks.inverse(z)
+            x: torch.Tensor = network(z)
         return x
 
     return inverse

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from raysplit.analysis.report.by_class import class_facts
+from raysplit.analysis.report.detection import client_detection_section
 from raysplit.analysis.report.inference import inference_section
 from raysplit.analysis.report.markup import definitions, folded, json_block, paragraph, picture, table
 from raysplit.analysis.report.numbers import NONE, count, percent, seconds, significant, size
@@ -37,6 +38,7 @@ def run_section(run: Run, anchor: str) -> str:
         "<h3>Threat model</h3>\n" + _threat(run),
         "<h3>Aggregation</h3>\n" + _aggregation(run),
         "<h3>Channels</h3>\n" + _channels(run),
+        client_detection_section(run),
         inference_section(run),
         "<h3>Record</h3>\n" + folded("Every round" if run.state.rounds <= ROUNDS_SHOWN else "Rounds", _rounds(run)),
         folded("Scenario", json_block(run.scenario), printed=True),

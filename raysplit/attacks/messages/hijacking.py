@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,24 +12,30 @@ from torch import nn
 from torch.nn import functional
 
 from raysplit import rng
-from raysplit.attacks.learned_state import learned_state, restore
-from raysplit.attacks.messages.hijacking_networks import check_grid, critic, gradient_penalty, pilot
-from raysplit.attacks.messages.hook_attack import AttackStart, HookAttack, path_of
+from raysplit.attacks.learned_state import restore
+from raysplit.attacks.messages.hijack import (
+    Hijacking,
+    draw_weights,
+    dtype_of,
+    kept,
+    public_samples,
+    replaced,
+    z_shape_of,
+)
+from raysplit.attacks.messages.hijacking_networks import critic, gradient_penalty, pilot
+from raysplit.attacks.messages.hook_attack import AttackStart, path_of
 from raysplit.attacks.messages.message_attack import checked, server_threat
 from raysplit.attacks.messages.tampering import Tampered
 from raysplit.channels.channel import Channel, Party, ThreatModel
 from raysplit.channels.hooks import MessageHook
 from raysplit.channels.message import Message
-from raysplit.errors import ScenarioError
 from raysplit.memory.memory import Memory, State
 from raysplit.models.decoders import Decoder, decoder
-from raysplit.models.describe import describe
-from raysplit.models.network import ModelSpec, check_cut
 from raysplit.parts.part import part, within
 
 
 @part
-class FeatureSpaceHijacking(HookAttack):
+class FeatureSpaceHijacking(Hijacking):
     """Cut gradients that make the client portion f imitate a pilot f̃, whose inverse the server trains.
 
     At every split step, on its smashed data z and public samples x, all with the same weights, then one step of Adam
@@ -66,12 +72,11 @@ class FeatureSpaceHijacking(HookAttack):
     def threat_model(self) -> ThreatModel:
         return server_threat(Channel.CUT_GRADIENTS, sees=(Channel.SMASHED,))
 
-    def fits(self, model: ModelSpec) -> None:
-        first, _ = check_cut(model, split=True, u_shaped=False)
-        check_grid(describe(model)[first - 1].shape)
-
     def hook(self, start: AttackStart) -> MessageHook:
         return _Hijacking(self, start)
+
+    def inverse(self, learned: State, seed: int, input_shape: tuple[int, int, int]) -> nn.Module:
+        return restored(self, learned, seed, input_shape)[0].inverse
 
 
 class Hijack(nn.Module):
@@ -82,28 +87,20 @@ class Hijack(nn.Module):
     ) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(rng.key(seed, "hijack networks") >> 65)
+            draw_weights(seed)
             self.pilot = pilot(input_shape, z_shape)
             self.inverse = decoder(attack.decoder, z_shape, input_shape)
             self.critic = critic(z_shape, attack.width, attack.blocks)
-
-
-_SHAPE = "z_shape"
 
 
 def restored(
     attack: FeatureSpaceHijacking, learned: State, seed: int, input_shape: tuple[int, int, int]
 ) -> tuple[Hijack, dict[str, torch.optim.Adam]]:
     """The networks and their optimisers as they were kept."""
-    z_shape = tuple(int(size) for size in learned[_SHAPE])
-    networks = Hijack(attack, seed, input_shape, z_shape).to(_dtype(learned))
+    networks = Hijack(attack, seed, input_shape, z_shape_of(learned)).to(dtype_of(learned))
     optimizers = _optimizers(attack, networks)
     restore(networks, optimizers, learned)
     return networks, optimizers
-
-
-def _dtype(learned: State) -> torch.dtype:
-    return next(tensor.dtype for name, tensor in learned.items() if name.startswith("net/"))
 
 
 def _optimizers(attack: FeatureSpaceHijacking, networks: Hijack) -> dict[str, torch.optim.Adam]:
@@ -128,7 +125,7 @@ class _Hijacking(MessageHook):
         self._public = torch.empty(0)
         if start.learned:
             self._networks, self._optimizers = restored(attack, start.learned, start.seed, start.input_shape)
-            self._z_shape = tuple(int(size) for size in start.learned[_SHAPE])
+            self._z_shape = z_shape_of(start.learned)
 
     def change(self, message: Message, labels: torch.Tensor | None) -> Message:
         if message.channel is Channel.SMASHED:
@@ -138,11 +135,8 @@ class _Hijacking(MessageHook):
         z = self._z.pop(message.client)
         with torch.enable_grad():
             gradient = self._step(z, message)
-        sent = torch.empty_like(message.tensor).copy_(gradient)
-        moved, length = (sent - message.tensor).norm(), message.tensor.norm()
-        change = float(moved / length) if length > 0 else 0.0
+        sent, done = replaced(message, gradient, time.perf_counter() - began)
         key = (self._start.number, message.client)
-        done = Tampered(1, 1, change, seconds=time.perf_counter() - began)
         self._tampered[key] = self._tampered.get(key, Tampered()).plus(done)
         return replace(message, tensor=sent)
 
@@ -172,33 +166,13 @@ class _Hijacking(MessageHook):
             self._networks = Hijack(attack, start.seed, start.input_shape, self._z_shape).to(z.dtype)
             self._optimizers = _optimizers(attack, self._networks)
         if not len(self._public):
-            self._public = torch.cat(list(_public_samples(start, attack.public)))[: attack.public]
+            self._public, _ = public_samples(attack, start, attack.public)
         return self._networks
 
     def memory(self) -> Memory:
         if self._networks is None:
             return {}
-        kept: State = {_SHAPE: torch.tensor(self._z_shape)}
-        kept.update(learned_state(self._networks, self._optimizers))
-        return {path_of(self._attack): kept}
+        return {path_of(self._attack): kept(self._networks, self._optimizers, self._z_shape)}
 
     def records(self) -> Mapping[str, Mapping[Any, Any]]:
         return {"tampered": self._tampered}
-
-
-def _public_samples(start: AttackStart, count: int) -> Iterator[torch.Tensor]:
-    """Test samples in client order until there are ``count``, as the network sees them. Raises ``ScenarioError`` where
-    the population has none."""
-    population, found = start.open(), 0
-    for client in range(population.info.clients):
-        x = population.test(client).x
-        if len(x):
-            yield start.inputs(x)
-        found += len(x)
-        if found >= count:
-            return
-    if not found:
-        raise ScenarioError(
-            f"FeatureSpaceHijacking trains on test samples, but the population {population.info.name!r} has none; "
-            "prepare it with a test share"
-        )

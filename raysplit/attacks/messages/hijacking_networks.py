@@ -13,12 +13,11 @@ from raysplit.errors import ScenarioError
 Shape = tuple[int, ...]
 
 
-def check_grid(z_shape: Shape) -> None:
+def check_grid(attack: str, z_shape: Shape) -> None:
     """Raise ``ScenarioError`` where a sample's smashed data have no grid."""
     if len(z_shape) != 3:
         raise ScenarioError(
-            f"FeatureSpaceHijacking needs smashed data [channels, height, width], but a sample's are {list(z_shape)}; "
-            "cut earlier"
+            f"{attack} needs smashed data [channels, height, width], but a sample's are {list(z_shape)}; cut earlier"
         )
 
 
@@ -61,8 +60,8 @@ class _Residual(nn.Module):
         return out
 
 
-def critic(z_shape: Shape, width: int, blocks: int) -> nn.Module:
-    """From smashed data [B, *z_shape] to a number each, [B, 1]; no normalisation, which a gradient penalty forbids."""
+def critic(z_shape: Shape, width: int, blocks: int, outputs: int = 1) -> nn.Module:
+    """From smashed data [B, *z_shape] to ``outputs`` numbers each, [B, outputs]; no normalisation, which a gradient penalty forbids."""
     channels, height, side = z_shape
     return nn.Sequential(
         nn.Conv2d(channels, width, 3, padding=1),
@@ -70,7 +69,7 @@ def critic(z_shape: Shape, width: int, blocks: int) -> nn.Module:
         nn.ReLU(),
         nn.Conv2d(width, width, 3, stride=2, padding=1),
         nn.Flatten(),
-        nn.Linear(width * ((height + 1) // 2) * ((side + 1) // 2), 1),
+        nn.Linear(width * ((height + 1) // 2) * ((side + 1) // 2), outputs),
     )
 
 

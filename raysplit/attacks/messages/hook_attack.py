@@ -19,13 +19,14 @@ from raysplit.protocols.requirements import Requirement, client_and_server, serv
 @dataclass(frozen=True)
 class AttackStart:
     """What such an attack knows as a round begins. ``number``: its own among the attacks in force, for its records.
-    ``input_shape``, ``inputs``: of the network; ``inputs`` turns stored samples into what it sees. ``open``: the
+    ``input_shape``, ``classes``, ``inputs``: of the network; ``inputs`` turns stored samples into what it sees. ``open``: the
     scenario's population. ``learned``: what the attack's hook returned under ``path`` in the round before."""
 
     seed: int
     round: int
     number: int
     input_shape: tuple[int, int, int]
+    classes: int
     inputs: Callable[[torch.Tensor], torch.Tensor]
     open: Callable[[], Population]
     learned: State

@@ -1,9 +1,9 @@
-"""Detection at the main server: what a detector is shown, what it answers, and what the server does then.
+"""Detection: who watches whom. At the main server: what a detector is shown, what it answers, and what the server does.
 
-Two places. A ``Screen`` judges every split step before the server portion steps on it. A ``Rollback`` judges a client's
+Two places there. A ``Screen`` judges every split step before the server portion steps on it. A ``Rollback`` judges a client's
 whole local round after its last split step, where clients come one after another. Both are frozen parts and pure
 functions: what they must remember they return, and find again next time. That memory is part of the run's state and of
-its checkpoints. Nobody tells them who is malicious.
+its checkpoints. Nobody tells them who is malicious. Clients that judge the main server: ``client_detector.py``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from typing import Literal
 
 import torch
 
+from raysplit.defenses.detection.client_detector import ClientDetector
 from raysplit.errors import ScenarioError
 from raysplit.memory.memory import State
+from raysplit.parts.canonical import added_later
 from raysplit.parts.contract import answer, contract
 from raysplit.parts.part import part
 from raysplit.protocols.requirements import (
@@ -134,29 +136,44 @@ class Rollback:
 
 @part
 class Detection:
-    """Detectors at the main server of one shared server portion, which steps after every split step.
+    """Detectors at the main server of one shared server portion, which steps after every split step, and at clients.
 
     A split step that any of ``screens`` rejects teaches the server nothing: its portion, BatchNorm statistics included,
     and its optimiser stay as they are. A split step whose smashed data or gradients are not finite is rejected before
     any screen sees it. ``answer``: what the client gets back then, since a client that waits must get something:
     ``"gradients"``, those of the portion that did not step, so that it cannot tell and an honest client goes on
     learning; or ``"zeros"``. Client portions are not the main server's: what a rejected client sends to the fed server,
-    or hands over, is for rules on updates. Raises ScenarioError where there is no detector.
+    or hands over, is for rules on updates.
+
+    ``at_clients``: detectors at every client's end, which judge what the main server sends back, on their own and
+    client by client. ``action``, where one of them finds an attack: ``"report"``, no more than that, or ``"stop"``: the
+    client takes no step on this server's gradients any more, that one included; its messages go on, since the server
+    waits for them. Raises ScenarioError where there is no detector.
     """
 
     screens: tuple[Screen, ...] = ()
     rollback: Rollback | None = None
     answer: Literal["gradients", "zeros"] = "gradients"
+    at_clients: tuple[ClientDetector, ...] = added_later(())
+    action: Literal["report", "stop"] = added_later("report")
 
     def __post_init__(self) -> None:
-        if not self.screens and self.rollback is None:
+        if not self.at_server and not self.at_clients:
             raise ScenarioError(
-                "Detection needs screens=(...), a rollback or both; leave Scenario.detection out for none"
+                "Detection needs screens=(...), a rollback or at_clients=(...); leave Scenario.detection out for none"
             )
 
     @property
+    def at_server(self) -> bool:
+        """Whether a detector stands at the main server."""
+        return bool(self.screens) or self.rollback is not None
+
+    @property
     def requires(self) -> tuple[Requirement, ...]:
-        """One shared server portion that steps after every split step, and that many clients use."""
+        """At the main server: one shared server portion that steps after every split step, and that many clients
+        use."""
+        if not self.at_server:
+            return ()
         return (
             Requirement(
                 lambda setting: (

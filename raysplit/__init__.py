@@ -101,6 +101,7 @@ HOMES = {
     "raysplit.defenses.detection.label_screen": ["LabelScreen"],
     "raysplit.defenses.detection.safe_split": ["SafeSplit"],
     "raysplit.defenses.detection.smashed_screen": ["SmashedScreen"],
+    "raysplit.defenses.privacy.per_example_clipping": ["PerExampleClipping"],
     "raysplit.errors": ["UserError"],
     "raysplit.analysis.runs.run": ["Run", "open_run"],
     "raysplit.app.running.run": ["run"],

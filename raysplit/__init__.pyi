@@ -86,6 +86,7 @@ from raysplit.defenses.detection.gradient_screen import GradientScreen as Gradie
 from raysplit.defenses.detection.label_screen import LabelScreen as LabelScreen
 from raysplit.defenses.detection.safe_split import SafeSplit as SafeSplit
 from raysplit.defenses.detection.smashed_screen import SmashedScreen as SmashedScreen
+from raysplit.defenses.privacy.per_example_clipping import PerExampleClipping as PerExampleClipping
 from raysplit.errors import UserError as UserError
 from raysplit.models.alexnet import AlexNet as AlexNet
 from raysplit.models.alexnet import AlexNetImageNet as AlexNetImageNet
@@ -315,6 +316,7 @@ __all__ = [
     "ParallelSl",
     "Partitioned",
     "Patch",
+    "PerExampleClipping",
     "PixelBackdoor",
     "Poisson",
     "QuantitySkew",

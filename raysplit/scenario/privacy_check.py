@@ -49,6 +49,8 @@ _CARRIED_OUT = (
 def check_privacy(scenario: Scenario) -> None:
     """Raise ``ScenarioError`` where ``Scenario.privacy`` cannot be carried out, or claims what does not hold."""
     privacy = scenario.privacy
+    if scenario.training.poisson_rate is not None:
+        _check_poisson(scenario)
     if privacy is None:
         return
     for requirement in _CARRIED_OUT:
@@ -62,6 +64,30 @@ def check_privacy(scenario: Scenario) -> None:
     if privacy.guarantee:
         for why in _broken(scenario, privacy):
             raise ScenarioError(f"{why}, or guarantee=False to claim nothing")
+
+
+_POISSON = (
+    client_and_server(
+        "{component}.poisson_rate draws batches of any size, but the parties of {protocol} form one site group; use a "
+        "protocol such as SplitFedV1"
+    ),
+    steps_at_once(
+        "{component}.poisson_rate draws batches of any size, but the server of {protocol} steps on those of several split "
+        "steps; use a protocol such as SplitFedV1 or SplitFedV2"
+    ),
+)
+
+
+def _check_poisson(scenario: Scenario) -> None:
+    """Raise ``ScenarioError`` where something goes by sizes of batches that are known beforehand."""
+    for requirement in _POISSON:
+        requirement.check(scenario.training, scenario.setting)
+    for field, value in (("devices", scenario.devices), ("observe", scenario.observe), ("detection", scenario.detection)):
+        if value is not None:
+            raise ScenarioError(
+                f"Scenario.{field} goes by batches whose sizes are known beforehand, but Training.poisson_rate draws "
+                f"them of any size; leave {field} out, or give a batch_size instead"
+            )
 
 
 def _check_network(scenario: Scenario) -> None:
@@ -87,6 +113,21 @@ def _broken(scenario: Scenario, privacy: PerExampleClipping) -> Iterator[str]:
         yield (
             "PerExampleClipping(server_portion='open') leaves the server portion without noise, and the gradients that "
             "it sends to all clients later tell of the samples that it trained on; use server_portion='clipped'"
+        )
+    if scenario.training.poisson_rate is not None and privacy.weights == "samples":
+        yield (
+            "PerExampleClipping(weights='samples') publishes how many samples a client has, which Poisson sampling "
+            "protects; use weights='equal'"
+        )
+    if scenario.training.poisson_rate is not None and privacy.form == "thapa2022":
+        yield (
+            "PerExampleClipping(form='thapa2022') adds noise for every sample that a batch has, so under Poisson sampling "
+            "its amount tells who is there; use form='abadi'"
+        )
+    if scenario.defense.roots or scenario.server_defense.roots:
+        yield (
+            f"{type(scenario.defense).__name__} has root clients train beside the cohort, whose steps are not counted; "
+            "use a rule without them"
         )
     if scenario.detection is not None:
         yield (

@@ -12,6 +12,7 @@ from raysplit.population.selection.cohort import Participation
 from raysplit.protocols.outcome import ClientRecord, Outcome, Poisoning
 from raysplit.protocols.plan import RoundPlan
 from raysplit.simulation.evaluation import Evaluated
+from raysplit.simulation.privacy import PrivacySpent
 from raysplit.simulation.round import PlayedRound
 from raysplit.storage.tables import Tables
 
@@ -44,6 +45,8 @@ def record_round(tables: Tables, played: PlayedRound, population: Population) ->
         tables.detection.append(_detection_row(played.plan, played.participation, played.outcome))
     if played.timed is not None:
         tables.times.append(played.timed.rows)
+    if played.privacy is not None:
+        tables.privacy.append_columns(_privacy_columns(played.plan.round, played.privacy))
     row = _round_row(played)
     tables.rounds.append(row)  # last: whoever sees a round there finds it in all tables
     return row
@@ -61,8 +64,8 @@ def _round_row(played: PlayedRound) -> dict[str, Any]:
     total = sum(record.samples_seen for record in records)
     return {
         "round": plan.round,
-        "train_loss": float(loss.sum() / total) if records else None,
-        "train_accuracy": float(sum(record.correct for record in records) / total) if records else None,
+        "train_loss": float(loss.sum() / total) if total else None,
+        "train_accuracy": float(sum(record.correct for record in records) / total) if total else None,
         "samples": int(plan.samples[: plan.reporting].sum()),
         "clients": len(sampled.clients),
         "dropped": len(played.participation.dropped.clients),
@@ -134,6 +137,30 @@ def _poisonings(round: int, outcome: Outcome) -> list[dict[str, Any]]:
         }
         for name, done in sorted(found.items())
     ]
+
+
+def _privacy_columns(round: int, spent: PrivacySpent) -> dict[str, Any]:
+    """A row for every client that trained."""
+    ledger, count = spent.ledger, len(spent.clients)
+    nominal = [found.epsilon for found in spent.epsilons]
+    said = {
+        "delta": ledger.privacy.delta,
+        "unit": "sample",
+        "neighbours": ledger.neighbours,
+        "sampling": ledger.sampling,
+        "covers": ledger.covered,
+        "adversary": "fed server, other clients, who gets the model; not the main server",
+        "accountant": "RDP, whole orders",
+    }
+    return {
+        "round": np.full(count, round, dtype=np.int32),
+        "client": spent.clients,
+        "applications": spent.applications,
+        "epsilon": nominal if spent.claimed else [None] * count,
+        "nominal_epsilon": nominal,
+        "order": [found.order for found in spent.epsilons],
+        **{name: [value] * count for name, value in said.items()},
+    }
 
 
 def _detection_row(plan: RoundPlan, participation: Participation, outcome: Outcome) -> dict[str, Any]:

@@ -98,6 +98,7 @@ class Tables:
     client_evaluations: TableWriter
     times: TableWriter
     detection: TableWriter
+    privacy: TableWriter
 
     def writers(self) -> list[TableWriter]:
         """All tables, in the order that they have in the schemas."""

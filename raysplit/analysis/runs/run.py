@@ -78,6 +78,7 @@ class Run:
     client_evaluations: pa.Table
     times: pa.Table
     detection: pa.Table
+    privacy: pa.Table
     scenario: Mapping[str, Any]
     environment: Mapping[str, Any]
     state: State

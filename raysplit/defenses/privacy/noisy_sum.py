@@ -45,11 +45,9 @@ class NoisySum:
         else:
             sums = examples.weighted_sums(self.factors(examples.squared_norms(), layers))
         deviation = self.deviation(size)
-        noise = self._noise(parameters, key) if deviation else [None] * len(sums)
-        return [
-            (total if drawn is None else total + drawn * deviation) / self.divisor
-            for total, drawn in zip(sums, noise, strict=True)
-        ]
+        if deviation and parameters:
+            sums = [total + noise * deviation for total, noise in zip(sums, self._noise(parameters, key), strict=True)]
+        return [total / self.divisor for total in sums]
 
     def factors(self, squared_norms: torch.Tensor, layers: Sequence[str]) -> torch.Tensor:
         """By what each sample's gradient of each parameter is multiplied, [B, P], from their squared norms [B, P]."""
@@ -70,10 +68,10 @@ class NoisySum:
         return scale * max(size, 1) ** 0.5 if self.form == "thapa2022" else scale
 
     def _noise(self, parameters: Sequence[torch.Tensor], key: tuple[int, int, int, int]) -> list[torch.Tensor]:
-        """Standard normal, drawn on the CPU in double precision, so that all devices and precisions agree."""
+        """Standard normal, drawn on the CPU, so that all devices agree."""
         seed, *whose = key
         generator = rng.torch_stream(seed, self.purpose, *whose)
-        count = sum(parameter.numel() for parameter in parameters)
-        drawn = torch.randn(count, generator=generator, dtype=torch.float64)
-        parts = torch.split(drawn, [parameter.numel() for parameter in parameters])
-        return [part.view(p.shape).to(p.device, p.dtype) for part, p in zip(parts, parameters, strict=True)]
+        sizes = [parameter.numel() for parameter in parameters]
+        drawn = torch.randn(sum(sizes), generator=generator, dtype=parameters[0].dtype)
+        parts = torch.split(drawn, sizes)
+        return [part.view(p.shape).to(p.device) for part, p in zip(parts, parameters, strict=True)]

@@ -61,24 +61,35 @@ class LinearExamples:
 
 
 class ConvolutionExamples:
-    """``nn.Conv1d`` and ``nn.Conv2d`` on a [B, C, …]: their patches, [B, groups, C/groups · kernel, L], are what a
-    linear layer would see at L positions."""
+    """``nn.Conv1d`` and ``nn.Conv2d`` on a [B, C, …]: a linear layer that sees patches at L positions.
+
+    Patches are laid out as they lie in memory. Where channels are innermost and many, a patch is K numbers in the order
+    (kernel, channel), [B, L, K]; else [B, groups, K / groups, L] in the order (channel, kernel).
+    """
 
     def __init__(self, layer: nn.Conv1d | nn.Conv2d, a: torch.Tensor, b: torch.Tensor) -> None:
-        self._layer, self._a, self._b = layer, a, b
+        numbers = [getattr(layer, name) for name in ("kernel_size", "stride", "dilation", "padding")]
+        if isinstance(layer, nn.Conv1d):
+            a, b = a.unsqueeze(2), b.unsqueeze(2)
+            numbers = [(plain, *own) for plain, own in zip((1, 1, 1, 0), numbers, strict=True)]
+        self._kernel, self._stride, self._dilation, (rows, columns) = numbers
+        self._layer, self._b = layer, b
+        self._a = functional.pad(a, (columns, columns, rows, rows)) if rows or columns else a
+        self._channels_inside = layer.groups == 1 and a.shape[1] >= 4 and a.stride(1) == 1
+        positions = b.shape[2] * b.shape[3]
+        patch = layer.in_channels * self._kernel[0] * self._kernel[1]
+        self._chunks = list(_chunks(len(a), max(layer.weight.numel(), patch * positions)))
         self._kept: torch.Tensor | None = None
 
     def squared_norms(self) -> dict[str, torch.Tensor]:
         found = []
-        whole = len(self._a) * self._layer.weight.numel() <= LAID_OUT
-        for some in _chunks(len(self._a), self._layer.weight.numel()):
+        for some in self._chunks:
             gradients = self._of(some)
-            found.append(gradients.square().sum(1))
-            if whole:
-                self._kept = gradients
+            found.append(torch.linalg.vector_norm(gradients, dim=1).square())
+            self._kept = gradients if len(self._chunks) == 1 else None
         norms = {"weight": torch.cat(found)}
         if self._layer.bias is not None:
-            norms["bias"] = self._b.flatten(2).sum(2).square().sum(1)
+            norms["bias"] = self._b.sum((2, 3)).square().sum(1)
         return norms
 
     def weighted_sums(self, weights: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -86,26 +97,35 @@ class ConvolutionExamples:
             total = weights @ self._kept
         else:
             total = weights.new_zeros(self._layer.weight.numel())
-            for some in _chunks(len(self._a), self._layer.weight.numel()):
+            for some in self._chunks:
                 total += weights[some] @ self._of(some)
-        sums = {"weight": total.view(self._layer.weight.shape)}
+        sums = {"weight": self._in_shape(total)}
         if self._layer.bias is not None:
-            sums["bias"] = weights @ self._b.flatten(2).sum(2)
+            sums["bias"] = weights @ self._b.sum((2, 3))
         return sums
 
     def _of(self, some: slice) -> torch.Tensor:
-        """The weight's gradient of some samples, [b, numel]."""
-        layer, a, b = self._layer, self._a[some], self._b[some]
+        """The weight's gradient of some samples, [b, numel], in the order of patches."""
+        a, b = self._a[some], self._b[some]
         if not len(a):
-            return a.new_zeros(0, layer.weight.numel())
-        flat = isinstance(layer, nn.Conv1d)
-        numbers = [getattr(layer, name) for name in ("kernel_size", "dilation", "padding", "stride")]
-        kernel, dilation, padding, stride = ([least, *n] if flat else list(n) for least, n in zip((1, 1, 0, 1), numbers))
-        image = a.unsqueeze(2) if flat else a
-        patches = functional.unfold(image, kernel, dilation, padding, stride)  # channel-major, so groups lie together
-        patches = patches.view(len(a), layer.groups, -1, patches.shape[2])
-        back = b.reshape(len(b), layer.groups, -1, patches.shape[3])
-        return (back @ patches.mT).flatten(1)
+            return a.new_zeros(0, self._layer.weight.numel())
+        batch, channels = a.stride(0), a.stride(1)
+        steps = [a.stride(2 + i) * self._stride[i] for i in (0, 1)]  # from one position to the next
+        within = [a.stride(2 + i) * self._dilation[i] for i in (0, 1)]  # from one number of a patch to the next
+        size, positions = tuple(b.shape[2:]), b.shape[2] * b.shape[3]
+        if self._channels_inside:
+            shape = (len(a), *size, *self._kernel, a.shape[1])
+            patches = a.as_strided(shape, (batch, *steps, *within, channels)).reshape(len(a), positions, -1)
+            return (b.reshape(len(b), -1, positions) @ patches).flatten(1)
+        shape, groups = (len(a), a.shape[1], *self._kernel, *size), self._layer.groups
+        patches = a.as_strided(shape, (batch, channels, *within, *steps)).reshape(len(a), groups, -1, positions)
+        return (b.reshape(len(b), groups, -1, positions) @ patches.mT).flatten(1)
+
+    def _in_shape(self, total: torch.Tensor) -> torch.Tensor:
+        layer = self._layer
+        if self._channels_inside:
+            total = total.view(layer.out_channels, *self._kernel, -1).permute(0, 3, 1, 2)
+        return total.reshape(layer.weight.shape)
 
 
 class EmbeddingExamples:

@@ -82,7 +82,11 @@ def _check_poisson(scenario: Scenario) -> None:
     """Raise ``ScenarioError`` where something goes by sizes of batches that are known beforehand."""
     for requirement in _POISSON:
         requirement.check(scenario.training, scenario.setting)
-    for field, value in (("devices", scenario.devices), ("observe", scenario.observe), ("detection", scenario.detection)):
+    for field, value in (
+        ("devices", scenario.devices),
+        ("observe", scenario.observe),
+        ("detection", scenario.detection),
+    ):
         if value is not None:
             raise ScenarioError(
                 f"Scenario.{field} goes by batches whose sizes are known beforehand, but Training.poisson_rate draws "
@@ -151,5 +155,3 @@ def _seen_by(scenario: Scenario) -> Iterator[tuple[str, frozenset[Channel]]]:
             yield type(attack).__name__, model.sees | (model.changes if model.party == "main_server" else frozenset())
     if scenario.observe is not None:
         yield "Scenario.observe", frozenset(Channel(name) for name in scenario.observe.channels)
-
-

@@ -56,8 +56,16 @@ def spend(scenario: Scenario, plan: RoundPlan, memory: Memory) -> tuple[PrivacyS
     if ledger is None:
         return None, {}
     kept: State = memory.get(PRIVACY, {})
-    so_far = {} if not kept else dict(
-        zip(kept["clients"].tolist(), zip(kept["samples"].tolist(), kept["applications"].tolist(), strict=True), strict=True)
+    so_far = (
+        {}
+        if not kept
+        else dict(
+            zip(
+                kept["clients"].tolist(),
+                zip(kept["samples"].tolist(), kept["applications"].tolist(), strict=True),
+                strict=True,
+            )
+        )
     )
     for client, samples, steps in zip(plan.clients.tolist(), plan.samples.tolist(), plan.steps.tolist(), strict=True):
         before = so_far.get(client, (samples, 0))[1]
@@ -72,5 +80,9 @@ def spend(scenario: Scenario, plan: RoundPlan, memory: Memory) -> tuple[PrivacyS
         largest,
     )
     clients = sorted(so_far)
-    columns = {"clients": clients, "samples": [so_far[c][0] for c in clients], "applications": [so_far[c][1] for c in clients]}
+    columns = {
+        "clients": clients,
+        "samples": [so_far[c][0] for c in clients],
+        "applications": [so_far[c][1] for c in clients],
+    }
     return spent, {PRIVACY: {name: torch.tensor(column, dtype=torch.int64) for name, column in columns.items()}}

@@ -83,9 +83,10 @@ class Training:
     ``batch_size=None``: a client's whole set is one batch. ``last_batch``: what becomes of the samples that are left in
     an epoch: a smaller batch of their own (``keep``), left out of it (``drop``), or in the batch before them
     (``join``); fewer than ``batch_size`` samples are one batch in any case, and clients weigh by the samples that they
-    have. ``poisson_rate``: instead of shuffled batches, every sample is in every batch with this probability, by itself,
-    in round(1 / rate) steps an epoch, with ``batch_size=None``; a batch may be empty. ``client_state``: ``fresh`` each round, kept ``per_client``, or ``travels`` with the hand-over (SL).
-    ``server_state``: ``persistent`` or ``fresh`` each round. None: the protocol's own default. ``aggregate``: an
+    have. ``poisson_rate``: instead of shuffled batches, every sample is in every batch with this probability, by
+    itself, in round(1 / rate) steps an epoch, with ``batch_size=None``; a batch may be empty. ``client_state``:
+    ``fresh`` each round, kept ``per_client``, or ``travels`` with the hand-over (SL). ``server_state``: ``persistent``
+    or ``fresh`` each round. None: the protocol's own default. ``aggregate``: an
     optimiser on the aggregated portions, None: they are taken as they are.
     """
 

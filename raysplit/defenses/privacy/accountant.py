@@ -13,7 +13,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import gammaln, logsumexp
 
 ORDERS = (*range(2, 65), 72, 80, 96, 128, 192, 256, 512, 1024)
 
@@ -48,9 +47,10 @@ def rdp(rate: float, multiplier: float, order: int) -> float:
     if rate == 1:
         return order / (2 * multiplier**2)
     k = np.arange(order + 1)
-    binomial = gammaln(order + 1) - gammaln(k + 1) - gammaln(order - k + 1)
-    terms = binomial + k * math.log(rate) + (order - k) * math.log1p(-rate) + k * (k - 1) / (2 * multiplier**2)
-    return float(logsumexp(terms)) / (order - 1)
+    factorials = np.array([math.lgamma(n + 1) for n in range(order + 1)])
+    binomials = factorials[order] - factorials - factorials[::-1]
+    terms = binomials + k * math.log(rate) + (order - k) * math.log1p(-rate) + k * (k - 1) / (2 * multiplier**2)
+    return float(np.logaddexp.reduce(terms)) / (order - 1)
 
 
 def _converted(total: float, order: int, delta: float) -> float:

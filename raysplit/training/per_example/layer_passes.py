@@ -20,7 +20,7 @@ class LayerPass:
     def __init__(self, seen: torch.Tensor, output: torch.Tensor) -> None:
         self.seen, self.output = seen.detach(), output
         self.back: torch.Tensor | None = None
-        output.register_hook(self._keep)
+        output.register_hook(self._keep)  # type: ignore[no-untyped-call]
 
     def _keep(self, gradient: torch.Tensor) -> None:
         self.back = gradient

@@ -108,6 +108,7 @@ HOMES = {
     "raysplit.defenses.detection.smashed_screen": ["SmashedScreen"],
     "raysplit.defenses.detection.split_guard": ["SplitGuard"],
     "raysplit.defenses.detection.split_out": ["SplitOut"],
+    "raysplit.defenses.privacy.per_example_clipping": ["PerExampleClipping"],
     "raysplit.errors": ["UserError"],
     "raysplit.analysis.runs.drift": ["portion_drift"],
     "raysplit.analysis.runs.run": ["Run", "open_run"],

@@ -94,6 +94,7 @@ from raysplit.defenses.detection.scrutinizer import GradientsScrutinizer as Grad
 from raysplit.defenses.detection.smashed_screen import SmashedScreen as SmashedScreen
 from raysplit.defenses.detection.split_guard import SplitGuard as SplitGuard
 from raysplit.defenses.detection.split_out import SplitOut as SplitOut
+from raysplit.defenses.privacy.per_example_clipping import PerExampleClipping as PerExampleClipping
 from raysplit.errors import UserError as UserError
 from raysplit.models.alexnet import AlexNet as AlexNet
 from raysplit.models.alexnet import AlexNetImageNet as AlexNetImageNet
@@ -327,6 +328,7 @@ __all__ = [
     "ParallelSl",
     "Partitioned",
     "Patch",
+    "PerExampleClipping",
     "PixelBackdoor",
     "Poisson",
     "QuantitySkew",

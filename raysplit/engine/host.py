@@ -30,11 +30,12 @@ from raysplit.protocols.learners import unanswered
 from raysplit.protocols.outcome import ClientScores, Outcome, Poisoning
 from raysplit.protocols.plan import RoundPlan
 from raysplit.protocols.split_steps import SplitStep, parallel_split_steps
+from raysplit.scenario.privacy_rules import client_rule_of, clips, server_rule_of
 from raysplit.scenario.scenario import Scenario
 from raysplit.threads import pin_threads
 from raysplit.training.client_side import HostShare, play_split_steps, train_unsplit
 from raysplit.training.failures import failure_of
-from raysplit.training.gradient_rules import GradientRule, MeanGradient
+from raysplit.training.gradient_rules import GradientRule
 from raysplit.training.links import DirectLink, ServerLink
 from raysplit.training.parties import ClientSlot, ServerSlot
 from raysplit.training.server import MainServer, ServerResult
@@ -55,12 +56,12 @@ class Host:
         hooks: tuple[MessageHook, ...] = (),
         gradient_rule: GradientRule | None = None,
     ) -> None:
-        """``hooks``: beside those of the scenario. ``gradient_rule``: the clients', None: ``MeanGradient``."""
+        """``hooks``: beside those of the scenario. ``gradient_rule``: the clients', None: the scenario's."""
         pin_threads()
         self.scenario = scenario
         self.device = torch.device(device)
         self._hooks = hooks
-        self._gradient_rule = gradient_rule or MeanGradient()
+        self._gradient_rule = gradient_rule or client_rule_of(scenario)
         self.population: Population = open_population(scenario.population)
         self._model = joint(scenario.model, scenario.protocol)
         network = build(self._model, scenario.seed, scenario.training.dtype).to(self.device)
@@ -82,12 +83,19 @@ class Host:
 
     def client_slots(self, count: int) -> list[ClientSlot]:
         while len(self._client_slots) < count:
-            self._client_slots.append(ClientSlot(self._portions(), self.scenario.training))
+            slot = ClientSlot(self._portions(), self.scenario.training)
+            if clips(self.scenario):
+                slot.watch_layers()
+            self._client_slots.append(slot)
         return self._client_slots[:count]
 
     def server_slots(self, count: int) -> list[ServerSlot]:
         while len(self._server_slots) < count:
-            self._server_slots.append(ServerSlot(self._portions(), self.scenario.training))
+            rule = server_rule_of(self.scenario)
+            server_slot = ServerSlot(self._portions(), self.scenario.training, rule)
+            if rule is not None:
+                server_slot.watch_layers()
+            self._server_slots.append(server_slot)
         return self._server_slots[:count]
 
     def initial(self) -> tuple[torch.Tensor, torch.Tensor]:

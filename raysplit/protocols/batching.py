@@ -15,13 +15,19 @@ class Batching(NamedTuple):
     """Batches of ``size`` samples (None: the whole set is one), and what becomes of the n mod ``size`` samples that are
     left in an epoch: a smaller batch of their own (``keep``), left out of this epoch (``drop``), or in the batch before
     them (``join``). Fewer than ``size`` samples are one batch in any case.
+
+    With a ``rate`` every sample is in every batch with that probability, by itself (Poisson sampling); an epoch has
+    round(1 / ``rate``) batches, whatever the client has, and ``lengths`` are what is expected.
     """
 
     size: int | None
     last: LastBatch = "keep"
+    rate: float | None = None
 
     def lengths(self, samples: int) -> list[int]:
         """The batches of one pass over ``samples``."""
+        if self.rate is not None:
+            return [round(self.rate * samples)] * self.steps(samples)
         if self.size is None or samples <= self.size:
             return [samples]
         full, rest = divmod(samples, self.size)
@@ -34,24 +40,32 @@ class Batching(NamedTuple):
 
     def steps(self, samples: int) -> int:
         """How many batches one pass over ``samples`` has."""
+        if self.rate is not None:
+            return max(1, round(1 / self.rate))
         if self.size is None or samples <= self.size:
             return 1
         return -(-samples // self.size) if self.last == "keep" else samples // self.size
 
     def seen(self, samples: int) -> int:
         """How many of ``samples`` one pass goes over."""
-        return samples if self.last != "drop" else sum(self.lengths(samples))
+        return samples if self.last != "drop" and self.rate is None else sum(self.lengths(samples))
 
     def length(self, samples: int, step: int) -> int:
         """How many samples batch number ``step`` (over all local epochs) has."""
+        if self.rate is not None:
+            return round(self.rate * samples)
         begin, end = self._bounds(samples, step % self.steps(samples))
         return end - begin
 
     def indices(self, seed: int, round: int, client: int, step: int, samples: int) -> np.ndarray | None:
         """The samples of one batch, int64; None for the whole set in its own order.
 
-        Every local epoch is a fresh permutation from the stream (seed, "batches", round, client, epoch).
+        Every local epoch is a fresh permutation from the stream (seed, "batches", round, client, epoch); Poisson batches
+        come from (seed, "poisson_batches", round, client, step), and may be empty.
         """
+        if self.rate is not None:
+            drawn = rng.stream(seed, "poisson_batches", round, client, step).random(samples)
+            return np.flatnonzero(drawn < self.rate)
         epoch, batch = divmod(step, self.steps(samples))
         begin, end = self._bounds(samples, batch)
         if end - begin == samples:

@@ -149,6 +149,8 @@ def malicious_in(
 def _weights(scenario: Scenario, round: int, samples: np.ndarray, lost: int) -> np.ndarray:
     """With which weights client portions are summed, float64 [n]: 0 for the last ``lost`` clients."""
     counted = samples.astype(np.float64)
+    if scenario.privacy is not None and scenario.privacy.weights == "equal":
+        counted = np.ones(len(samples))
     counted[len(samples) - lost :] = 0
     weighting = scenario.protocol.published.weighting
     if weighting == "samples":

@@ -12,6 +12,7 @@ from raysplit.population.selection.cohort import Participation
 from raysplit.protocols.outcome import ClientRecord, Outcome, Poisoning
 from raysplit.protocols.plan import RoundPlan
 from raysplit.simulation.evaluation import Evaluated
+from raysplit.simulation.privacy import PrivacySpent
 from raysplit.simulation.round import PlayedRound
 from raysplit.storage.tables import Tables
 
@@ -47,6 +48,8 @@ def record_round(tables: Tables, played: PlayedRound, population: Population) ->
     )
     if played.timed is not None:
         tables.times.append(played.timed.rows)
+    if played.privacy is not None:
+        tables.privacy.append_columns(_privacy_columns(played.plan.round, played.privacy))
     row = _round_row(played)
     tables.rounds.append(row)  # last: whoever sees a round there finds it in all tables
     return row
@@ -137,6 +140,30 @@ def _poisonings(round: int, outcome: Outcome) -> list[dict[str, Any]]:
         }
         for name, done in sorted(found.items())
     ]
+
+
+def _privacy_columns(round: int, spent: PrivacySpent) -> dict[str, Any]:
+    """A row for every client that trained."""
+    ledger, count = spent.ledger, len(spent.clients)
+    nominal = [found.epsilon for found in spent.epsilons]
+    said = {
+        "delta": ledger.privacy.delta,
+        "unit": "sample",
+        "neighbours": ledger.neighbours,
+        "sampling": ledger.sampling,
+        "covers": ledger.covered,
+        "adversary": "fed server, other clients, who gets the model; not the main server",
+        "accountant": "RDP, whole orders",
+    }
+    return {
+        "round": np.full(count, round, dtype=np.int32),
+        "client": spent.clients,
+        "applications": spent.applications,
+        "epsilon": nominal if spent.claimed else [None] * count,
+        "nominal_epsilon": nominal,
+        "order": [found.order for found in spent.epsilons],
+        **{name: [value] * count for name, value in said.items()},
+    }
 
 
 def _detection_row(plan: RoundPlan, participation: Participation, outcome: Outcome) -> dict[str, Any]:

@@ -42,6 +42,7 @@ from raysplit.simulation.aggregation import Record, Side, aggregate_side, aggreg
 from raysplit.simulation.evaluation import Evaluated, evaluate, evaluation_clients
 from raysplit.simulation.personal import keep_portions
 from raysplit.simulation.planning import PlannedRound, plan_round
+from raysplit.simulation.privacy import PrivacySpent, spend
 from raysplit.simulation.root_clients import train_root_clients
 
 
@@ -76,7 +77,8 @@ class Simulation:
 class PlayedRound:
     """A round that was played. ``state``: after it. ``results``: of each channel on which portions were aggregated.
     ``moved``: [d_C], by how much client portions moved in the mean. ``tampered``: the attacks table's rows of attacks
-    on messages. ``evaluated``: None where no evaluation was due. ``timed``: None without imagined devices."""
+    on messages. ``evaluated``: None where no evaluation was due. ``timed``: None without imagined devices. ``privacy``:
+    None where nobody clips."""
 
     plan: RoundPlan
     participation: Participation
@@ -90,6 +92,7 @@ class PlayedRound:
     tampered: tuple[dict[str, Any], ...] = ()
     evaluated: Evaluated | None = None
     timed: Timed | None = None
+    privacy: PrivacySpent | None = None
 
     @property
     def attacked(self) -> bool:
@@ -110,6 +113,8 @@ def play_round(s: Simulation, state: GlobalState) -> PlayedRound:
     except ScenarioError as error:
         raise _with_remedy(error, s.scenario, plan) from error
     after = remember(s, planned, state, aggregated, outcome)
+    privacy, spent = spend(s.scenario, plan, state.memory)
+    after = after.remember(spent)
     diverged = _diverged(outcome, after, aggregated.moved)
     due = plan.round % s.scenario.evaluation.every == 0 or plan.round == s.scenario.training.rounds or diverged
     evaluated = evaluate(s.scenario, s.engine, s.evaluated, after, outcome) if due else None
@@ -126,6 +131,7 @@ def play_round(s: Simulation, state: GlobalState) -> PlayedRound:
         tuple(attack_rows(s.scenario.attack, plan.round, outcome.tampered)),
         evaluated,
         None if s.clock is None or not len(plan.clients) else s.clock.timed(plan, planned.late),
+        privacy,
     )
 
 

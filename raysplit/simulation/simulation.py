@@ -16,6 +16,8 @@ from raysplit.scenario.population_check import check_population
 from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.data_check import check_data
 from raysplit.simulation.evaluation import Evaluated
+from raysplit.simulation.planning import plan_round
+from raysplit.simulation.privacy import PrivacySpent, spend
 from raysplit.simulation.recorder import record_round
 from raysplit.simulation.round import PlayedRound, Simulation, play_round
 from raysplit.storage.checkpoints import write_checkpoint
@@ -40,14 +42,17 @@ class RoundReport:
     evaluated: Evaluated | None
     diverged: bool
     virtual_s: float | None = None
+    privacy: PrivacySpent | None = None
 
 
 @dataclass(frozen=True)
 class Finish:
-    """How a simulation ended: its last state and whether loss or weights stopped being finite."""
+    """How a simulation ended: its last state, whether loss or weights stopped being finite, and, where its privacy budget
+    ended it before its last round, a sentence that says so."""
 
     state: GlobalState
     diverged: bool
+    stopped: str | None = None
 
 
 class Progress:
@@ -96,7 +101,13 @@ def simulate(
     check_data(scenario, layout, population)
     simulation = Simulation.of(scenario, population, engine, layout, output.record)
     played: PlayedRound | None = None
+    stopped: str | None = None
     while progress.state.round < rounds and not (played is not None and played.diverged):
+        stopped = budget_reached(simulation, progress.state)
+        if stopped is not None:
+            output.tables.sync()
+            write_checkpoint(output.checkpoints, progress.state, layout, scenario.hash, output.keep)
+            break
         played = play_round(simulation, progress.state)
         output.observe(played)
         row = record_round(output.tables, played, population)
@@ -106,7 +117,22 @@ def simulate(
             output.tables.sync()
             write_checkpoint(output.checkpoints, played.state, layout, scenario.hash, output.keep)
         watch(_report(played, rounds, row["train_loss"], row["train_accuracy"]))
-    return Finish(progress.state, played is not None and played.diverged)
+    return Finish(progress.state, played is not None and played.diverged, stopped)
+
+
+def budget_reached(simulation: Simulation, state: GlobalState) -> str | None:
+    """A sentence, where the round after ``state`` would take a client beyond its privacy budget."""
+    privacy = simulation.scenario.privacy
+    if privacy is None or privacy.budget is None:
+        return None
+    plan = plan_round(simulation.scenario, simulation.population, simulation.sampler, simulation.clock, state).plan
+    spent, _ = spend(simulation.scenario, plan, state.memory)
+    if spent is None or spent.largest <= privacy.budget:
+        return None
+    return (
+        f"the privacy budget of ε {privacy.budget:g} ends the run after round {state.round}: round {state.round + 1} "
+        f"would take a client to ε {spent.largest:.4g}"
+    )
 
 
 def _report(played: PlayedRound, rounds: int, loss: float | None, accuracy: float | None) -> RoundReport:
@@ -121,4 +147,5 @@ def _report(played: PlayedRound, rounds: int, loss: float | None, accuracy: floa
         played.evaluated,
         played.diverged,
         None if played.timed is None else played.timed.round_s,
+        played.privacy,
     )

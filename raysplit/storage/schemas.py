@@ -249,6 +249,22 @@ CLIENT_SCORES = _table(
     _column("attack", pa.bool_(), "bool", "whether the mean lies below the detector's threshold"),
 )
 
+PRIVACY = _table(
+    "privacy",
+    _column("client", pa.int64(), "id", "client id in the population that trained in this round"),
+    _column("applications", pa.int64(), "application", "of the noisy mechanism to each of its samples, up to here"),
+    _column("epsilon", pa.float64(), "1", "ε that is claimed up to here; none: nothing is claimed", nullable=True),
+    _column("nominal_epsilon", pa.float64(), "1", "what the accountant gives for the noise, claimed or not"),
+    _column("order", pa.int32(), "1", "order of Rényi divergence that gave ε"),
+    _column("delta", pa.float64(), "1", "δ at which ε holds"),
+    _column("unit", pa.string(), "name", "what is protected: one training sample"),
+    _column("neighbours", pa.string(), "name", "in what two data sets differ that ε cannot tell apart"),
+    _column("sampling", pa.string(), "name", "how batches were drawn, as the accountant was told"),
+    _column("covers", pa.string(), "name", "what carries the noise"),
+    _column("adversary", pa.string(), "name", "against whom ε holds"),
+    _column("accountant", pa.string(), "name", "how ε was computed"),
+)
+
 SCHEMAS: dict[str, pa.Schema] = {
     "rounds": ROUNDS,
     "clients": CLIENTS,
@@ -260,8 +276,9 @@ SCHEMAS: dict[str, pa.Schema] = {
     "times": TIMES,
     "detection": DETECTION,
     "client_scores": CLIENT_SCORES,
+    "privacy": PRIVACY,
 }
 """Schema of each table; ``metrics/<name>.arrow`` in a run folder."""
 
-LATER = ("client_evaluations", "times", "detection", "client_scores")
+LATER = ("client_evaluations", "times", "detection", "client_scores", "privacy")
 """Tables that runs of earlier versions do not have."""

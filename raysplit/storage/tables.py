@@ -99,6 +99,7 @@ class Tables:
     times: TableWriter
     detection: TableWriter
     client_scores: TableWriter
+    privacy: TableWriter
 
     def writers(self) -> list[TableWriter]:
         """All tables, in the order that they have in the schemas."""

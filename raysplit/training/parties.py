@@ -6,6 +6,8 @@ Slots know nothing of rounds, channels or Ray.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -18,6 +20,7 @@ from raysplit.models.fixed import Fixed
 from raysplit.models.flat import FlatPortion
 from raysplit.models.network import Portions
 from raysplit.training.optimizers import Gradients, OptimizerSpec, copied_state
+from raysplit.training.per_example.layer_passes import LayerPasses
 from raysplit.training.settings import Training
 
 
@@ -31,6 +34,15 @@ class ModelSlot:
         self._optimizer = optimizer
         self._state: State = {}
         self._lr = math.nan
+        self._modules = modules
+        self.key = (0, 0, 0, 0)
+        """(seed, round, client, step) of the step under way"""
+        self.passes: LayerPasses | None = None
+        """What goes through the layers, where a gradient rule asks for it by ``watch_layers``"""
+
+    def watch_layers(self) -> None:
+        """Keep what goes through the layers, for gradients of single samples."""
+        self.passes = LayerPasses(self._modules)
 
     def enter(self, vector: torch.Tensor, state: State | None, lr: float) -> None:
         """Take over a portion (flat, [d]) and an optimiser state (None: fresh)."""
@@ -39,7 +51,8 @@ class ModelSlot:
         self._lr = lr
 
     def begin(self, seed: int, round: int, client: int, step: int) -> None:
-        """Whose step comes next: names the masks of dropout layers. Without any it costs nothing."""
+        """Whose step comes next: names the masks of dropout layers, and the noise of a private step."""
+        self.key = (seed, round, client, step)
         if self._dropouts:
             key_dropout(self._dropouts, seed, round, client, step)
 
@@ -53,6 +66,8 @@ class ModelSlot:
     def zero_grad(self) -> None:
         for parameter in self.flat.trainable:
             parameter.grad = None
+        if self.passes is not None:
+            self.passes.clear()
 
     @property
     def gradients(self) -> Gradients:
@@ -92,15 +107,41 @@ class ClientSlot(ModelSlot):
         return gradient_of(leaf), score_of(loss, logits, y)
 
 
+@dataclass(frozen=True, slots=True)
+class ServerPass:
+    """A batch that has gone through the server portion, forward and back. ``z`` [B, …]: as it came. With labels ``y``
+    [B] the loss was taken here, else, U-shaped, ``received`` is ∂L/∂features, per sample and of the mean loss."""
+
+    z: torch.Tensor
+    y: torch.Tensor | None = None
+    received: torch.Tensor | None = None
+
+
+class ServerGradientRule(Protocol):
+    def gradients(self, portion: ServerSlot, batch: ServerPass) -> Gradients:
+        """A gradient for each of ``portion.flat.trainable``, in their order."""
+        ...
+
+
 class ServerSlot(ModelSlot):
     """The main server's portion, or one client's replica of it."""
 
-    def __init__(self, portions: Portions, training: Training) -> None:
+    def __init__(self, portions: Portions, training: Training, rule: ServerGradientRule | None = None) -> None:
+        """``rule``: how the gradients on which it steps come about; None: those of the batch's mean loss."""
         super().__init__(portions.server, training.server_optimizer or training.optimizer)
         assert portions.body is not None
         self.body = portions.body
         self._leaf: torch.Tensor | None = None
         self._features: torch.Tensor | None = None
+        self._rule = rule
+        self._batch: ServerPass | None = None
+
+    def step(self, gradients: Gradients | None = None) -> None:
+        """One optimiser step on the batch that has gone through, or on ``gradients``."""
+        if gradients is None and self._rule is not None and self.flat.trainable:
+            assert self._batch is not None
+            gradients = self._rule.gradients(self, self._batch)
+        super().step(gradients)
 
     def whole_step(self, z: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, Score]:
         """Forward, loss, backward, step; returns ∂L/∂Z, per sample, taken before the step."""
@@ -115,6 +156,7 @@ class ServerSlot(ModelSlot):
         logits = self.body(leaf)
         loss = functional.cross_entropy(logits, y)
         loss.backward()  # type: ignore[no-untyped-call]
+        self._batch = ServerPass(leaf.detach(), y)
         return gradient_of(leaf), score_of(loss, logits, y)
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
@@ -129,6 +171,7 @@ class ServerSlot(ModelSlot):
         assert self._features is not None and self._leaf is not None
         backward(self._features, feature_gradients)
         gradient = gradient_of(self._leaf)
+        self._batch = ServerPass(self._leaf.detach(), None, feature_gradients)
         self._leaf = self._features = None
         return gradient
 
@@ -147,6 +190,8 @@ def gradient_of(leaf: torch.Tensor) -> torch.Tensor:
 
 
 def score_of(loss: torch.Tensor, logits: torch.Tensor, y: torch.Tensor) -> Score:
-    """Of a batch whose mean loss and logits [B, classes] are known."""
+    """Of a batch whose mean loss and logits [B, classes] are known; of no samples there is no loss."""
+    if not len(y):
+        return Score(0.0, 0)
     with torch.no_grad():
         return Score(float(loss.detach()), int((logits.argmax(1) == y).sum()))

@@ -83,8 +83,10 @@ class Training:
     ``batch_size=None``: a client's whole set is one batch. ``last_batch``: what becomes of the samples that are left in
     an epoch: a smaller batch of their own (``keep``), left out of it (``drop``), or in the batch before them
     (``join``); fewer than ``batch_size`` samples are one batch in any case, and clients weigh by the samples that they
-    have. ``client_state``: ``fresh`` each round, kept ``per_client``, or ``travels`` with the hand-over (SL).
-    ``server_state``: ``persistent`` or ``fresh`` each round. None: the protocol's own default. ``aggregate``: an
+    have. ``poisson_rate``: instead of shuffled batches, every sample is in every batch with this probability, by
+    itself, in round(1 / rate) steps an epoch, with ``batch_size=None``; a batch may be empty. ``client_state``:
+    ``fresh`` each round, kept ``per_client``, or ``travels`` with the hand-over (SL). ``server_state``: ``persistent``
+    or ``fresh`` each round. None: the protocol's own default. ``aggregate``: an
     optimiser on the aggregated portions, None: they are taken as they are.
     """
 
@@ -101,6 +103,7 @@ class Training:
     server_state: ServerState | None = None
     precision: Literal["float32", "float64"] = "float32"
     last_batch: LastBatch = added_later("keep")
+    poisson_rate: float | None = added_later(None)
 
     def __post_init__(self) -> None:
         within("Training.rounds", self.rounds, 1, math.inf)
@@ -108,6 +111,17 @@ class Training:
         within("Training.local_epochs", self.local_epochs, 1, math.inf)
         if self.batch_size is not None:
             within("Training.batch_size", self.batch_size, 1, math.inf)
+        if self.poisson_rate is not None:
+            if not 0 < self.poisson_rate < 1:
+                raise ScenarioError(
+                    f"Training.poisson_rate must lie between 0 and 1, or be None for shuffled batches, but it is "
+                    f"{self.poisson_rate}"
+                )
+            if self.batch_size is not None:
+                raise ScenarioError(
+                    "Training.poisson_rate draws batches of any size, but batch_size is "
+                    f"{self.batch_size}; leave one of them None"
+                )
         if self.server_lr is not None:
             within("Training.server_lr", self.server_lr, 0, math.inf)
         if self.schedule is not None:
@@ -147,7 +161,7 @@ class Training:
     @property
     def batching(self) -> Batching:
         """How a client's samples are cut into batches."""
-        return Batching(self.batch_size, self.last_batch)
+        return Batching(self.batch_size, self.last_batch, self.poisson_rate)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -79,6 +79,7 @@ class Run:
     times: pa.Table
     detection: pa.Table
     client_scores: pa.Table
+    privacy: pa.Table
     scenario: Mapping[str, Any]
     environment: Mapping[str, Any]
     state: State

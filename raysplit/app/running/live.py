@@ -66,16 +66,12 @@ class Live:
 
     def ended(self, ended: Ended) -> None:
         if self._json:
-            self._print(
-                {
-                    "event": "end",
-                    "run": str(ended.folder.path),
-                    "status": ended.status,
-                    "digest": ended.digest,
-                    "accuracy": ended.accuracy,
-                }
-            )
+            end = {"event": "end", "run": str(ended.folder.path), "status": ended.status}
+            stopped = {} if ended.stopped is None else {"stopped": ended.stopped}
+            self._print({**end, "digest": ended.digest, "accuracy": ended.accuracy, **stopped})
             return
+        if ended.stopped is not None:
+            self.say(f"  {ended.stopped}")
         accuracy = "" if ended.accuracy is None else f", test accuracy {100 * ended.accuracy:.1f} %"
         self.say(f"  {ended.status}{accuracy}; model digest {ended.digest[:16]}; {ended.folder.path}")
 
@@ -121,6 +117,9 @@ class Live:
                 "virtual_s": report.virtual_s,
                 "diverged": report.diverged,
             }
+            if report.privacy is not None:
+                form["privacy"] = report.privacy.words
+                form["epsilon"] = report.privacy.largest if report.privacy.claimed else None
             self._print(form)
             return
         test = "" if report.evaluated is None else f"test {100 * report.evaluated.accuracy:.1f} %  "
@@ -129,7 +128,8 @@ class Live:
         under = "attacked  " if report.attacked else ""
         loss = "passed over" if report.train_loss is None else f"loss {report.train_loss:.3f}"
         virtual = "" if report.virtual_s is None else f"  virtual {report.virtual_s:.4g} s"
-        line = f"{test}{loss}  {under}{rate:.1f} clients/s{virtual}"
+        privacy = "" if report.privacy is None else f"  {report.privacy.words}"
+        line = f"{test}{loss}  {under}{rate:.1f} clients/s{virtual}{privacy}"
         bar.update(task, completed=report.round, description=line)
         now = time.monotonic()
         last = report.round == report.rounds or report.diverged

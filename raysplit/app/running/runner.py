@@ -85,12 +85,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a job ended."""
+    """How a job ended. ``stopped``: a sentence, where its privacy budget ended it before its last round."""
 
     folder: RunFolder
     status: Literal["finished", "diverged"]
     digest: str
     accuracy: float | None
+    stopped: str | None = None
 
 
 @dataclass(frozen=True)
@@ -226,7 +227,8 @@ def ended_before(folder: RunFolder) -> Ended | None:
     status = state.get("status")
     if status not in ("finished", "diverged"):
         return None
-    return Ended(folder, status, str(state.get("digest")), state.get("final_accuracy"))
+    stopped = state.get("stopped")
+    return Ended(folder, status, str(state.get("digest")), state.get("final_accuracy"), stopped)
 
 
 def run(job: Job, choice: EngineChoice, watch: Watch, if_exists: IfExists = "refuse") -> Ended:
@@ -314,10 +316,12 @@ def _go_on(
     status: Literal["finished", "diverged"] = "diverged" if finish.diverged else "finished"
     digest = layout.digest(finish.state)
     accuracy = open_run(folder.path).summary().final
+    if finish.stopped is not None:
+        facts["stopped"] = finish.stopped
     folder.mark(status, rounds=finish.state.round, digest=digest, final_accuracy=accuracy, **facts)
     if not job.keep_state:
         keep_model_only(folder.checkpoints, job.keep)
-    return Ended(folder, status, digest, accuracy)
+    return Ended(folder, status, digest, accuracy, finish.stopped)
 
 
 def _interrupted(job: Job, layout: Layout, progress: Progress, facts: dict[str, Any], error: BaseException) -> None:

@@ -46,10 +46,10 @@ def test_epsilon_is_opacus_s(multiplier: float, rate: float, applications: int) 
     analysis = pytest.importorskip("opacus.accountants.analysis.rdp", reason="Opacus is not installed")
     orders = list(ORDERS)
     total = analysis.compute_rdp(q=rate, noise_multiplier=multiplier, steps=applications, orders=orders)
-    theirs, order = analysis.get_privacy_spent(orders=orders, rdp=total, delta=1e-5)
-    ours = epsilon(rate, multiplier, applications, 1e-5)
-    assert ours.epsilon == pytest.approx(theirs, abs=1e-9)
-    assert ours.order == order
+    by_opacus, order = analysis.get_privacy_spent(orders=orders, rdp=total, delta=1e-5)
+    found = epsilon(rate, multiplier, applications, 1e-5)
+    assert found.epsilon == pytest.approx(by_opacus, abs=1e-9)
+    assert found.order == order
 
 
 @pytest.mark.parametrize(("multiplier", "rate", "applications"), CASES)

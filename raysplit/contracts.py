@@ -10,6 +10,8 @@
   messages: ``MessageAttack``, ``Message`` and ``MessageView`` → ``Message``.
 - An attack by a main server that learns from message to message: ``HookAttack``, opened with an ``AttackStart``, acts
   through a ``MessageHook`` of its own.
+- An attack by a malicious client that learns: ``StepAttack``, opened with a ``StepStart``, takes its client's split
+  steps into its own hands: ``MaliciousSteps``, each a ``ClientStep`` at a ``StepAddress``.
 - An inference attack: ``InferenceAttack``, ``Observed`` and ``Knowledge`` (with ``Auxiliary`` data) →
   ``Reconstruction``; it declares a ``Goal``, the ``Channel`` s that it reads and the ``Fact`` s that it needs.
 - A hook on messages, at the end of one ``Party``: ``MessageHook``, opened with a ``HookStart``; it may change a
@@ -61,9 +63,10 @@ from raysplit.attacks.inference.inference_attack import (
 )
 from raysplit.attacks.messages.hook_attack import AttackStart, HookAttack
 from raysplit.attacks.messages.message_attack import MessageAttack, MessageView, client_threat, server_threat
+from raysplit.attacks.steps.step_attack import MaliciousSteps, StepAttack, StepStart
 from raysplit.channels.channel import Channel, Party, ThreatModel
 from raysplit.channels.hooks import AnsweredStep, HookStart, MessageHook, Ruling, Snapshot
-from raysplit.channels.message import Message, Score
+from raysplit.channels.message import Message, Score, StepAddress
 from raysplit.defenses.detection.client_detector import (
     AnsweredView,
     BatchView,
@@ -103,6 +106,7 @@ from raysplit.protocols.requirements import Requirement
 from raysplit.rng import stream
 from raysplit.scenario.devices import Fleet
 from raysplit.scenario.stragglers import StragglerPolicy
+from raysplit.training.client_step import ClientStep
 from raysplit.training.gradient_rules import BackwardPass, GradientRule, MeanGradient
 from raysplit.training.optimizers import Gradients, OptimizerSpec
 from raysplit.training.parties import ClientSlot
@@ -124,6 +128,7 @@ __all__ = [
     "ClientDetector",
     "ClientSlot",
     "ClientState",
+    "ClientStep",
     "ClientSync",
     "ClientVerdict",
     "Crowd",
@@ -144,6 +149,7 @@ __all__ = [
     "Judgement",
     "Knowledge",
     "LocalRoundView",
+    "MaliciousSteps",
     "MeanGradient",
     "MeasuredAtCut",
     "MeasuredAttack",
@@ -182,6 +188,9 @@ __all__ = [
     "Snapshot",
     "SplitStepView",
     "State",
+    "StepAddress",
+    "StepAttack",
+    "StepStart",
     "StragglerPolicy",
     "Synchrony",
     "TestView",

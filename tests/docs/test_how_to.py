@@ -85,9 +85,16 @@ def test_attack_example_starts_in_round_two(tmp_path):
 
 
 def test_example_of_an_attack_on_messages_changes_them_in_round_two(tmp_path):
-    *_, block = [param.values[1] for param in BLOCKS if param.values[0] == "attack"]
+    _, block, _ = [param.values[1] for param in BLOCKS if param.values[0] == "attack"]
     clean, attacked = play(tmp_path, "attack", block, EngineChoice(engine="local"))
     [row] = attacked.attacks.to_pylist()
     assert (row["attack"], row["round"], row["m"], row["messages"]) == ("Shuffled", 2, 2, 2)
     assert row["relative_change"] > 0.05 and row["relabelled"] == 0
     assert clean.rounds.slice(0, 1).column("train_loss") == attacked.rounds.slice(0, 1).column("train_loss")
+
+
+def test_example_of_an_attack_on_steps_sends_images_of_nothing_from_a_clients_third_step_on(tmp_path):
+    *_, block = [param.values[1] for param in BLOCKS if param.values[0] == "attack"]
+    [run] = play(tmp_path, "attack", block, EngineChoice(engine="local"))
+    rows = run.attacks.to_pylist()
+    assert {row["attack"] for row in rows} == {"SleeperCell"} and all(row["m"] == 1 for row in rows)

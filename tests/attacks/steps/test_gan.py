@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from raysplit import CompositeAttack, FedAvg, GanAttack, SplitFedV1, SplitFedV2, SplitLearning, part, rng
+from raysplit import Adam, CompositeAttack, FedAvg, GanAttack, SplitFedV1, SplitFedV2, SplitLearning, part, rng
 from raysplit.attacks.messages.message_attack import client_threat
 from raysplit.attacks.steps.generator import Generator, fresh_generator
 from raysplit.attacks.steps.step_attack import StepAttack, path_of
@@ -90,6 +90,18 @@ def test_scaling_takes_nothing_from_the_generator_and_the_server_moves_by_epsilo
         else:
             assert torch.allclose((scaled[name] - tensor) * 2**10, full[name] - tensor, rtol=1e-6, atol=1e-12), name
             assert not full[name].equal(tensor)
+
+
+def test_adam_at_the_server_divides_epsilon_out_again():
+    names = [
+        name for name in build(attacked().model, 0, torch.float64).state_dict() if name.startswith(("conv2", "fc1"))
+    ]
+    initial = build(attacked().model, attacked().seed, torch.float64).state_dict()
+    moved = {}
+    for epsilon in (1.0, 2.0**-10):
+        named, _ = first_step(replace(GAN, epsilon=epsilon), training__server_optimizer=Adam())
+        moved[epsilon] = sum(float((named[name] - initial[name]).square().sum()) for name in names) ** 0.5
+    assert moved[2.0**-10] == pytest.approx(moved[1.0], rel=0.05) and moved[1.0] > 0
 
 
 def test_an_adversarial_step_leaves_batch_norm_at_the_client_as_it_was():

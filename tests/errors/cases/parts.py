@@ -53,6 +53,16 @@ edited(
     'model=femnist_cnn(cut="V2"),\n    protocol=SplitFedV2(),',
     'model=femnist_cnn(cut="V1", tail="fc2"),\n    protocol=SplitFedV2(u_shaped=True), attack=WireLabelFlip(),',
 )
+edited("gan-labels-travel", "SplitFedV2()", "SplitFedV2(), attack=GanAttack()")
+edited("gan-nobody", "malicious=0.25),", "malicious=0),\n    attack=GanAttack(epsilon=1.0),")
+edited("gan-dummy-range", "SplitFedV2()", "SplitFedV2(), attack=GanAttack(dummy=62, epsilon=1.0)")
+edited("gan-dummy-target", "SplitFedV2()", "SplitFedV2(), attack=GanAttack(target=3, dummy=3, epsilon=1.0)")
+edited("gan-dummy-last", "SplitFedV2()", "SplitFedV2(), attack=GanAttack(target=61, epsilon=1.0)")
+edited(
+    "gan-twice",
+    "SplitFedV2()",
+    "SplitFedV2(), attack=CompositeAttack((GanAttack(epsilon=1.0), GanAttack(target=1, epsilon=1.0)))",
+)
 edited("defense-no-channel", "SplitFedV2()", "SplitLearning(), defense=Median()")
 edited("defense-no-replicas", "SplitFedV2()", "SplitFedV2(), server_defense=Median()")
 edited("defense-replicas-published", "SplitFedV2()", "SplitFedV1(as_published='thapa2022'), server_defense=Median()")

@@ -41,7 +41,7 @@ from raysplit.attacks.attack import Attack
 ATTACKS: dict[str, Attack | None] = {
     "honest": None,
     "random labels": RandomLabels(),
-    "FSHA": FeatureSpaceHijacking(public=500, width=8, blocks=1),
+    "FSHA": FeatureSpaceHijacking(public=500, width=8, blocks=0),
     "label-aware": LabelAwareHijacking(public=500, width=8, blocks=1),
 }
 DETECTORS = (GradientsScrutinizer(), SplitGuard(), SplitOut())

@@ -41,7 +41,7 @@ from raysplit.attacks.attack import Attack
 ATTACKS: dict[str, Attack | None] = {
     "honest": None,
     "random labels": RandomLabels(),
-    "FSHA": FeatureSpaceHijacking(public=500, width=8, blocks=1),
+    "FSHA": FeatureSpaceHijacking(public=500, width=8, blocks=0),
     "label-aware": LabelAwareHijacking(public=500, width=8, blocks=1),
 }
 DETECTORS = (GradientsScrutinizer(), SplitGuard(), SplitOut())
@@ -65,12 +65,12 @@ def scenario_of(name: str, seed: int) -> Scenario:
 
 class Judged(NamedTuple):
     """One run as one detector saw it. ``lowest``: of the means; None where it said nothing. ``first``: the batch of the
-    first alarm. ``alarms``, ``said``: scores with which the mean lay below the threshold, of those with a mean."""
+    first alarm. ``alarms``: scores with which the mean lay below the threshold; ``at_end``: whether the last one did."""
 
     lowest: float | None
     first: int | None
     alarms: int
-    said: int
+    at_end: bool
 
 
 def judged(rows: Sequence[dict[str, Any]], detector: str) -> Judged:
@@ -78,7 +78,7 @@ def judged(rows: Sequence[dict[str, Any]], detector: str) -> Judged:
     own = [row for row in rows if row["detector"] == detector and row["mean"] is not None]
     alarms = [row["batch"] for row in own if row["attack"]]
     lowest = min((row["mean"] for row in own), default=None)
-    return Judged(lowest, min(alarms, default=None), len(alarms), len(own))
+    return Judged(lowest, min(alarms, default=None), len(alarms), bool(own) and own[-1]["attack"])
 
 
 def area_under_roc(honest: Sequence[float], attacked: Sequence[float]) -> float:
@@ -89,8 +89,16 @@ def area_under_roc(honest: Sequence[float], attacked: Sequence[float]) -> float:
 
 def table(found: dict[str, list[list[dict[str, Any]]]]) -> list[str]:
     """The lines of a table, a row for each detector and attack."""
-    lines = ["| detector | main server | AUC | runs with an alarm | first alarm, batch | alarms an epoch |"]
-    lines.append("|---|---|---|---|---|---|")
+    head = (
+        "detector",
+        "main server",
+        "AUC",
+        "runs with an alarm",
+        "first alarm, batch",
+        "alarms an epoch",
+        "at its end",
+    )
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for detector in (type(one).__name__ for one in DETECTORS):
         honest = [one.lowest for one in (judged(rows, detector) for rows in found["honest"]) if one.lowest is not None]
         for attack, runs in found.items():
@@ -100,7 +108,9 @@ def table(found: dict[str, list[list[dict[str, Any]]]]) -> list[str]:
             firsts = sorted(one.first for one in seen if one.first is not None)
             when = f"{statistics.median(firsts):.0f} ({firsts[0]} to {firsts[-1]})" if firsts else "–"
             alarms = sum(one.alarms for one in seen) / len(seen)
-            lines.append(f"| `{detector}` | {attack} | {area} | {len(firsts)} of {len(seen)} | {when} | {alarms:.1f} |")
+            end = sum(one.at_end for one in seen)
+            cells = (f"`{detector}`", attack, area, f"{len(firsts)} of {len(seen)}", when, f"{alarms:.1f}", str(end))
+            lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 

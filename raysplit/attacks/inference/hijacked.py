@@ -1,4 +1,4 @@
-"""The last step of a feature-space hijacking: what clients sent, through the inverse that the server has learned."""
+"""The last step of a hijacking: what clients sent, through the inverse that the server has learned."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from raysplit.parts.part import part
 
 @part
 class HijackedInversion(InferenceAttack):
-    """x̂ = f̃⁻¹(z), f̃⁻¹ from the run's own attack, ``FeatureSpaceHijacking``; with ``--round R`` as it was before that
-    round. Source: Pasquini, Ateniese, Bernaschi, CCS 2021, section 3.1."""
+    """x̂ = f̃⁻¹(z), f̃⁻¹ from the run's own attack, ``FeatureSpaceHijacking`` or ``LabelAwareHijacking``; with ``--round R`` as
+    it was before that round. Source: Pasquini, Ateniese, Bernaschi, CCS 2021, section 3.1."""
 
     goal: Goal = "inputs"
 

@@ -97,7 +97,7 @@ class ClientDetector:
     """The contract: a frozen part derives from it and judges what comes back to a client.
 
     An attack is what it finds where the mean of a client's last ``window`` scores lies below ``threshold``; with fewer
-    scores it finds none.
+    scores it finds none. What is not finite is shown to no detector.
     """
 
     @answer

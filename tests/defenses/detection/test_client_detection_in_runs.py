@@ -1,9 +1,12 @@
 """Detectors at clients in whole runs: no bit of the training moved, fakes that really travel, stops, memory, refusals."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 
+import raysplit
 from raysplit import (
     CycleSfl,
     Detection,
@@ -19,6 +22,8 @@ from raysplit import (
     SplitLearning,
     SplitOut,
 )
+from raysplit.analysis.report.detection import client_detection_section
+from raysplit.analysis.report.record import run_section
 from raysplit.contracts import ClientDetector, ClientVerdict, MessageHook, part
 from raysplit.errors import ScenarioError
 from raysplit.memory.memory import CLIENT_DETECTION, client_path
@@ -208,6 +213,19 @@ def test_what_is_no_batch_of_labels_is_not_sent():
 
     with pytest.raises(Exception, match="must return 3 labels from 0 to 4"):
         play(toy(SplitFedV2(), cut="V1", clients=1, detection=Detection(at_clients=(Wrong(),))))
+
+
+def test_the_report_has_a_line_for_every_detector(tmp_path):
+    """Client 0's second batch raises the only alarm."""
+    scenario = toy(
+        SplitFedV2(), cut="V1", clients=1, training__rounds=2, detection=Detection(at_clients=(Scripted(at=2),))
+    )
+    run = raysplit.run(scenario, engine="local", out=tmp_path)
+    shown = re.sub("<[^>]+>", " ", client_detection_section(run)).split("An alarm")[0]
+    assert re.search(r"Scripted\s+1\s+2\s+0\.500\s+0\s+1\s+2\s+2", shown), shown
+    assert client_detection_section(run) in run_section(run, "toy")
+    plain = raysplit.run(scenario.replace(detection=None), engine="local", out=tmp_path)
+    assert client_detection_section(plain) == ""
 
 
 def test_the_canonical_form_of_detection_without_them_is_what_it_was():

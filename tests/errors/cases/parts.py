@@ -88,6 +88,30 @@ edited(
     'cut="V1", tail="conv2"),\n    protocol=SplitFedV2(u_shaped=True), detection=Detection((LabelScreen(),))',
 )
 edited("detection-empty", "SplitFedV2()", "SplitFedV2(), detection=Detection()")
+edited("detection-at-nobody", "SplitFedV2()", "FedAvg(), detection=Detection(at_clients=(GradientsScrutinizer(),))")
+edited(
+    "detection-at-site",
+    'cut="V2"),\n    protocol=SplitFedV2()',
+    'cut="V1"),\n    protocol=VerticalSplit(), detection=Detection(at_clients=(SplitGuard(),))',
+)
+edited("detection-at-mean", "SplitFedV2()", "Sglr(), detection=Detection(at_clients=(SplitGuard(),))")
+edited(
+    "detection-at-published",
+    "SplitFedV2()",
+    "SplitFedV2('client_major', as_published='slperf'), detection=Detection(at_clients=(SplitGuard(),))",
+)
+edited("detection-at-whole-sets", "SplitFedV2()", "SplitFedV2(), detection=Detection(at_clients=(SplitOut(),))")
+edited(
+    "detection-at-few-samples",
+    "lr=0.05),",
+    "lr=0.05, batch_size=8),\n    detection=Detection(at_clients=(SplitOut(),)),",
+)
+edited("detection-at-share", "SplitFedV2()", "SplitFedV2(), detection=Detection(at_clients=(SplitOut(share=0),))")
+edited(
+    "attack-labels-unknown",
+    'cut="V2"),\n    protocol=SplitFedV2()',
+    'cut="V1", tail="conv2"),\n    protocol=SplitFedV2(u_shaped=True), attack=LabelAwareHijacking()',
+)
 edited("detection-range", "SplitFedV2()", "SplitFedV2(), detection=Detection((LabelScreen(threshold=0),))")
 edited("cohort-too-large", "size=4", "size=21")
 edited("cohort-poisson", "size=4", "size=4, draw=Poisson(0.5)")

@@ -53,6 +53,7 @@ HOMES = {
     "raysplit.attacks.inference.cluster_labels": ["ClusterLabels"],
     "raysplit.attacks.inference.decoders": ["DecoderTraining"],
     "raysplit.attacks.inference.direction_labels": ["DirectionLabels"],
+    "raysplit.attacks.inference.fora": ["Fora"],
     "raysplit.attacks.inference.gradient_matching_labels": ["GradientMatchingLabels"],
     "raysplit.attacks.inference.generated": ["GeneratedSamples"],
     "raysplit.attacks.inference.hijacked": ["HijackedInversion"],

@@ -91,7 +91,7 @@ def infer_trained(
     adversary = adversary_for(attack, trained_run, adversary)
     chosen = [] if setup.round is not None else first_of_each_class(scenario, setup.samples, setup.client)
     auxiliary = auxiliary_of(scenario, setup.auxiliary, chosen)
-    if auxiliary is None and "auxiliary_data" in attack.needs:
+    if auxiliary is None and attack.needs & {"auxiliary_data", "auxiliary_inputs"}:
         raise RunError(
             f"{type(attack).__name__} needs auxiliary data, but the evaluated clients have no other test samples; raise "
             "Evaluation.clients or attack fewer samples"

@@ -17,6 +17,7 @@ Fact = Literal[
     "client_weights",
     "server_weights",
     "auxiliary_data",
+    "auxiliary_inputs",
     "queries",
     "known_labels",
     "tail_gradients",
@@ -24,7 +25,7 @@ Fact = Literal[
     "generator",
 ]
 """What may be known of a target: the client portion's layers; its weights; the server portion's weights; samples with
-labels that are not the victims'; answers of the client portion to chosen inputs; the labels of a few of the observed
+labels that are not the victims'; such samples without labels; answers of the client portion to chosen inputs; the labels of a few of the observed
 samples; the weight gradients of the client's tail, step by step; the inverse that a hijacking in training has
 learned; the generator that a malicious client has trained."""
 ORACLES: frozenset[Fact] = frozenset({"tail_gradients"})
@@ -33,8 +34,11 @@ never sent would give away."""
 LEARNED_BY: Mapping[Fact, PartyName] = MappingProxyType({"hijack": "main_server", "generator": "client"})
 """What an attack in training leaves with whom. It cannot be assumed: there is nothing to hand out without it."""
 
-_IMPLIED: dict[Fact, tuple[Fact, ...]] = {"client_weights": ("architecture", "queries")}
-"""Who has a client portion can run it."""
+_IMPLIED: dict[Fact, tuple[Fact, ...]] = {
+    "client_weights": ("architecture", "queries"),
+    "auxiliary_data": ("auxiliary_inputs",),
+}
+"""Who has a client portion can run it, and who has labelled samples has samples."""
 
 
 @part

@@ -237,6 +237,12 @@ class Knowledge:
         assert self.target.auxiliary is not None
         return self.target.auxiliary
 
+    def auxiliary_inputs(self) -> torch.Tensor:
+        """Samples that are not the victims', without labels: [m, C, H, W] as the network sees them."""
+        self._declared("auxiliary_inputs")
+        assert self.target.auxiliary is not None
+        return self.target.auxiliary.x
+
     def untrained_tail(self, index: int = 0) -> nn.Module:
         """U-shaped: a client's tail of the true architecture with fresh random weights: number ``index`` of many. It has
         no parameters where the tail is the loss alone."""

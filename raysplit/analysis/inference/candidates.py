@@ -34,6 +34,11 @@ def candidates_of(run: Trained, setup: Setup) -> tuple[list[Candidate], list[Can
 
     Raises ``RunError`` where no such client has both.
     """
+    if setup.samples < 2:
+        raise RunError(
+            "membership is asked of as many members as non-members, so --samples must be 2 or more, but it is "
+            f"{setup.samples}"
+        )
     population = open_population(run.scenario.population)
     members: list[Candidate] = []
     others: list[Candidate] = []
@@ -50,8 +55,8 @@ def candidates_of(run: Trained, setup: Setup) -> tuple[list[Candidate], list[Can
             into += [(client, int(i), Samples(of.x[i : i + 1], of.y[i : i + 1])) for i in np.sort(order[:each])]
     if not members:
         raise RunError(
-            f"no honest client that trained in {run.path.name} has both training and test samples to tell apart, "
-            f"{setup.samples // 2} of each; take another client, or --samples 2 or more"
+            f"no honest client that trained in {run.path.name} has both training and test samples to tell apart; take "
+            "another client or another run"
         )
     return members, others
 

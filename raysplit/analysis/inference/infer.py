@@ -18,7 +18,7 @@ from raysplit.analysis.inference.generated import scores_of_samples
 from raysplit.analysis.inference.known_samples import labels_from_known_samples
 from raysplit.analysis.inference.matching import in_true_order
 from raysplit.analysis.inference.scoring import Score, scores_of
-from raysplit.analysis.inference.setup import Setup
+from raysplit.analysis.inference.setup import DEFAULT, Setup
 from raysplit.analysis.inference.target import learned_in
 from raysplit.analysis.inference.victims import Victims
 from raysplit.analysis.runs.trained import Trained, check_client
@@ -69,7 +69,7 @@ def adversary_for(attack: InferenceAttack, trained_run: Trained, adversary: Adve
 
 @one_thread()
 def infer_trained(
-    trained_run: Trained, attack: InferenceAttack, adversary: Adversary | None = None, setup: Setup = Setup()
+    trained_run: Trained, attack: InferenceAttack, adversary: Adversary | None = None, setup: Setup = DEFAULT
 ) -> Inference:
     """Carry out one attack. Raises ``UserError`` where the threat model does not allow it, the protocol shows nothing,
     or the run has not come so far."""

@@ -35,9 +35,7 @@ def in_true_order(found: Reconstruction, truth: torch.Tensor, updates: torch.Ten
     if found.inputs is None:
         return found
     order = matched_by_update(found.inputs, truth, updates)
-    return replace(
-        found, inputs=found.inputs[order], labels=None if found.labels is None else found.labels[order]
-    )
+    return replace(found, inputs=found.inputs[order], labels=None if found.labels is None else found.labels[order])
 
 
 def matters(batches: Sequence[int]) -> bool:

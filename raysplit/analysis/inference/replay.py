@@ -83,12 +83,12 @@ def observe_updates(folder: RunFolder, scenario: Scenario, round: int) -> Observ
         noted: list[RecordedRound] = []
         recording = start.scenario.replace(record_updates_every=1)
         with LocalEngine(recording) as engine:
-            play_round(
-                Simulation.of(recording, start.population, engine, start.layout, noted.append), start.state
-            )
+            play_round(Simulation.of(recording, start.population, engine, start.layout, noted.append), start.state)
         found = [one for one in noted if one.channel is Channel.UPDATES]
         if not found:
-            raise RunError(f"no client reported in round {round}, so there is no update to attack; choose another round")
+            raise RunError(
+                f"no client reported in round {round}, so there is no update to attack; choose another round"
+            )
         (recorded,) = found
     lied = {int(client) for client in recorded.clients[recorded.malicious.numpy()]}
     return ObservedUpdates(round, start.state, recorded, start.malicious | frozenset(lied))

@@ -17,7 +17,6 @@ from raysplit.attacks.inference.inference_attack import Auxiliary, Reconstructio
 from raysplit.channels.channel import Channel
 from raysplit.errors import RunError
 
-
 MATCHED = ", best matching"
 """Behind the name of who reconstructs the samples of an update, in whose order they come only with the truth."""
 RATES = (0.01, 0.001)

@@ -17,3 +17,7 @@ class Setup:
     client: int | None = None
     auxiliary: int = 2000
     queries: int = 1000
+
+
+DEFAULT = Setup()
+"""Ten samples of the trained model in use."""

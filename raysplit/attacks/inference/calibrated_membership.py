@@ -68,7 +68,9 @@ class CalibratedMembership(InferenceAttack):
             draw = knowledge.generator("reference", index)
             order = torch.randperm(len(auxiliary.y), generator=draw)
             rows = order if self.models == 1 else order[: max(1, len(order) // 2)]
-            network = self._trained(knowledge.untrained_model(index), Auxiliary(auxiliary.x[rows], auxiliary.y[rows]), draw)
+            network = self._trained(
+                knowledge.untrained_model(index), Auxiliary(auxiliary.x[rows], auxiliary.y[rows]), draw
+            )
             with torch.no_grad():
                 logits = torch.cat([network(x) for x in torch.split(candidates.x, _CHUNK)])
             scores = scores - statistic_of(self.statistic, logits, candidates.y) / self.models

@@ -68,9 +68,7 @@ class DenseLayerInversion(InferenceAttack):
             found.append(self._samples(weight, bias, int((observed.batches == number).sum()), knowledge.range))
         return Reconstruction(inputs=torch.cat(found).view(-1, *knowledge.input_shape))
 
-    def _samples(
-        self, weight: torch.Tensor, bias: torch.Tensor, count: int, span: tuple[float, float]
-    ) -> torch.Tensor:
+    def _samples(self, weight: torch.Tensor, bias: torch.Tensor, count: int, span: tuple[float, float]) -> torch.Tensor:
         """[count, in] of ``weight`` [out, in] and ``bias`` [out], both of an update."""
         if not bias.any():
             raise ScenarioError(

@@ -239,23 +239,22 @@ def _descend(
     span: tuple[float, float],
 ) -> None:
     """``attack.steps`` of its optimiser on ``moved``, the first of which are inputs."""
-    by_lbfgs = attack.optimizer == "lbfgs"
-    optimizer = torch.optim.LBFGS(moved, lr=attack.lr) if by_lbfgs else torch.optim.Adam(moved, lr=attack.lr)
+    optimizer: torch.optim.Optimizer
+    if attack.optimizer == "lbfgs":
+        optimizer = torch.optim.LBFGS(moved, lr=attack.lr)
+    else:
+        optimizer = torch.optim.Adam(moved, lr=attack.lr)
 
-    def evaluate() -> torch.Tensor:
+    def evaluate() -> float:
         value = loss()
         for tensor, gradient in zip(moved, torch.autograd.grad(value, moved), strict=True):
             tensor.grad = gradient.sign() if attack.optimizer == "signed_adam" else gradient
-        return value.detach()
+        return float(value.detach())
 
     for step in range(attack.steps):
         if attack.optimizer == "signed_adam":
             optimizer.param_groups[0]["lr"] = attack.lr * 0.1 ** sum(step >= share * attack.steps for share in _DECAYS)
-        if by_lbfgs:
-            optimizer.step(evaluate)  # type: ignore[arg-type]
-        else:
-            evaluate()
-            optimizer.step()
+        optimizer.step(evaluate)
         if attack.boxed:
             with torch.no_grad():
                 moved[0].clamp_(*span)

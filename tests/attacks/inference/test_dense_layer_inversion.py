@@ -78,7 +78,9 @@ def test_of_several_samples_a_run_gives_rows_matched_to_the_true_ones(tmp_path):
 def test_a_first_layer_that_is_not_dense_is_refused(tmp_path):
     scenario = toy(FedAvg())
     run = raysplit.run(scenario, engine="local", out=tmp_path)
-    with pytest.raises(ScenarioError, match="off a dense first layer with a bias that trains, which ToyCnn does not have"):
+    with pytest.raises(
+        ScenarioError, match="off a dense first layer with a bias that trains, which ToyCnn does not have"
+    ):
         infer_trained(read_trained(run.path, scenario), DenseLayerInversion(), None, Setup(round=1))
 
 

@@ -239,11 +239,7 @@ def _descend(
     span: tuple[float, float],
 ) -> None:
     """``attack.steps`` of its optimiser on ``moved``, the first of which are inputs."""
-    optimizer: torch.optim.Optimizer
-    if attack.optimizer == "lbfgs":
-        optimizer = torch.optim.LBFGS(moved, lr=attack.lr)
-    else:
-        optimizer = torch.optim.Adam(moved, lr=attack.lr)
+    optimizer = _optimizer(attack, moved)
 
     def evaluate() -> float:
         value = loss()
@@ -258,3 +254,9 @@ def _descend(
         if attack.boxed:
             with torch.no_grad():
                 moved[0].clamp_(*span)
+
+
+def _optimizer(attack: GradientInversion, moved: list[torch.Tensor]) -> torch.optim.Optimizer:
+    if attack.optimizer == "lbfgs":
+        return torch.optim.LBFGS(moved, lr=attack.lr)
+    return torch.optim.Adam(moved, lr=attack.lr)

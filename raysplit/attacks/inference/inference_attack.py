@@ -312,6 +312,7 @@ class Knowledge:
         self._declared("generator")
         assert self.target.generator is not None
         return self.target.generator
+
     def named_update(self, update: torch.Tensor) -> dict[str, torch.Tensor]:
         """One row [d] of ``updates``, W_k − W, by parameter name in the network's order. It takes W, which the client
         was sent."""

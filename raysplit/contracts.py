@@ -10,8 +10,9 @@
   messages: ``MessageAttack``, ``Message`` and ``MessageView`` → ``Message``.
 - An attack by a main server that learns from message to message: ``HookAttack``, opened with an ``AttackStart``, acts
   through a ``MessageHook`` of its own.
-- An inference attack: ``InferenceAttack``, ``Observed`` and ``Knowledge`` (with ``Auxiliary`` data) →
-  ``Reconstruction``; it declares a ``Goal``, the ``Channel`` s that it reads and the ``Fact`` s that it needs.
+- An inference attack: ``InferenceAttack``, ``Observed`` and ``Knowledge`` (with ``Auxiliary`` data, and the
+  ``LocalTraining`` behind updates) → ``Reconstruction``; it declares a ``Goal``, the ``Channel`` s that it reads and the
+  ``Fact`` s that it needs.
 - A hook on messages, at the end of one ``Party``: ``MessageHook``, opened with a ``HookStart``; it may change a
   ``Message``, observe it (→ ``State``), judge a split step (→ ``Ruling``) or go back to a ``Snapshot``, and remembers
   ``Memory``.
@@ -59,6 +60,7 @@ from raysplit.attacks.inference.inference_attack import (
     Observed,
     Reconstruction,
 )
+from raysplit.attacks.inference.local_training import LocalTraining
 from raysplit.attacks.messages.hook_attack import AttackStart, HookAttack
 from raysplit.attacks.messages.message_attack import MessageAttack, MessageView, client_threat, server_threat
 from raysplit.channels.channel import Channel, Party, ThreatModel
@@ -144,6 +146,7 @@ __all__ = [
     "Judgement",
     "Knowledge",
     "LocalRoundView",
+    "LocalTraining",
     "MeanGradient",
     "MeasuredAtCut",
     "MeasuredAttack",

@@ -11,8 +11,8 @@
 - An attack by a main server that learns from message to message: ``HookAttack``, opened with an ``AttackStart``, acts
   through a ``MessageHook`` of its own.
 - An inference attack: ``InferenceAttack``, ``Observed`` and ``Knowledge`` (with ``Auxiliary`` data, and the
-  ``LocalTraining`` behind updates) → ``Reconstruction``; it declares a ``Goal``, the ``Channel`` s that it reads and the
-  ``Fact`` s that it needs.
+  ``LocalTraining`` behind updates) → ``Reconstruction``; it declares a ``Goal``, the ``Channel`` s that it reads and
+  the ``Fact`` s that it needs.
 - A hook on messages, at the end of one ``Party``: ``MessageHook``, opened with a ``HookStart``; it may change a
   ``Message``, observe it (→ ``State``), judge a split step (→ ``Ruling``) or go back to a ``Snapshot``, and remembers
   ``Memory``.

@@ -89,6 +89,11 @@ class GradientInversion(InferenceAttack):
 
     @property
     def requires(self) -> Iterator[Requirement]:
+        yield Requirement(
+            lambda setting: setting.protocol.server_step != "mean_gradients",
+            "{component} needs updates that come of a client's own gradients, but {protocol} answers all clients with "
+            "their mean; attack another protocol",
+        )
         if self.labels == "inferred":
             yield Requirement(
                 lambda setting: setting.protocol.server == "none" or setting.protocol.u_shaped,

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 import raysplit
-from raysplit import Adam, FedAvg, GradientInversion, ImagePrior, Sgd, SplitFedV1, SplitFedV2
+from raysplit import Adam, FedAvg, GradientInversion, ImagePrior, Sgd, Sglr, SplitFedV1, SplitFedV2
 from raysplit.analysis.inference.infer import infer_trained
 from raysplit.analysis.inference.setup import Setup
 from raysplit.analysis.runs.trained import Trained, read_trained
@@ -233,6 +233,12 @@ def test_labels_of_a_splitfed_client_are_not_in_its_update(tmp_path):
         infer_trained(trained, GradientInversion(steps=1), None, Setup(round=1, samples=100))
     with pytest.raises(RunError, match="goes by 'updates', which there are in training only"):
         infer_trained(trained, GradientInversion(steps=1, labels="joint"))
+
+
+def test_an_update_of_everybodys_mean_gradient_is_refused(tmp_path):
+    trained = ran(toy(Sglr(synchronise=True), training__optimizer=Sgd()), tmp_path)
+    with pytest.raises(ScenarioError, match="but Sglr answers all clients with their mean; attack another protocol"):
+        infer_trained(trained, GradientInversion(steps=1, labels="joint"), None, Setup(round=1, samples=100))
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"lr": 0.0}, {"restarts": 0}])

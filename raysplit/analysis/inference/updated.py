@@ -22,6 +22,11 @@ def updated(scenario: Scenario, seen: ObservedUpdates, setup: Setup) -> Victims:
     Raises ``RunError`` where no honest client was there or none has so few samples.
     """
     population, batching = open_population(scenario.population), scenario.training.batching
+    if batching.rate is not None:
+        raise RunError(
+            "clients that draw Poisson batches take a sample into several of them or none, so that an update is of no known "
+            "set of samples; attack smashed data, or a scenario without Poisson batches"
+        )
     honest = [
         (row, int(client))
         for row, client in enumerate(seen.recorded.clients)

@@ -40,13 +40,19 @@ from raysplit.attacks.data.semantic import OwnedBy as OwnedBy
 from raysplit.attacks.data.semantic import SemanticBackdoor as SemanticBackdoor
 from raysplit.attacks.data.trigger import Patch as Patch
 from raysplit.attacks.inference.adversary import Adversary as Adversary
+from raysplit.attacks.inference.calibrated_membership import CalibratedMembership as CalibratedMembership
 from raysplit.attacks.inference.cluster_labels import ClusterLabels as ClusterLabels
+from raysplit.attacks.inference.cut_gradient_membership import CutGradientMembership as CutGradientMembership
 from raysplit.attacks.inference.decoders import DecoderTraining as DecoderTraining
+from raysplit.attacks.inference.dense_layer_inversion import DenseLayerInversion as DenseLayerInversion
 from raysplit.attacks.inference.direction_labels import DirectionLabels as DirectionLabels
+from raysplit.attacks.inference.fora import Fora as Fora
 from raysplit.attacks.inference.generated import GeneratedSamples as GeneratedSamples
+from raysplit.attacks.inference.gradient_inversion import GradientInversion as GradientInversion
 from raysplit.attacks.inference.gradient_matching_labels import GradientMatchingLabels as GradientMatchingLabels
 from raysplit.attacks.inference.hijacked import HijackedInversion as HijackedInversion
 from raysplit.attacks.inference.inversion import ImagePrior as ImagePrior
+from raysplit.attacks.inference.loss_membership import LossMembership as LossMembership
 from raysplit.attacks.inference.model_completion import ModelCompletion as ModelCompletion
 from raysplit.attacks.inference.norm_labels import NormLabels as NormLabels
 from raysplit.attacks.inference.observe import Observe as Observe
@@ -239,6 +245,7 @@ __all__ = [
     "BufferedSplitFed",
     "Bulyan",
     "ByUser",
+    "CalibratedMembership",
     "Centralized",
     "CentredClipping",
     "ClassesPerClient",
@@ -248,11 +255,13 @@ __all__ = [
     "Composed",
     "CompositeAttack",
     "CosineDecay",
+    "CutGradientMembership",
     "CyclePsl",
     "CycleSfl",
     "DayNight",
     "Deadline",
     "DecoderTraining",
+    "DenseLayerInversion",
     "Detection",
     "DeviceClass",
     "DeviceClasses",
@@ -280,11 +289,13 @@ __all__ = [
     "FemnistCnn",
     "FixedRing",
     "FoolsGold",
+    "Fora",
     "GanAttack",
     "GaussianNoise",
     "GeneratedSamples",
     "GeometricMedian",
     "Gin",
+    "GradientInversion",
     "GradientMatchingLabels",
     "GradientScreen",
     "GradientsScrutinizer",
@@ -302,6 +313,7 @@ __all__ = [
     "LittleIsEnough",
     "LogNormalDevices",
     "LogNormalSizes",
+    "LossMembership",
     "Mean",
     "MeanAroundMedian",
     "Median",

@@ -12,8 +12,9 @@
   through a ``MessageHook`` of its own.
 - An attack by a malicious client that learns: ``StepAttack``, opened with a ``StepStart``, takes its client's split
   steps into its own hands: ``MaliciousSteps``, each a ``ClientStep`` at a ``StepAddress``.
-- An inference attack: ``InferenceAttack``, ``Observed`` and ``Knowledge`` (with ``Auxiliary`` data) →
-  ``Reconstruction``; it declares a ``Goal``, the ``Channel`` s that it reads and the ``Fact`` s that it needs.
+- An inference attack: ``InferenceAttack``, ``Observed`` and ``Knowledge`` (with ``Auxiliary`` data, and the
+  ``LocalTraining`` behind updates) → ``Reconstruction``; it declares a ``Goal``, the ``Channel`` s that it reads and
+  the ``Fact`` s that it needs.
 - A hook on messages, at the end of one ``Party``: ``MessageHook``, opened with a ``HookStart``; it may change a
   ``Message``, observe it (→ ``State``), judge a split step (→ ``Ruling``) or go back to a ``Snapshot``, and remembers
   ``Memory``.
@@ -61,6 +62,7 @@ from raysplit.attacks.inference.inference_attack import (
     Observed,
     Reconstruction,
 )
+from raysplit.attacks.inference.local_training import LocalTraining
 from raysplit.attacks.messages.hook_attack import AttackStart, HookAttack
 from raysplit.attacks.messages.message_attack import MessageAttack, MessageView, client_threat, server_threat
 from raysplit.attacks.steps.step_attack import MaliciousSteps, StepAttack, StepStart
@@ -149,6 +151,7 @@ __all__ = [
     "Judgement",
     "Knowledge",
     "LocalRoundView",
+    "LocalTraining",
     "MaliciousSteps",
     "MeanGradient",
     "MeasuredAtCut",

@@ -31,7 +31,7 @@ scenario = Scenario(
     model=femnist_cnn(cut="V1"),
     protocol=SplitFedV2(),
     cohort=Cohort(size=2),
-    training=Training(rounds=1, lr=0.05, batch_size=8),
+    training=Training(rounds=1, lr=0.05),
 )
 """
 
@@ -55,6 +55,17 @@ def test_it_prints_threat_model_and_scores_and_writes_them(run, capsys):
     record = json.loads(capsys.readouterr().out)
     assert record["adversary"]["parties"] == ["main_server", "client"] and record["round"] == 1
     assert len(list((run / "inference").glob("*/inference.json"))) == 2
+
+
+def test_updates_and_membership_are_attacked_by_whoever_holds_what_it_takes(run, capsys):
+    assert main(["infer", str(run), "--attack", "GradientInversion(steps=2, labels='joint')", "--round", "1",
+                 "--samples", "40"]) == 0  # fmt: skip
+    printed = capsys.readouterr().out
+    assert "GradientInversion by fed_server, against round 1" in printed and "best matching" in printed
+    assert "knows by its parties client_weights, training_settings; assumed besides: server_weights" in printed
+    assert main(["infer", str(run), "--attack", "LossMembership, CutGradientMembership", "--samples", "6"]) == 0
+    printed = capsys.readouterr().out
+    assert "CutGradientMembership by main_server" in printed and "3 members and 3 non-members" in printed
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from raysplit.analysis.inference.infer import Setup, infer_trained
+from raysplit.analysis.inference.infer import infer_trained
+from raysplit.analysis.inference.setup import Setup
 from raysplit.analysis.runs.trained import Trained
 from raysplit.attacks.inference.inference_attack import InferenceAttack
 from raysplit.errors import ScenarioError

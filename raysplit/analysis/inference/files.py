@@ -73,6 +73,10 @@ def _table(inference: Inference) -> bytes:
     columns: dict[str, Any] = {"client": victims.clients.numpy(), "label": victims.y.numpy()}
     if found.labels is not None:
         columns["inferred_label"] = found.labels.numpy()
+    if victims.members is not None:
+        columns["member"] = victims.members.numpy()
+    if found.membership_scores is not None:
+        columns["membership_score"] = found.membership_scores.detach().numpy()
     if found.positive_scores is not None:
         columns["positive_score"] = found.positive_scores.detach().numpy()
     if found.inputs is not None:

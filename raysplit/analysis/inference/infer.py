@@ -9,19 +9,20 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
+from raysplit.analysis.inference.attacked import attacked
 from raysplit.analysis.inference.generated import scores_of_samples
 from raysplit.analysis.inference.known_samples import labels_from_known_samples
-from raysplit.analysis.inference.replay import observe_round
+from raysplit.analysis.inference.matching import in_true_order
 from raysplit.analysis.inference.scoring import Score, scores_of
-from raysplit.analysis.inference.tail_gradients import TailGradients
-from raysplit.analysis.inference.target import learned_in, target_of
-from raysplit.analysis.inference.victims import Victims, auxiliary_of, deployed, first_of_each_class, trained
+from raysplit.analysis.inference.setup import DEFAULT, Setup
+from raysplit.analysis.inference.target import learned_in
+from raysplit.analysis.inference.victims import Victims
 from raysplit.analysis.runs.trained import Trained, check_client
-from raysplit.attacks.inference.adversary import LEARNED_BY, Adversary
+from raysplit.attacks.inference.adversary import LEARNED_BY, Adversary, usual_parties
 from raysplit.attacks.inference.inference_attack import (
     InferenceAttack,
     Knowledge,
@@ -30,25 +31,12 @@ from raysplit.attacks.inference.inference_attack import (
     Target,
     check_adversary,
 )
-from raysplit.attacks.inference.observe import Observe
 from raysplit.channels.channel import Channel
 from raysplit.errors import RunError, ScenarioError
 from raysplit.protocols.protocol import TrainingProtocol
-from raysplit.storage.run_folder import RunFolder
 from raysplit.threads import one_thread
 
-
-@dataclass(frozen=True)
-class Setup:
-    """Against whom and with what. ``round``: of training; None: the trained model in use. ``samples``: how many are
-    attacked. ``client``: whose only; None: anybody's. ``auxiliary``: how many samples that are not attacked the
-    adversary may have, and the scores compare with. ``queries``: the budget."""
-
-    round: int | None = None
-    samples: int = 10
-    client: int | None = None
-    auxiliary: int = 2000
-    queries: int = 1000
+_IN_TRAINING = (Channel.FEATURE_GRADIENTS, Channel.CUT_GRADIENTS, Channel.UPDATES)
 
 
 @dataclass(frozen=True)
@@ -68,12 +56,11 @@ class Inference:
 
 
 def adversary_for(attack: InferenceAttack, trained_run: Trained, adversary: Adversary | None) -> Adversary:
-    """The adversary that is given; or whoever learned in training what the attack needs, else a main server alone, of
-    which all is assumed that it needs besides."""
+    """The adversary that is given; or whoever learned in training what the attack needs, else the servers that hold what
+    it reads, of which all is assumed that it needs besides."""
     protocol = trained_run.scenario.protocol
     if adversary is None:
-        learners = {LEARNED_BY[fact]: None for fact in sorted(attack.needs) if fact in LEARNED_BY}
-        parties = tuple(learners) or Adversary().parties
+        parties = usual_parties(attack.reads, attack.needs, protocol)
         held = Adversary(parties).facts(protocol) | LEARNED_BY.keys()
         adversary = Adversary(parties, tuple(sorted(attack.needs - held)))
     check_adversary(attack, adversary, protocol, learned_in(trained_run.scenario))
@@ -82,39 +69,22 @@ def adversary_for(attack: InferenceAttack, trained_run: Trained, adversary: Adve
 
 @one_thread()
 def infer_trained(
-    trained_run: Trained, attack: InferenceAttack, adversary: Adversary | None = None, setup: Setup = Setup()
+    trained_run: Trained, attack: InferenceAttack, adversary: Adversary | None = None, setup: Setup = DEFAULT
 ) -> Inference:
     """Carry out one attack. Raises ``UserError`` where the threat model does not allow it, the protocol shows nothing,
     or the run has not come so far."""
     scenario = trained_run.scenario
     _check(trained_run, attack, setup)
     adversary = adversary_for(attack, trained_run, adversary)
-    chosen = [] if setup.round is not None else first_of_each_class(scenario, setup.samples, setup.client)
-    auxiliary = auxiliary_of(scenario, setup.auxiliary, chosen)
-    if auxiliary is None and "auxiliary_data" in attack.needs:
-        raise RunError(
-            f"{type(attack).__name__} needs auxiliary data, but the evaluated clients have no other test samples; raise "
-            "Evaluation.clients or attack fewer samples"
-        )
-    in_training = setup.round is not None
-    if setup.round is None:
-        target = target_of(scenario, trained_run.state, auxiliary, setup.queries, setup.client)
-        victims = deployed(scenario, target, chosen)
-    else:
-        observe = _observe(attack, setup)
-        tails = TailGradients(setup.samples) if "tail_gradients" in attack.needs else None
-        seen = observe_round(RunFolder(trained_run.path), scenario, observe, tails)
-        target = target_of(scenario, seen.before, auxiliary, setup.queries, setup.client, in_training)
-        victims = trained(scenario, seen.observations, observe, setup.samples, seen.malicious)
-        if tails is not None:
-            target = replace(target, tail_gradients=tails.of(victims.steps[: int(victims.batches[-1]) + 1]))
-    target = replace(target, labels=victims.y)
+    victims, target = attacked(trained_run, attack, setup)
     _check_kept(attack, target)
     observed = Observed(attack, victims.messages, victims.batches, victims.batch_sizes, victims.labels)
     began = time.perf_counter()
     knowledge = Knowledge(attack, target)
     found = _checked(attack, attack.infer(observed, knowledge), victims)
     seconds = time.perf_counter() - began
+    if Channel.UPDATES in attack.reads:
+        found = in_true_order(found, victims.x, victims.batches)
     told = sorted(knowledge.told)
     guesses = {}
     if told and found.labels is not None:
@@ -141,7 +111,8 @@ def _check_kept(attack: InferenceAttack, target: Target) -> None:
 def _check(trained_run: Trained, attack: InferenceAttack, setup: Setup) -> None:
     protocol, model = trained_run.scenario.protocol, trained_run.scenario.model
     kind = type(protocol).__name__
-    if protocol.server == "none" or protocol.topology.kind != "pair":
+    without_cut = Channel.UPDATES in attack.reads or attack.goal == "membership"
+    if (protocol.server == "none" and not without_cut) or protocol.topology.kind != "pair":
         raise RunError(f"{kind} has no clients that send smashed data to one main server, so there is nothing to infer")
     if model.reads_bytes and attack.goal == "inputs":
         raise RunError(
@@ -174,7 +145,11 @@ def _check(trained_run: Trained, attack: InferenceAttack, setup: Setup) -> None:
 def _check_shown_in_training(attack: InferenceAttack, protocol: TrainingProtocol, setup: Setup) -> None:
     """Raise ``RunError`` where the attack goes by gradients or labels that there are not."""
     name = type(attack).__name__
-    gradients = [c.value for c in sorted(attack.reads) if c in (Channel.FEATURE_GRADIENTS, Channel.CUT_GRADIENTS)]
+    if attack.goal == "membership":
+        if setup.round is not None:
+            raise RunError(f"{name} asks about the trained model; leave --round out")
+        return
+    gradients = [c.value for c in sorted(attack.reads) if c in _IN_TRAINING]
     if "tail_gradients" in attack.needs:
         gradients.append("tail_gradients")
         if not protocol.u_shaped:
@@ -190,14 +165,6 @@ def _check_shown_in_training(attack: InferenceAttack, protocol: TrainingProtocol
         raise RunError(
             f"{name} reads labels, which come with smashed data in training only; name a round, as in --round 1"
         )
-
-
-def _observe(attack: InferenceAttack, setup: Setup) -> Observe:
-    """The first samples of every client in the round; smashed data are kept in any case, by which steps are found."""
-    assert setup.round is not None
-    channels = [Channel.SMASHED, *sorted(attack.reads - {Channel.SMASHED})]
-    clients = None if setup.client is None else (setup.client,)
-    return Observe((setup.round,), tuple(c.value for c in channels), clients, setup.samples)
 
 
 def _checked(attack: InferenceAttack, found: Reconstruction, victims: Victims) -> Reconstruction:
@@ -219,8 +186,15 @@ def _checked(attack: InferenceAttack, found: Reconstruction, victims: Victims) -
         raise ScenarioError(
             f"{name}.infer must return samples of shape {['m', *victims.x.shape[1:]]}, but it returns {shape}"
         )
+    membership = found.membership_scores
+    if attack.goal == "membership" and (membership is None or membership.shape != victims.y.shape):
+        shape = None if membership is None else list(membership.shape)
+        raise ScenarioError(
+            f"{name}.infer must return membership_scores of shape {list(victims.y.shape)}, but it returns {shape}"
+        )
     if found.inputs is not None and not torch.isfinite(found.inputs).all():
         raise ScenarioError(f"{name} diverged: its inputs are not finite; lower its learning rate")
-    if found.positive_scores is not None and not torch.isfinite(found.positive_scores).all():
-        raise ScenarioError(f"{name}.infer must return finite positive_scores, but some are not")
+    for kind, scores in (("positive_scores", found.positive_scores), ("membership_scores", membership)):
+        if scores is not None and not torch.isfinite(scores).all():
+            raise ScenarioError(f"{name}.infer must return finite {kind}, but some are not")
     return found

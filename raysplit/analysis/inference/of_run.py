@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from raysplit.analysis.inference.infer import Inference, Setup, infer_trained
+from raysplit.analysis.inference.infer import Inference, infer_trained
+from raysplit.analysis.inference.setup import Setup
 from raysplit.analysis.runs.run import Run
 from raysplit.attacks.inference.adversary import Adversary
 from raysplit.attacks.inference.inference_attack import InferenceAttack
@@ -21,7 +22,7 @@ def infer(
 ) -> Inference:
     """What an adversary makes of what a run showed it: ``found``, the truth in ``victims``, and ``scores``.
 
-    ``adversary``: None: a main server alone, of which all is assumed that the attack needs. ``round``: of training,
+    ``adversary``: None: the servers that hold what the attack reads, of which all is assumed that it needs. ``round``: of training,
     which is played again where nobody recorded it; None: the trained model in use, on test samples. ``samples``: how
     many are attacked; ``client``: whose only; ``auxiliary``: how many samples that are not attacked the adversary may
     have, and the scores compare with; ``queries``: how many inputs the client portion answers. Nothing is written.

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 from raysplit.analysis.inference.tail_gradients import TailGradients
 from raysplit.attacks.inference.observe import ObservationHook, Observe
+from raysplit.channels.channel import Channel
 from raysplit.channels.hooks import Observation
 from raysplit.engine.local import LocalEngine
 from raysplit.errors import RunError
 from raysplit.memory.global_state import GlobalState
 from raysplit.population.opening import open_population
+from raysplit.population.population import Population
 from raysplit.scenario.layout import Layout
 from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.planning import plan_round
@@ -22,6 +24,7 @@ from raysplit.simulation.round import Simulation, play_round
 from raysplit.storage.checkpoints import checkpoint_rounds, read_checkpoint
 from raysplit.storage.observations import read_observations
 from raysplit.storage.run_folder import RunFolder
+from raysplit.storage.updates import RecordedRound, path_of, read_updates, recorded_rounds
 from raysplit.threads import one_thread
 
 
@@ -47,12 +50,66 @@ def observe_round(
     Raises ``RunError`` where the run has not come so far.
     """
     (round,) = observe.rounds
+    start = _begin(folder, scenario, round)
+    stored = tail_gradients is None and _covers(scenario.observe, observe)
+    kept = read_observations(folder.observations, round) if stored else None
+    if kept is not None:
+        return ObservedRound(round, start.state, kept, start.malicious)
+    hooks = (ObservationHook.of(observe, scenario.training.batch_size),)
+    with LocalEngine(start.scenario, hooks=hooks, gradient_rule=tail_gradients) as engine:
+        played = play_round(Simulation.of(start.scenario, start.population, engine, start.layout), start.state)
+    return ObservedRound(round, start.state, played.outcome.observations, start.malicious)
+
+
+@dataclass(frozen=True)
+class ObservedUpdates:
+    """``before``: the state with which the round began. ``recorded``: what the fed server received. ``malicious``:
+    clients whose data, messages or updates were poisoned in it."""
+
+    round: int
+    before: GlobalState
+    recorded: RecordedRound
+    malicious: frozenset[int]
+
+
+@one_thread()
+def observe_updates(folder: RunFolder, scenario: Scenario, round: int) -> ObservedUpdates:
+    """The client portions' updates of a round: from the run's ``updates`` where the scenario recorded that round, else by
+    playing again. Raises ``RunError`` where the run has not come so far."""
+    start = _begin(folder, scenario, round)
+    if round in recorded_rounds(folder.updates):
+        recorded = read_updates(path_of(folder.updates, round))
+    else:
+        noted: list[RecordedRound] = []
+        recording = start.scenario.replace(record_updates_every=1)
+        with LocalEngine(recording) as engine:
+            play_round(Simulation.of(recording, start.population, engine, start.layout, noted.append), start.state)
+        found = [one for one in noted if one.channel is Channel.UPDATES]
+        if not found:
+            raise RunError(
+                f"no client reported in round {round}, so there is no update to attack; choose another round"
+            )
+        (recorded,) = found
+    lied = {int(client) for client in recorded.clients[recorded.malicious.numpy()]}
+    return ObservedUpdates(round, start.state, recorded, start.malicious | frozenset(lied))
+
+
+@dataclass(frozen=True)
+class _Beginning:
+    """The state before a round, and what the round is played with; ``scenario`` observes nothing."""
+
+    scenario: Scenario
+    population: Population
+    layout: Layout
+    state: GlobalState
+    malicious: frozenset[int]
+
+
+def _begin(folder: RunFolder, scenario: Scenario, round: int) -> _Beginning:
     done = int(folder.state().get("rounds", 0))
     if round > done:
         raise RunError(f"{folder.path} has played {done} rounds, so there is no round {round} to observe yet")
     state = _before(folder, scenario, round)
-    stored = tail_gradients is None and _covers(scenario.observe, observe)
-    kept = read_observations(folder.observations, round) if stored else None
     plain = scenario.replace(observe=None)
     population, layout = open_population(plain.population), Layout(plain)
     with LocalEngine(plain) as engine:
@@ -60,13 +117,7 @@ def observe_round(
         while state.round < round - 1:
             state = play_round(simulation, state).state
     planned = plan_round(plain, population, simulation.sampler, simulation.clock, state)
-    malicious = frozenset(planned.plan.malicious)
-    if kept is not None:
-        return ObservedRound(round, state, kept, malicious)
-    hooks = (ObservationHook.of(observe, scenario.training.batch_size),)
-    with LocalEngine(plain, hooks=hooks, gradient_rule=tail_gradients) as engine:
-        played = play_round(Simulation.of(plain, population, engine, layout), state)
-    return ObservedRound(round, state, played.outcome.observations, malicious)
+    return _Beginning(plain, population, layout, state, frozenset(planned.plan.malicious))
 
 
 def _covers(kept: Observe | None, asked: Observe) -> bool:

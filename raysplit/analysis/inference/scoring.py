@@ -8,11 +8,20 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from raysplit import rng
+from raysplit.analysis.inference.matching import matched_by_update, several_in_one_update
 from raysplit.analysis.inference.victims import Victims
 from raysplit.analysis.scores.images import identified, mse, psnr, ssim
 from raysplit.analysis.scores.labels import label_accuracy, leak_auc, permuted_accuracy
+from raysplit.analysis.scores.membership import balanced_accuracy, true_positives_at
 from raysplit.attacks.inference.inference_attack import Auxiliary, Reconstruction, Target
+from raysplit.channels.channel import Channel
 from raysplit.errors import RunError
+
+MATCHED = ", best matching"
+"""Behind the name of who reconstructs the samples of an update, in whose order they come only with the truth."""
+RATES = (0.01, 0.001)
+"""False-positive rates at which membership is scored, where there are non-members enough: 100, 1000."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,10 @@ def scores_of(
     Raises ``RunError`` where no label is left to score.
     """
     scores: list[Score] = []
+    if found.membership_scores is not None and victims.members is not None:
+        scores += _of_membership(name, found.membership_scores, victims.members, target)
+    if _in_any_order(victims):
+        name += MATCHED
     if found.inputs is not None:
         tried = {name: found.inputs, **image_guesses(victims, target)}
         for of, images in tried.items():
@@ -57,7 +70,8 @@ def scores_of(
 
 
 def image_guesses(victims: Victims, target: Target) -> dict[str, torch.Tensor]:
-    """Images that need no message: black, the mean of the auxiliary images, and of those of the right class."""
+    """Images that need no message: black, the mean of the auxiliary images, and of those of the right class; where
+    reconstructions are matched to samples, random auxiliary images matched as they are."""
     guesses = {"black image": torch.full_like(victims.x, target.low)}
     auxiliary = target.auxiliary
     if auxiliary is not None:
@@ -65,7 +79,17 @@ def image_guesses(victims: Victims, target: Target) -> dict[str, torch.Tensor]:
         guesses["mean image"] = mean.expand_as(victims.x)
         by_class = {label: auxiliary.x[auxiliary.y == label].mean(0) for label in set(auxiliary.y.tolist())}
         guesses["mean image of the class"] = torch.stack([by_class.get(label, mean) for label in victims.y.tolist()])
+        if _in_any_order(victims):
+            generator = rng.torch_stream(target.seed, "inference guesses: auxiliary images")
+            drawn = auxiliary.x[torch.randint(len(auxiliary.x), (len(victims),), generator=generator)]
+            order = matched_by_update(drawn, victims.x, victims.batches)
+            guesses["auxiliary images" + MATCHED] = drawn[order]
     return guesses
+
+
+def _in_any_order(victims: Victims) -> bool:
+    """Whether an update says nothing of which sample is which."""
+    return Channel.UPDATES in victims.messages and several_in_one_update(victims.batches.tolist())
 
 
 def _of_images(of: str, found: torch.Tensor, victims: Victims, target: Target) -> list[Score]:
@@ -94,7 +118,7 @@ def _of_labels(
 ) -> list[Score]:
     """Labels as they are named, and under the best naming of all."""
     assert found.labels is not None
-    generator = torch.Generator().manual_seed(target.seed)
+    generator = rng.torch_stream(target.seed, "inference guesses: labels")
     tried = {
         name: found.labels,
         **guesses,
@@ -126,7 +150,7 @@ def _of_two_classes(
             f"{name} tells class {found.positive_class} from the rest, but only one of the two was observed; attack more: "
             "--samples"
         )
-    dice = torch.rand(len(left), generator=torch.Generator().manual_seed(target.seed))
+    dice = torch.rand(len(left), generator=rng.torch_stream(target.seed, "inference guesses: dice"))
     scores = []
     for of, values in {name: positive_scores, "dice": dice}.items():
         scores.append(Score(of, "leak AUC", leak_auc(values[left], positive[left])))
@@ -137,6 +161,21 @@ def _of_two_classes(
                 by_batch.append(leak_auc(values[rows], positive[rows]))
         if by_batch:
             scores.append(Score(of, "leak AUC, median batch", float(torch.tensor(by_batch).quantile(0.5))))
+    return scores
+
+
+def _of_membership(name: str, found: torch.Tensor, members: torch.Tensor, target: Target) -> list[Score]:
+    """Rates that so many non-members cannot show are left out, and the rate without a false positive is given."""
+    coin = torch.rand(len(members), generator=rng.torch_stream(target.seed, "inference guesses: coin"))
+    rates = [rate for rate in RATES if rate * int((~members).sum()) >= 1]
+    scores = []
+    for of, values in {name: found, "a coin": coin}.items():
+        scores.append(Score(of, "AUC", leak_auc(values, members)))
+        for rate in rates:
+            scores.append(Score(of, f"TPR at {100 * rate:g} % FPR", true_positives_at(values, members, rate)))
+        if len(rates) < len(RATES):
+            scores.append(Score(of, "TPR without a false positive", true_positives_at(values, members, 0.0)))
+        scores.append(Score(of, "balanced accuracy, best threshold", balanced_accuracy(values, members)))
     return scores
 
 

@@ -45,6 +45,12 @@ def untrained_tail(scenario: Scenario, index: int) -> nn.Module:
     return tail.eval()
 
 
+def untrained_model(scenario: Scenario, index: int) -> nn.Module:
+    """A whole network with fresh random weights, number ``index``."""
+    portions = portions_of(scenario, rng.key(scenario.seed, "inference untrained model", index) >> 65)
+    return nn.Sequential(*portions.in_order).eval()
+
+
 def target_of(
     scenario: Scenario,
     state: GlobalState,
@@ -57,7 +63,8 @@ def target_of(
     batches in training mode, so BatchNorm normalises by the batch here too."""
     portions = portions_of(scenario, scenario.seed)
     portion = state.client if client is None else state.client_portions.get(client, state.client)
-    FlatPortion(portions.client).vector.copy_(portion)
+    flat = FlatPortion(portions.client)
+    flat.vector.copy_(portion)
     if portions.server:
         FlatPortion(portions.server).vector.copy_(state.server)
     for module in (*portions.client, *portions.server):
@@ -81,7 +88,16 @@ def target_of(
         functools.partial(untrained_tail, scenario) if u_shaped else None,
         hijack=_hijack(scenario, state),
         generator=_generator(scenario, state),
+        named_update=functools.partial(_named_update, flat),
+        untrained_model=functools.partial(untrained_model, scenario),
     )
+
+
+def _named_update(flat: FlatPortion, update: torch.Tensor) -> dict[str, torch.Tensor]:
+    """An update [d], parameters only, by name."""
+    buffers = update.new_zeros(len(flat.vector) - flat.parameters)
+    named = flat.named_tensors(torch.cat([update, buffers]))
+    return {name: named[name] for name in flat.names[: len(flat.trainable)]}
 
 
 def hijacking_of(scenario: Scenario) -> Hijacking | None:

@@ -25,7 +25,8 @@ class Victims:
     """n samples. ``messages``: by channel, [n, …] each. ``batches``, ``batch_sizes``: int64 [n], as in ``Observed``.
     ``labels``: those that travelled, None where none did. ``x``: [n, C, H, W] as the network sees them, ``y``: int64
     [n], ``clients``: int64 [n]: the truth. ``steps``: the cohort position and the step of each split step, in the order
-    of ``batches``; none for the model in use."""
+    of ``batches``; none for the model in use. Of updates, ``messages`` has a row a client, ``batches`` which one.
+    ``members``: bool [n], of candidates for membership, which of them were trained on."""
 
     messages: dict[Channel, torch.Tensor]
     batches: torch.Tensor
@@ -35,6 +36,7 @@ class Victims:
     y: torch.Tensor
     clients: torch.Tensor
     steps: tuple[tuple[int, int], ...] = ()
+    members: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.y)

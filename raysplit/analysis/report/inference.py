@@ -32,7 +32,7 @@ def _one(inference: InferenceRecord) -> str:
     facts = [
         ("Attack", f"{name} ({settings})"),
         ("By", " and ".join(adversary["parties"])),
-        ("Reads", ", ".join(record["reads"])),
+        ("Reads", ", ".join(record["reads"]) or "no channel"),
         ("Assumed", ", ".join(adversary["assumed"]) or "nothing"),
         ("Against", "the trained model in use" if record["round"] is None else f"round {count(record['round'])}"),
         ("Samples", f"{count(record['samples'])}; compared with {count(record['auxiliary'])} others"),

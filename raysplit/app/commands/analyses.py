@@ -101,7 +101,7 @@ def infer(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object an attack on standard output.")] = False,
 ) -> None:
     """What an adversary infers from a run: inputs, labels or a clone of the client portion, beside guesses."""
-    from raysplit.analysis.inference.infer import Setup
+    from raysplit.analysis.inference.setup import Setup
     from raysplit.app.commands.infer import infer_run
 
     infer_run(run, attack, Setup(round, samples, client, auxiliary, queries), parties, knows, as_json)

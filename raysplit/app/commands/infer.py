@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from raysplit.analysis.inference.files import record_of, write_inference
-from raysplit.analysis.inference.infer import Inference, Setup, infer_trained
+from raysplit.analysis.inference.infer import Inference, infer_trained
+from raysplit.analysis.inference.setup import Setup
 from raysplit.analysis.matrix.parts import parts_named
 from raysplit.analysis.runs.run import open_run
 from raysplit.analysis.runs.trained import Trained, read_trained
-from raysplit.attacks.inference.adversary import LEARNED_BY, ORACLES, Adversary, Fact, PartyName
+from raysplit.attacks.inference.adversary import LEARNED_BY, ORACLES, Adversary, Fact, PartyName, usual_parties
 from raysplit.attacks.inference.inference_attack import InferenceAttack
 from raysplit.errors import ScenarioError, nearest
 from raysplit.storage.run_folder import RunFolder
@@ -67,7 +68,8 @@ def _adversary(
     is no party or no fact."""
     if not parties and not knows:
         return None
-    together = Adversary(tuple(_one_of(word, "--party", get_args(PartyName)) for word in parties or ["main_server"]))
+    named = parties or usual_parties(attack.reads, attack.needs, trained.scenario.protocol)
+    together = Adversary(tuple(_one_of(word, "--party", get_args(PartyName)) for word in named))
     if knows:
         return Adversary(together.parties, tuple(_one_of(word, "--knows", get_args(Fact)) for word in knows))
     held = together.facts(trained.scenario.protocol) | LEARNED_BY.keys()
@@ -93,6 +95,13 @@ def threat_lines(inference: Inference) -> list[str]:
         f"{len(inference.victims)} samples, {inference.seconds:.1f} s",
         f"reads {reads}; knows by its parties {_held(inference)}; assumed besides: {assumed}{queries}{told}",
     ]
+    members = inference.victims.members
+    if members is not None:
+        others = int((~members).sum())
+        lines.append(
+            f"{int(members.sum())} members and {others} non-members: a false-positive rate of 0.1 % is "
+            + (f"{others // 1000} of them" if others >= 1000 else "less than one of them and is not given")
+        )
     for fact in sorted(inference.attack.needs & ORACLES):
         lines.append(f"an oracle: no message brings '{fact}' to anybody, so no real adversary can do this")
     return lines

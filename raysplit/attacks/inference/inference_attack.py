@@ -16,13 +16,14 @@ from torch import nn
 
 from raysplit import rng
 from raysplit.attacks.inference.adversary import LEARNED_BY, Adversary, Fact
+from raysplit.attacks.inference.local_training import LocalTraining
 from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
 from raysplit.parts.contract import answer, contract
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.requirements import Requirement
 
-Goal = Literal["inputs", "labels", "samples"]
+Goal = Literal["inputs", "labels", "samples", "membership"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,9 @@ class Reconstruction:
     [n]; None: not attempted. ``clones``: of the client portion, one or more. ``labels_up_to_permutation``: whether
     labels are names of clusters only. ``positive_scores``: float [n], the higher, the likelier a sample is of
     ``positive_class``; no threshold is meant. ``queries``: how many inputs the client portion was asked about.
-    ``samples``: [m, C, H, W], made after the data of class ``samples_of``, of no observed sample in particular."""
+    ``samples``: [m, C, H, W], made after the data of class ``samples_of``, of no observed sample in particular.
+    ``membership_scores``: float [n], the higher, the likelier a candidate was trained on. From an update, samples of one
+    client are in any order: they are matched to the true ones when they are scored."""
 
     inputs: torch.Tensor | None = None
     labels: torch.Tensor | None = None
@@ -42,6 +45,7 @@ class Reconstruction:
     queries: int = 0
     samples: torch.Tensor | None = None
     samples_of: int = 0
+    membership_scores: torch.Tensor | None = None
 
 
 @contract("an inference attack")
@@ -84,6 +88,9 @@ class Observed:
 
     ``batches``: int64 [n], which split step a sample belongs to; the rows of one are neighbours. Cut gradients carry
     1/B, B the size of the batch as it was sent, ``batch_sizes`` [n].
+
+    An update is of all samples of its client: ``on(Channel.UPDATES)`` is [updates, d], a row W_k − W a client,
+    parameters only, ``batches`` says which update a sample belongs to, and ``batch_sizes`` how many samples that is of.
     """
 
     def __init__(
@@ -101,7 +108,7 @@ class Observed:
         return len(self.batches)
 
     def on(self, channel: Channel) -> torch.Tensor:
-        """What crossed ``channel``, [n, …]. Raises ``ScenarioError`` where the attack has not declared it."""
+        """What crossed ``channel``, [n, …], or [updates, d]. Raises ``ScenarioError`` where the attack has not declared it."""
         name = type(self._attack).__name__
         if channel not in self._attack.reads:
             raise ScenarioError(f"{name} reads '{channel.value}', which it does not declare; add it to {name}.reads")
@@ -153,7 +160,10 @@ class Target:
     ``untrained_tail``: one with fresh random weights, by number; ``tail_gradients``: of the true one, by parameter name,
     [split steps, …] each.
     ``labels``: the observed samples' true ones, int64 [n]. ``hijack``: from smashed data to inputs, as a hijacking
-    learned it. ``generator``: as a malicious client has trained it."""
+    learned it. ``generator``: as a malicious client has trained it.
+    ``named_update``: from an update [d] to the client portion's parameters by name; ``local_training``: of
+    the observed updates. ``candidates``: samples of which some were trained on. ``untrained_model``: a whole network
+    with fresh random weights, by number."""
 
     seed: int
     input_shape: tuple[int, int, int]
@@ -172,6 +182,10 @@ class Target:
     labels: torch.Tensor | None = None
     hijack: Callable[[torch.Tensor], torch.Tensor] | None = None
     generator: TrainedGenerator | None = None
+    named_update: Callable[[torch.Tensor], dict[str, torch.Tensor]] | None = None
+    local_training: LocalTraining | None = None
+    candidates: Auxiliary | None = None
+    untrained_model: Callable[[int], nn.Module] | None = None
 
 
 @dataclass
@@ -237,6 +251,12 @@ class Knowledge:
         assert self.target.auxiliary is not None
         return self.target.auxiliary
 
+    def auxiliary_inputs(self) -> torch.Tensor:
+        """Samples that are not the victims', without labels: [m, C, H, W] as the network sees them."""
+        self._declared("auxiliary_inputs")
+        assert self.target.auxiliary is not None
+        return self.target.auxiliary.x
+
     def untrained_tail(self, index: int = 0) -> nn.Module:
         """U-shaped: a client's tail of the true architecture with fresh random weights: number ``index`` of many. It has
         no parameters where the tail is the loss alone."""
@@ -292,6 +312,33 @@ class Knowledge:
         self._declared("generator")
         assert self.target.generator is not None
         return self.target.generator
+
+    def named_update(self, update: torch.Tensor) -> dict[str, torch.Tensor]:
+        """One row [d] of ``updates``, W_k − W, by parameter name in the network's order. It takes W, which the client
+        was sent."""
+        self._declared("client_weights")
+        assert self.target.named_update is not None
+        return self.target.named_update(update)
+
+    def local_training(self) -> LocalTraining:
+        """How the clients of the observed updates trained."""
+        self._declared("training_settings")
+        assert self.target.local_training is not None
+        return self.target.local_training
+
+    def candidates(self) -> Auxiliary:
+        """The samples, with labels, of which is asked whether they were trained on: one for every observed row."""
+        self._declared("candidates")
+        assert self.target.candidates is not None
+        return self.target.candidates
+
+    def untrained_model(self, index: int = 0) -> nn.Module:
+        """A whole network [n, C, H, W] → logits of the true architecture with fresh random weights: number ``index`` of
+        many."""
+        self._declared("architecture")
+        self._declared("server_weights")
+        assert self.target.untrained_model is not None
+        return self.target.untrained_model(index)
 
     def query(self, x: torch.Tensor) -> torch.Tensor:
         """Smashed data of chosen inputs [n, C, H, W]. Raises ``ScenarioError`` beyond the budget of queries."""

@@ -14,7 +14,7 @@ import torch
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part
 
-Variation = Literal["squared", "isotropic"]
+Variation = Literal["squared", "isotropic", "absolute"]
 
 
 @part
@@ -24,6 +24,7 @@ class ImagePrior:
     ``form="squared"``: the mean of squared differences of neighbours, down and across, each over its own count (what
     public code of UnSplit and He et al. computes). ``"isotropic"``: the mean of √(down² + across²) over pixels, UnSplit's
     formula in section 4.2 divided by the number of pixels, so that its weight does not depend on the image's size.
+    ``"absolute"``: as ``"squared"``, of absolute differences (Geiping et al. 2020).
     """
 
     variation: float = 0.1
@@ -51,6 +52,8 @@ def total_variation(x: torch.Tensor, form: Variation = "squared") -> torch.Tenso
     down, across = x[..., 1:, :] - x[..., :-1, :], x[..., :, 1:] - x[..., :, :-1]
     if form == "squared":
         return down.square().flatten(1).mean(1) + across.square().flatten(1).mean(1)
+    if form == "absolute":
+        return down.abs().flatten(1).mean(1) + across.abs().flatten(1).mean(1)
     both = down[..., :, :-1].square() + across[..., :-1, :].square()
     # 1e-12 keeps the gradient finite where neighbours are equal, as they all are at the start.
     return (both + 1e-12).sqrt().flatten(1).sum(1) / x[0].numel()

@@ -9,6 +9,7 @@ import torch
 from raysplit import (
     Adversary,
     FedAvg,
+    Fora,
     ParallelSl,
     QueryDecoder,
     QueryFree,
@@ -40,6 +41,7 @@ ATTACKS = [
     QueryDecoder(queries=4, inputs="noise"),
     QueryFree(epochs=1, steps=1),
     Sdar(steps=1, batch_size=2, width=2),
+    Fora(steps=1, batch_size=2, width=2),
 ]
 
 
@@ -108,6 +110,12 @@ class Greedy(InferenceAttack):
             "server_weights": lambda: knowledge.finish(torch.zeros(1)),
             "features": lambda: knowledge.features(torch.zeros(1)),
             "auxiliary_data": knowledge.auxiliary,
+            "auxiliary_inputs": knowledge.auxiliary_inputs,
+            "updates": lambda: observed.on(Channel.UPDATES),
+            "an update's names": lambda: knowledge.named_update(torch.zeros(1)),
+            "training_settings": knowledge.local_training,
+            "candidates": knowledge.candidates,
+            "a whole model": knowledge.untrained_model,
             "queries": lambda: knowledge.query(torch.zeros(1, 1, 8, 8)),
         }
         ways[self.what]()
@@ -124,6 +132,12 @@ class Greedy(InferenceAttack):
         "server_weights",
         "features",
         "auxiliary_data",
+        "auxiliary_inputs",
+        "updates",
+        "an update's names",
+        "training_settings",
+        "candidates",
+        "a whole model",
         "queries",
     ],
 )
@@ -155,7 +169,8 @@ def test_collusion_is_a_union_of_channels_and_facts():
     assert not client.channels(protocol)
     assert together.channels(protocol) == server.channels(protocol) | client.channels(protocol)
     assert server.facts(protocol) == {"server_weights"}
-    assert together.facts(protocol) == {"server_weights", "client_weights", "architecture", "queries"}
+    both = {"server_weights", "client_weights", "architecture", "queries", "training_settings"}
+    assert together.facts(protocol) == both
     for party in ("main_server", "client"):
         fewer = Adversary(tuple(p for p in together.parties if p != party))
         assert not together.facts(protocol) <= fewer.facts(protocol) or party == "main_server"

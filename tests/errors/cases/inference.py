@@ -21,3 +21,11 @@ inferred("infer-party", "UnSplit", "--party", "server")
 inferred("infer-round", "UnSplit", "--round", "9")
 inferred("infer-option", "UnSplit(roundz=3)")
 inferred("infer-no-attack", "ImagePrior")
+inferred("infer-updates", "GradientInversion(labels='joint')")
+inferred("infer-updates-labels", "GradientInversion", "--round", "1")
+inferred("infer-updates-few", "GradientInversion(labels='joint')", "--round", "1", "--samples", "1")
+inferred("infer-updates-server", "GradientInversion(labels='joint')", "--round", "1", "--party", "fed_server",
+         "--knows", "architecture")  # fmt: skip
+inferred("infer-dense", "DenseLayerInversion", "--round", "1")
+inferred("infer-membership-round", "LossMembership", "--round", "1")
+inferred("infer-membership-none", "LossMembership", "--samples", "1")

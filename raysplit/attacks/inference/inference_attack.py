@@ -31,7 +31,8 @@ class Reconstruction:
     [n]; None: not attempted. ``clones``: of the client portion, one or more. ``labels_up_to_permutation``: whether
     labels are names of clusters only. ``positive_scores``: float [n], the higher, the likelier a sample is of
     ``positive_class``; no threshold is meant. ``queries``: how many inputs the client portion was asked about.
-    ``samples``: [m, C, H, W], made after the data of class ``samples_of``, of no observed sample in particular."""
+    ``samples``: [m, C, H, W], made after the data of class ``samples_of``, of no observed sample in particular.
+    ``chosen``: what won where several were tried, in words, and by what."""
 
     inputs: torch.Tensor | None = None
     labels: torch.Tensor | None = None
@@ -42,6 +43,7 @@ class Reconstruction:
     queries: int = 0
     samples: torch.Tensor | None = None
     samples_of: int = 0
+    chosen: str = ""
 
 
 @contract("an inference attack")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 
 from raysplit.attacks.inference.adversary import Fact
@@ -34,7 +36,7 @@ class QueryDecoder(InferenceAttack):
     queries: int = 1000
     training: DecoderTraining = DecoderTraining()
     decoders: tuple[Decoder, ...] = DECODERS[:1]
-    inputs: str = "auxiliary"
+    inputs: Literal["auxiliary", "noise"] = "auxiliary"
     trials: int = added_later(0)
     goal: Goal = "inputs"
 
@@ -49,8 +51,6 @@ class QueryDecoder(InferenceAttack):
                 f"QueryDecoder.trials is from 0 to {most}, three rates for each of {len(self.decoders)} decoders, but it is "
                 f"{self.trials}"
             )
-        if self.inputs not in ("auxiliary", "noise"):
-            raise ScenarioError(f"QueryDecoder.inputs is 'auxiliary' or 'noise', but it is {self.inputs!r}")
 
     @property
     def reads(self) -> frozenset[Channel]:

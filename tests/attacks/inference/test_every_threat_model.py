@@ -21,6 +21,7 @@ from raysplit import (
     Adversary,
     DecoderTraining,
     FeatureSpaceHijacking,
+    GanAttack,
     HijackedInversion,
     Scenario,
     SplitFedV2,
@@ -57,7 +58,16 @@ def worlds() -> list[Scenario]:
         toy(u_shaped, tail="fc1", clients=3, training__batch_size=1, training__lr=0.01, **short),
         toy(u_shaped, clients=3, **two, **short),
         toy(SplitFedV2(), cut="V1", clients=2, attack=FeatureSpaceHijacking(width=1), checkpoint_every=1),
+        toy(u_shaped, cut="V1", tail="fc1", clients=3, attack=GAN, cohort__malicious=0.34, checkpoint_every=1),
     ]
+
+
+GAN = GanAttack(target=1, latent=6, width=2)
+
+
+@pytest.fixture(autouse=True)
+def short_scores(monkeypatch):
+    monkeypatch.setattr("raysplit.analysis.inference.generated.STEPS", 2)
 
 
 def setups(scenario: Scenario) -> tuple[Setup, Setup]:
@@ -184,4 +194,4 @@ def test_an_attack_that_declares_more_than_it_takes_would_be_noticed():
 
 def test_only_who_hijacked_knows_what_was_learned():
     with pytest.raises(ScenarioError, match="needs to know 'hijack'"):
-        check_adversary(HijackedInversion(), Lacking(lacks="hijack"), SplitFedV2(), True)
+        check_adversary(HijackedInversion(), Lacking(lacks="hijack"), SplitFedV2(), frozenset({"hijack"}))

@@ -18,16 +18,20 @@ import torch
 from PIL import Image
 
 from raysplit.analysis.inference.infer import Inference
+from raysplit.analysis.inference.oracle import is_above_oracle
 from raysplit.errors import RunError
 from raysplit.parts.canonical import to_json
 from raysplit.storage.atomic import write_bytes, write_json
 
 _SCALE, _GAP, _COLUMNS = 3, 2, 10
+_FOUND = ("scores", "seconds", "chosen", "above_oracle")
+"""What of a record is a result, not what was asked"""
 
 
 def record_of(inference: Inference) -> dict[str, Any]:
     """Everything but the images, as JSON."""
-    setup = inference.setup
+    setup, oracle = inference.setup, inference.oracle
+    asked = {} if oracle is None else {"oracle": to_json(oracle), "above_oracle": is_above_oracle(inference)}
     return {
         "attack": to_json(inference.attack),
         "adversary": {"parties": list(inference.adversary.parties), "assumed": list(inference.adversary.knows)},
@@ -40,6 +44,8 @@ def record_of(inference: Inference) -> dict[str, Any]:
         "queries": inference.found.queries,
         "known_labels": inference.told,
         "seconds": inference.seconds,
+        **asked,
+        "chosen": inference.found.chosen,
         "scores": [{"of": s.of, "metric": s.metric, "value": s.value} for s in inference.scores],
     }
 
@@ -47,7 +53,7 @@ def record_of(inference: Inference) -> dict[str, Any]:
 def folder_of(inference: Inference, folder: Path) -> Path:
     """Where an inference belongs under ``folder``, a run's ``inference``: the same attack and setup in the same place."""
     record = record_of(inference)
-    what = {name: value for name, value in record.items() if name not in ("scores", "seconds")}
+    what = {name: value for name, value in record.items() if name not in _FOUND}
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
     return folder / f"{type(inference.attack).__name__}-{digest}"
 

@@ -42,7 +42,7 @@ _IN_TRAINING = (Channel.FEATURE_GRADIENTS, Channel.CUT_GRADIENTS, Channel.UPDATE
 @dataclass(frozen=True)
 class Inference:
     """What an attack found. ``told``: how many labels it was told, which are not scored; ``seconds``: of the attack
-    alone."""
+    alone. ``oracle``: the attack that was told everything, whose scores stand beside it (``oracle.py``)."""
 
     attack: InferenceAttack
     adversary: Adversary
@@ -53,6 +53,7 @@ class Inference:
     scores: list[Score]
     seconds: float
     told: int = 0
+    oracle: InferenceAttack | None = None
 
 
 def adversary_for(attack: InferenceAttack, trained_run: Trained, adversary: Adversary | None) -> Adversary:

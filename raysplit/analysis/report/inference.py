@@ -38,6 +38,8 @@ def _one(inference: InferenceRecord) -> str:
         ("Samples", f"{count(record['samples'])}; compared with {count(record['auxiliary'])} others"),
         ("Queries", count(record["queries"]) if record["queries"] else ""),
         ("Time", seconds(record["seconds"])),
+        ("Chosen", record.get("chosen", "")),
+        ("Above the oracle", "yes" if record.get("above_oracle") else ""),
     ]
     image = inference.path / "images.png"
     shown = (

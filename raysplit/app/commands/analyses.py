@@ -98,10 +98,16 @@ def infer(
         int, typer.Option("--auxiliary", help="Samples that are not attacked: for the adversary, and to compare with.")
     ] = 2000,
     queries: Annotated[int, typer.Option("--queries", help="How many inputs the client portion answers.")] = 1000,
+    oracle: Annotated[
+        str | None,
+        typer.Option(
+            "--oracle", help="An attack told everything, for comparison, such as 'QueryDecoder(queries=2000)'."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object an attack on standard output.")] = False,
 ) -> None:
     """What an adversary infers from a run: inputs, labels or a clone of the client portion, beside guesses."""
     from raysplit.analysis.inference.setup import Setup
     from raysplit.app.commands.infer import infer_run
 
-    infer_run(run, attack, Setup(round, samples, client, auxiliary, queries), parties, knows, as_json)
+    infer_run(run, attack, Setup(round, samples, client, auxiliary, queries), parties, knows, as_json, oracle)

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from raysplit.analysis.inference.files import record_of, write_inference
 from raysplit.analysis.inference.infer import Inference, infer_trained
+from raysplit.analysis.inference.oracle import check_oracle, is_above_oracle, with_oracle
 from raysplit.analysis.inference.setup import Setup
 from raysplit.analysis.matrix.parts import parts_named
 from raysplit.analysis.runs.run import open_run
@@ -29,9 +30,14 @@ def infer_run(
     parties: list[str] | None,
     knows: list[str] | None,
     as_json: bool,
+    oracle: str | None = None,
 ) -> None:
     """Carry out attacks on a run one after another, print their scores and write them into the run folder."""
     chosen = attacks_named(attacks, "--attack")
+    told_everything = None if oracle is None else attacks_named(oracle, "--oracle")[0]
+    if told_everything is not None:
+        for attack in chosen:
+            check_oracle(told_everything, attack)
     open_run(path)  # a sentence where it is none
     folder = RunFolder(path)
     trained = read_trained(path, stored_scenario(folder)[0])
@@ -40,6 +46,8 @@ def infer_run(
         adversary = _adversary(attack, trained, parties, knows)
         with console.status(f"{type(attack).__name__} on {path.name}"):
             inference = infer_trained(trained, attack, adversary, setup)
+            if told_everything is not None:
+                inference = with_oracle(inference, told_everything)
         written = write_inference(inference, folder.inference)
         if as_json:
             print(json.dumps({**record_of(inference), "path": str(written)}), flush=True)
@@ -101,6 +109,13 @@ def threat_lines(inference: Inference) -> list[str]:
         lines.append(
             f"{int(members.sum())} members and {others} non-members: a false-positive rate of 0.1 % is "
             + (f"{others // 1000} of them" if others >= 1000 else "less than one of them and is not given")
+        )
+    if inference.found.chosen:
+        lines.append(inference.found.chosen)
+    if is_above_oracle(inference):
+        lines.append(
+            f"above the oracle: {type(inference.attack).__name__} came nearer than an attack that is told everything; "
+            "choose a stronger oracle (several decoders, more trials, WhiteBoxInversion), or ask what it saw"
         )
     for fact in sorted(inference.attack.needs & ORACLES):
         lines.append(f"an oracle: no message brings '{fact}' to anybody, so no real adversary can do this")

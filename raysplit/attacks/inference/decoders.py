@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, replace
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -42,12 +45,17 @@ def made(
         return decoder(kind, z_shape, input_shape)
 
 
+def held_out(pairs: int, training: DecoderTraining) -> int:
+    """How many of ``pairs`` no decoder is trained on."""
+    return max(1, round(training.validation * pairs))
+
+
 def train_decoder(
     network: nn.Module, z: torch.Tensor, x: torch.Tensor, training: DecoderTraining, draw: torch.Generator
 ) -> float:
     """Train on pairs z [m, …], x [m, C, H, W]; returns the mean squared error on the held-out pairs."""
     order = torch.randperm(len(z), generator=draw)
-    held = max(1, round(training.validation * len(z)))
+    held = held_out(len(z), training)
     if held >= len(z):
         raise ScenarioError(f"a decoder needs two pairs of smashed data and inputs at least, but there are {len(z)}")
     known, fresh = order[held:], order[:held]
@@ -63,17 +71,41 @@ def train_decoder(
         return float(functional.mse_loss(network(z[fresh]), x[fresh]))
 
 
+RATES = (1.0, 3.0, 1 / 3)
+"""What the learning rate is multiplied with, in the order in which a budget of trials is spent"""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The best of ``trials`` decoders. ``error``: its mean squared error on the ``held`` pairs by which it was chosen."""
+
+    kind: Decoder
+    lr: float
+    trials: int
+    held: int
+    error: float
+
+    def __str__(self) -> str:
+        best = f", the best of {self.trials} trials" if self.trials > 1 else ""
+        return f"decoder {self.kind!r} at lr {self.lr:g}{best}; MSE on {self.held} held-out pairs {self.error:.4f}"
+
+
 def strongest(
     kinds: tuple[Decoder, ...],
     pairs: tuple[torch.Tensor, torch.Tensor],
     training: DecoderTraining,
     draw: torch.Generator,
-) -> tuple[nn.Module, Decoder]:
-    """The decoder of ``kinds`` with the smallest error on held-out pairs, trained, and which it is."""
+    trials: int = 0,
+) -> tuple[nn.Module, Choice]:
+    """The decoder with the smallest error on held-out pairs, trained. ``trials``: how many are trained: each of
+    ``kinds`` at ``training.lr``, then at the other rates (``RATES``); 0: each of ``kinds`` once."""
     z, x = pairs
-    tried = []
-    for number, kind in enumerate(kinds):
+    tried: list[tuple[float, int, nn.Module, Choice]] = []
+    for number in range(trials or len(kinds)):
+        kind, lr = kinds[number % len(kinds)], training.lr * RATES[number // len(kinds)]
         network = made(kind, tuple(z.shape[1:]), tuple(x.shape[1:]), draw).to(z.dtype)  # type: ignore[arg-type]
-        tried.append((train_decoder(network, z, x, training, draw), number, network, kind))
-    _, _, network, kind = min(tried, key=lambda one: one[:2])
-    return network, kind
+        error = train_decoder(network, z, x, replace(training, lr=lr), draw)
+        choice = Choice(kind, lr, trials or len(kinds), held_out(len(z), training), error)
+        tried.append((error if math.isfinite(error) else math.inf, number, network, choice))
+    _, _, network, choice = min(tried, key=lambda one: one[:2])
+    return network, choice

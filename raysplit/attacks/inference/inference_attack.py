@@ -34,7 +34,8 @@ class Reconstruction:
     ``positive_class``; no threshold is meant. ``queries``: how many inputs the client portion was asked about.
     ``samples``: [m, C, H, W], made after the data of class ``samples_of``, of no observed sample in particular.
     ``membership_scores``: float [n], the higher, the likelier a candidate was trained on. From an update, samples of one
-    client are in any order: they are matched to the true ones when they are scored."""
+    client are in any order: they are matched to the true ones when they are scored. ``chosen``: what won where several
+    were tried, in words, and by what."""
 
     inputs: torch.Tensor | None = None
     labels: torch.Tensor | None = None
@@ -46,6 +47,7 @@ class Reconstruction:
     samples: torch.Tensor | None = None
     samples_of: int = 0
     membership_scores: torch.Tensor | None = None
+    chosen: str = ""
 
 
 @contract("an inference attack")

@@ -46,6 +46,23 @@ class ImagePrior:
             loss = loss + self.energy * x.square().flatten(1).mean(1)
         return loss
 
+    def gradient(self, x: torch.Tensor) -> torch.Tensor:
+        """∂/∂x of the sum over images, [n, C, H, W]: in closed form where ``form="squared"``, a few sums instead of a
+        graph."""
+        if self.form != "squared":
+            with torch.enable_grad():
+                leaf = x.detach().requires_grad_()
+                loss = self(leaf).sum()
+                return torch.autograd.grad(loss, [leaf])[0] if loss.requires_grad else torch.zeros_like(x)
+        gradient = x * (2 * self.energy / x[0].numel())
+        for dim in (-2, -1) if self.variation else ():
+            difference = x.diff(dim=dim)
+            difference = difference * (2 * self.variation / max(1, difference[0].numel()))
+            length = difference.shape[dim]
+            gradient.narrow(dim, 1, length).add_(difference)
+            gradient.narrow(dim, 0, length).sub_(difference)
+        return gradient
+
 
 def total_variation(x: torch.Tensor, form: Variation = "squared") -> torch.Tensor:
     """Of every image of x [n, C, H, W]: [n]; formulas in ``ImagePrior``."""
@@ -62,6 +79,11 @@ def total_variation(x: torch.Tensor, form: Variation = "squared") -> torch.Tenso
 def mismatch(z: torch.Tensor, observed: torch.Tensor) -> torch.Tensor:
     """The mean squared difference of each row, [n]."""
     return (z - observed).square().flatten(1).mean(1)
+
+
+def mismatch_gradient(z: torch.Tensor, observed: torch.Tensor) -> torch.Tensor:
+    """∂/∂z of the sum of ``mismatch``, z's shape: what goes back through the network that gave ``z``."""
+    return (z.detach() - observed) * (2 / observed[0].numel())
 
 
 def invert(

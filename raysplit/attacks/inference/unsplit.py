@@ -21,7 +21,8 @@ from raysplit.attacks.inference.inference_attack import (
     Observed,
     Reconstruction,
 )
-from raysplit.attacks.inference.inversion import ImagePrior, mismatch
+from raysplit.attacks.inference.inversion import ImagePrior, mismatch_gradient
+from raysplit.attacks.inference.narrow_convolutions import fast_kernels
 from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part
@@ -75,19 +76,21 @@ class UnSplit(InferenceAttack):
         z = observed.on(Channel.SMASHED)
         low, high = knowledge.range
         start = z.new_full((len(z), *knowledge.input_shape), (low + high) / 2)
+        clones = tuple(
+            knowledge.untrained_portion(index) for index in range(len(z) if self.clones == "one_an_image" else 1)
+        )
+        with fast_kernels(clones[0]):
+            return Reconstruction(inputs=self._found(z, start, clones), clones=clones)
+
+    def _found(self, z: torch.Tensor, start: torch.Tensor, clones: Sequence[nn.Module]) -> torch.Tensor:
         if self.clones == "one_an_image":
-            clones = [knowledge.untrained_portion(index) for index in range(len(z))]
-            return Reconstruction(inputs=self._separately(z, start, clones), clones=tuple(clones))
-        clone = knowledge.untrained_portion()
+            return self._separately(z, start, clones)
+        (clone,) = clones
+        parameters = list(clone.parameters())
         if self.clones == "shared":
-            inputs = self._descend(z, start, list(clone.parameters()), clone, together=True)
-        else:
-            found = [
-                self._descend(row, x, list(clone.parameters()), clone)
-                for row, x in zip(torch.split(z, 1), torch.split(start, 1), strict=True)
-            ]
-            inputs = torch.cat(found)
-        return Reconstruction(inputs=inputs, clones=(clone,))
+            return self._descend(z, start, parameters, clone, together=True)
+        one_by_one = zip(torch.split(z, 1), torch.split(start, 1), strict=True)
+        return torch.cat([self._descend(row, x, parameters, clone) for row, x in one_by_one])
 
     def _separately(self, z: torch.Tensor, start: torch.Tensor, clones: Sequence[nn.Module]) -> torch.Tensor:
         """Every image with its own clone, all side by side: parameters [n, …] through one batched forward pass."""
@@ -118,17 +121,19 @@ class UnSplit(InferenceAttack):
         """Coordinate descent from ``start`` and the ``parameters``, which end as the clone's. Both optimisers keep
         their moments over all turns, as in the public code. ``together``: the clone goes by the mean over images."""
         x = start.clone().requires_grad_()
-        inputs = torch.optim.Adam([x], lr=self.lr, amsgrad=True)
-        model = torch.optim.Adam(parameters, lr=self.lr, amsgrad=True)
+        inputs = torch.optim.Adam([x], lr=self.lr, amsgrad=True, fused=True)
+        model = torch.optim.Adam(parameters, lr=self.lr, amsgrad=True, fused=True)
+        share = 1 / len(z) if together else 1.0
         for _ in range(self.rounds):
             for _ in range(self.input_steps):
-                loss = (mismatch(forward(x), z) + self.prior(x)).sum()
-                (x.grad,) = torch.autograd.grad(loss, [x])
+                found = forward(x)
+                (gradient,) = torch.autograd.grad(found, [x], mismatch_gradient(found, z))
+                x.grad = gradient + self.prior.gradient(x.detach())
                 inputs.step()
             fixed = x.detach()
             for _ in range(self.model_steps):
-                errors = mismatch(forward(fixed), z)
-                gradients = torch.autograd.grad(errors.mean() if together else errors.sum(), parameters)
+                found = forward(fixed)
+                gradients = torch.autograd.grad(found, parameters, mismatch_gradient(found, z) * share)
                 for parameter, gradient in zip(parameters, gradients, strict=True):
                     parameter.grad = gradient
                 model.step()

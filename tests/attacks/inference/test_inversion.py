@@ -11,6 +11,7 @@ from torch import nn
 from raysplit import DecoderTraining, ImagePrior, QueryDecoder, UnSplit, WhiteBoxInversion
 from raysplit.attacks.inference.inference_attack import Auxiliary, InferenceAttack, Knowledge, Reconstruction, Target
 from raysplit.attacks.inference.inversion import total_variation
+from raysplit.attacks.inference.narrow_convolutions import fast_kernels
 from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
 from raysplit.models.decoders import DECODERS, decoder
@@ -112,6 +113,43 @@ def test_unsplit_cannot_tell_data_and_weights_that_are_rotated_alike():
     assert torch.allclose(one, other, atol=1e-6)
     errors = (one - x).square().mean(), (other - x_rotated).square().mean()
     assert max(errors) >= (x - x_rotated).square().mean() / 4  # by the parallelogram law, whatever was found
+
+
+def test_unsplit_stays_at_the_mean_image_where_data_and_a_dense_first_layer_are_rotated_alike():
+    """What is sent is that of the unrotated data, bit-close, and the images found are no nearer to them than a guess."""
+    torch.manual_seed(3)
+    base = torch.rand(40, 1, 2, 2, dtype=torch.float64).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    x, mean = base[:8], base[8:].mean(0)
+    q, _ = torch.linalg.qr(torch.randn(64, 64, dtype=torch.float64))
+    head = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU()).double()
+    rotated = copy.deepcopy(head)
+    rotated[1].weight.data = head[1].weight @ q.T
+    x_rotated = (x.flatten(1) @ q.T).view_as(x)
+    assert (head(x) - rotated(x_rotated)).abs().max() < 1e-12
+    torch.manual_seed(4)
+    fresh = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU()).double()
+    attack = UnSplit(rounds=20, input_steps=20, model_steps=20, lr=0.01)
+    found = attacked(attack, x_rotated, target(rotated, fresh)).inputs
+    guess = (mean - x).square().mean()
+    assert (found - x).square().mean() > guess and (found - x_rotated).square().mean() > guess
+
+
+@pytest.mark.parametrize("form", ["squared", "isotropic"])
+@pytest.mark.parametrize(("variation", "energy"), [(0.3, 0.7), (0.0, 0.7), (0.3, 0.0), (0.0, 0.0)])
+def test_the_priors_gradient_is_autograds(form, variation, energy):
+    x = torch.rand(2, 3, 5, 4, dtype=torch.float64, requires_grad=True)
+    prior = ImagePrior(variation, energy, form)
+    loss = prior(x).sum() + 0 * x.sum()
+    assert torch.allclose(prior.gradient(x.detach()), torch.autograd.grad(loss, [x])[0], atol=1e-14, rtol=0)
+
+
+def test_kernels_are_chosen_by_the_widest_convolution_and_left_as_they_were():
+    before = torch.backends.mkldnn.enabled
+    for network, on in ((conv(1), False), (nn.Conv2d(1, 17, 1), before), (nn.Linear(2, 2), before)):
+        with pytest.raises(KeyError), fast_kernels(network):
+            assert torch.backends.mkldnn.enabled == on
+            raise KeyError
+        assert torch.backends.mkldnn.enabled == before
 
 
 def test_total_variation_is_what_the_formulas_say():

@@ -29,3 +29,5 @@ inferred("infer-updates-server", "GradientInversion(labels='joint')", "--round",
 inferred("infer-dense", "DenseLayerInversion", "--round", "1")
 inferred("infer-membership-round", "LossMembership", "--round", "1")
 inferred("infer-membership-none", "LossMembership", "--samples", "1")
+inferred("infer-oracle", "ClusterLabels(channel='smashed')", "--oracle", "WhiteBoxInversion(steps=1)")
+inferred("infer-trials", "QueryDecoder(trials=4)")

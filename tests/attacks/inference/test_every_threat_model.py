@@ -24,6 +24,7 @@ from raysplit import (
     GanAttack,
     HijackedInversion,
     Scenario,
+    Sgd,
     SplitFedV2,
     UnSplit,
 )
@@ -48,6 +49,20 @@ class TwoClasses(ToyCnn):
         return [*super().stages()[:-1], ("fc2", nn.Linear(7, 2))]
 
 
+@part
+class DenseFirst(ToyCnn):
+    cut: str | None = "first"
+    tail: str | None = "middle"
+
+    @property
+    def cuts(self) -> dict[str, str]:
+        return {"first": "first"}
+
+    def stages(self) -> list[tuple[str, nn.Module]]:
+        first = nn.Sequential(nn.Flatten(), nn.Linear(64, 7), nn.ReLU())
+        return [("first", first), ("middle", nn.Sequential(nn.Linear(7, 7), nn.ReLU())), ("last", nn.Linear(7, 5))]
+
+
 def worlds() -> list[Scenario]:
     """Toys that show everything that an attack may read, or may have learned. An attack that fits none of them needs
     another one here."""
@@ -59,6 +74,7 @@ def worlds() -> list[Scenario]:
         toy(u_shaped, clients=3, **two, **short),
         toy(SplitFedV2(), cut="V1", clients=2, attack=FeatureSpaceHijacking(width=1), checkpoint_every=1),
         toy(u_shaped, cut="V1", tail="fc1", clients=3, attack=GAN, cohort__malicious=0.34, checkpoint_every=1),
+        toy(u_shaped, model=DenseFirst(), clients=2, training__batch_size=None, training__optimizer=Sgd(), **short),
     ]
 
 

@@ -19,7 +19,7 @@ class TailGradients:
     parameter name."""
 
     steps: int
-    rule: GradientRule = MeanGradient()
+    rule: GradientRule = field(default_factory=MeanGradient)
     found: dict[tuple[int, int], dict[str, torch.Tensor]] = field(default_factory=dict)
 
     def gradients(self, portion: ClientSlot, batch: BackwardPass) -> Gradients:

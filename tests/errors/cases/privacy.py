@@ -58,4 +58,10 @@ private("poisson-rate", SOUND, (TRAINING, "lr=0.05, poisson_rate=1.5)"))
 private("poisson-batch-size", SOUND, (TRAINING, "lr=0.05, poisson_rate=0.1, batch_size=8)"))
 private("poisson-server", SOUND, (PROTOCOL, "MiniBatchSfl()"), (TRAINING, POISSON))
 private("poisson-sizes", SOUND, (PROTOCOL, "SplitFedV2(), observe=Observe(rounds=(1,))"), (TRAINING, POISSON))
-private("poisson-site", SOUND, (PROTOCOL, "ExtendedSplit()"), (MODEL, 'femnist_cnn(cut="V1", tail="V2")'), (TRAINING, POISSON))
+private(
+    "poisson-site",
+    SOUND,
+    (PROTOCOL, "ExtendedSplit()"),
+    (MODEL, 'femnist_cnn(cut="V1", tail="V2")'),
+    (TRAINING, POISSON),
+)

@@ -135,8 +135,8 @@ def _broken(scenario: Scenario, privacy: PerExampleClipping) -> Iterator[str]:
         )
     if scenario.detection is not None:
         yield (
-            "PerExampleClipping covers what noise is added to, but Scenario.detection judges smashed data and labels as "
-            "they are and decides by them what is learned; leave detection out"
+            "PerExampleClipping covers what noise is added to, but Scenario.detection judges messages that carry none and "
+            "decides by them what is learned; leave detection out"
         )
     for who, channels in _seen_by(scenario):
         seen = sorted(channel.value for channel in channels & UNCOVERED)

@@ -27,7 +27,15 @@ def play(folder, page, block, choice):
 
 
 def test_every_page_has_an_example():
-    assert [page.stem for page in PAGES] == ["attack", "data-set", "defense", "detection", "inference", "protocol"]
+    assert [page.stem for page in PAGES] == [
+        "attack",
+        "data-set",
+        "defense",
+        "detection",
+        "inference",
+        "privacy",
+        "protocol",
+    ]
     assert {block.values[0] for block in BLOCKS} == {page.stem for page in PAGES}
 
 

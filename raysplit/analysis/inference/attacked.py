@@ -22,6 +22,7 @@ from raysplit.attacks.inference.inference_attack import Auxiliary, InferenceAtta
 from raysplit.attacks.inference.observe import Observe
 from raysplit.channels.channel import Channel
 from raysplit.errors import RunError
+from raysplit.scenario.privacy_rules import client_rule_of
 from raysplit.storage.run_folder import RunFolder
 
 
@@ -57,7 +58,7 @@ def _in_training(run: Trained, attack: InferenceAttack, setup: Setup, round: int
     scenario = run.scenario
     auxiliary = _auxiliary(run, attack, setup)
     observe = _observe(attack, setup, round)
-    tails = TailGradients(setup.samples) if "tail_gradients" in attack.needs else None
+    tails = TailGradients(setup.samples, client_rule_of(scenario)) if "tail_gradients" in attack.needs else None
     seen = observe_round(RunFolder(run.path), scenario, observe, tails)
     target = target_of(scenario, seen.before, auxiliary, setup.queries, setup.client, in_training=True)
     victims = trained(scenario, seen.observations, observe, setup.samples, seen.malicious)

@@ -7,17 +7,19 @@ from dataclasses import dataclass, field
 
 import torch
 
-from raysplit.training.gradient_rules import BackwardPass, MeanGradient
+from raysplit.training.gradient_rules import BackwardPass, GradientRule, MeanGradient
 from raysplit.training.optimizers import Gradients
 from raysplit.training.parties import ClientSlot
 
 
 @dataclass
 class TailGradients:
-    """A gradient rule that is ``MeanGradient`` and writes down what the tail's parameters got in the first ``steps``
-    steps of every client's local round. ``found``: by cohort position and step, then by parameter name."""
+    """A gradient rule that is ``rule``, the scenario's, and writes down what the tail's parameters got of the batch's mean
+    loss in the first ``steps`` steps of every client's local round. ``found``: by cohort position and step, then by
+    parameter name."""
 
     steps: int
+    rule: GradientRule = field(default_factory=MeanGradient)
     found: dict[tuple[int, int], dict[str, torch.Tensor]] = field(default_factory=dict)
 
     def gradients(self, portion: ClientSlot, batch: BackwardPass) -> Gradients:
@@ -28,7 +30,7 @@ class TailGradients:
                 for name, parameter in portion.tail.named_parameters()
                 if parameter.grad is not None
             }
-        return MeanGradient().gradients(portion, batch)
+        return self.rule.gradients(portion, batch)
 
     def of(self, steps: Sequence[tuple[int, int]]) -> dict[str, torch.Tensor]:
         """By parameter name, [len(steps), …], in the order of ``steps``, each a cohort position and a step."""

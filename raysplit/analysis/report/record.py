@@ -16,6 +16,7 @@ from raysplit.analysis.report.markup import definitions, folded, json_block, par
 from raysplit.analysis.report.numbers import NONE, count, percent, seconds, significant, size
 from raysplit.analysis.report.pairs import flatten, plain, type_name
 from raysplit.analysis.report.plots import first_attacked_round, spread_over_rounds
+from raysplit.analysis.report.privacy import privacy_section
 from raysplit.analysis.runs.run import Run
 
 ROUNDS_SHOWN = 250
@@ -39,6 +40,7 @@ def run_section(run: Run, anchor: str) -> str:
         "<h3>Aggregation</h3>\n" + _aggregation(run),
         "<h3>Channels</h3>\n" + _channels(run),
         client_detection_section(run),
+        privacy_section(run),
         inference_section(run),
         "<h3>Record</h3>\n" + folded("Every round" if run.state.rounds <= ROUNDS_SHOWN else "Rounds", _rounds(run)),
         folded("Scenario", json_block(run.scenario), printed=True),
@@ -80,6 +82,7 @@ def _outcome(run: Run) -> str:
     population = {None: "not recorded whether real or synthetic", True: "synthetic", False: "real"}[is_synthetic(run)]
     facts = [
         ("Status", f"{_STATUS.get(run.state.status, run.state.status)}; {count(run.state.rounds)} rounds done"),
+        ("Ended early", str(run.state.record.get("stopped", ""))),
         ("Final accuracy", percent(summary.final) + at),
         ("Best accuracy", percent(summary.best) + best_at),
         (
@@ -105,7 +108,7 @@ def _outcome(run: Run) -> str:
         ("Retries", count(sum(rounds["retries"]))),
         ("Folder", str(run.path)),
     ]
-    return definitions(facts if run.state.rounds else facts[:11] + facts[-1:])
+    return definitions(facts if run.state.rounds else facts[:12] + facts[-1:])
 
 
 def _virtual(times: Sequence[float | None]) -> str:

@@ -14,16 +14,18 @@ from raysplit.training.per_example.layers import FORMULAS
 
 
 class LayerPass:
-    """One pass through a layer. ``seen``: what it was given; ``output``: with its graph; ``back``: ∂L/∂output of the
-    batch's mean loss, once a backward pass has come by."""
+    """One pass through a layer. ``seen``: what it was given; ``output``: with its graph."""
 
     def __init__(self, seen: torch.Tensor, output: torch.Tensor) -> None:
         self.seen, self.output = seen.detach(), output
-        self.back: torch.Tensor | None = None
-        output.register_hook(self._keep)  # type: ignore[no-untyped-call]
+        # The hook holds the list alone: held by its output's graph, a hook that holds the output keeps both for ever.
+        self._back: list[torch.Tensor] = []
+        output.register_hook(self._back.append)  # type: ignore[no-untyped-call]
 
-    def _keep(self, gradient: torch.Tensor) -> None:
-        self.back = gradient
+    @property
+    def back(self) -> torch.Tensor | None:
+        """∂L/∂output of the batch's mean loss, once a backward pass has come by."""
+        return self._back[-1] if self._back else None
 
 
 class LayerPasses:

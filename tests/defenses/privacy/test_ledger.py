@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from raysplit import run as raysplit_run
+from raysplit.analysis.report.record import run_section
 from raysplit.defenses.privacy.accountant import epsilon
 from raysplit.defenses.privacy.ledger import Ledger
 from raysplit.defenses.privacy.per_example_clipping import PerExampleClipping
@@ -137,3 +138,12 @@ def test_sums_of_a_batch_are_the_same_bits_however_many_hosts_play() -> None:
     assert one.digest == other.digest
     regrouped = play(scenario.replace(groups=2))
     assert all(torch.allclose(one.named[name], regrouped.named[name], atol=1e-6) for name in one.named)
+
+
+def test_the_report_says_of_what_it_is_an_epsilon(tmp_path: Path) -> None:
+    run = raysplit_run(toy(SplitFedV1(), privacy=LOUD), out=tmp_path)
+    page = run_section(run, "run")
+    for part in ("<h3>Privacy</h3>", "1e-05", "shuffled", "server portion", "Not covered", "smashed data"):
+        assert part in page
+    assert f"{epsilon(1.0, 8.0 / 2**0.5, 2, 1e-5).epsilon:.3g}" in page
+    assert "<h3>Privacy</h3>" not in run_section(raysplit_run(toy(SplitFedV1(), name="plain"), out=tmp_path), "run")

@@ -1,6 +1,27 @@
 """Every wrong input of docs/errors.md, by what is wrong: importing these files fills ``CASES``."""
 
-from tests.errors.cases import cluster, command_line, data, inference, networks, parts, run_folders, scenario_file
+from tests.errors.cases import (
+    cluster,
+    command_line,
+    data,
+    inference,
+    networks,
+    parts,
+    privacy,
+    run_folders,
+    scenario_file,
+)
 from tests.errors.making import CASES
 
-__all__ = ["CASES", "cluster", "command_line", "data", "inference", "networks", "parts", "run_folders", "scenario_file"]
+__all__ = [
+    "CASES",
+    "cluster",
+    "command_line",
+    "data",
+    "inference",
+    "networks",
+    "parts",
+    "privacy",
+    "run_folders",
+    "scenario_file",
+]

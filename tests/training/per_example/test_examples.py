@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -209,3 +210,18 @@ def test_a_u_shaped_server_has_each_sample_s_own_gradient() -> None:
     examples = examples_of_server(server, ServerPass(z, None, received))
     expected = [grad_of((body(z[i : i + 1]) * received[i] * B).sum(), server) for i in range(B)]
     assert_equal(server, examples, expected)
+
+
+def test_nothing_of_a_batch_outlives_the_next() -> None:
+    """Hooks hold no output, whose graph holds them: such a ring is never freed."""
+    slot = ClientSlot(Portions(portion(nn.Conv2d(3, 2, 3)), portion(nn.Identity())), TRAINING)
+    slot.watch_layers()
+    assert slot.passes is not None
+    z = slot.forward(inputs(IMAGE))
+    examples_of_client(slot, BackwardPass(inputs(IMAGE), torch.zeros(B), z, torch.ones_like(z)))
+    (one,) = slot.passes.of_batch(slot.head)
+    output = weakref.ref(one.output)
+    del one, z
+    assert output() is not None
+    slot.zero_grad()
+    assert output() is None

@@ -1,0 +1,67 @@
+"""Privacy that cannot be carried out, or that claims what does not hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.errors.making import CASES, TINY, scenario
+
+
+def private(name: str, clipping: str, *edits: tuple[str, str]) -> None:
+    """``TINY`` with ``privacy=PerExampleClipping(clipping)`` and other edits."""
+
+    def make(here: Path) -> list[str]:
+        text = TINY.replace("    evaluation=", f"    privacy=PerExampleClipping({clipping}),\n    evaluation=")
+        for old, new in edits:
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        return scenario(here, text)
+
+    CASES[name] = make
+
+
+SOUND = "1.0, 1.0, expected_batch=8"
+PROTOCOL, MODEL, TRAINING = "SplitFedV2()", 'femnist_cnn(cut="V2")', "lr=0.05)"
+POISSON = "lr=0.05, poisson_rate=0.1)"
+
+private("privacy-norm", "0.0, 1.0")
+private("privacy-delta", "1.0, 1.0, delta=0.0")
+private("privacy-budget", "1.0, 1.0, budget=0.0")
+private("privacy-noise-without-norm", "None, 1.0")
+private("privacy-without-noise", "1.0, 0.0")
+private("privacy-divisor", "1.0, 1.0")
+private("privacy-site", SOUND, (PROTOCOL, "ExtendedSplit()"), (MODEL, 'femnist_cnn(cut="V1", tail="V2")'))
+private("privacy-mixed", SOUND, (PROTOCOL, "Sglr()"))
+private("privacy-published", SOUND, (PROTOCOL, 'SplitFedV1(as_published="thapa2022")'))
+private(
+    "privacy-batch-norm",
+    SOUND,
+    ("from raysplit import *", "from raysplit import *\nfrom torch import nn\n\ndef make():\n    return "
+     "[('a', nn.Conv2d(1, 2, 3)), ('b', nn.Sequential(nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(1352, 62)))]\n"),
+    (MODEL, 'sequential(make, (1, 28, 28), 62, cut="a")'),
+)  # fmt: skip
+private(
+    "privacy-buffers",
+    SOUND,
+    ("from raysplit import *", "from raysplit import *\nfrom torch import nn\n\ndef make():\n    return "
+     "[('a', nn.Sequential(nn.Conv2d(1, 2, 3), nn.InstanceNorm2d(2, track_running_stats=True))), "
+     "('b', nn.Sequential(nn.Flatten(), nn.Linear(1352, 62)))]\n"),
+    (MODEL, 'sequential(make, (1, 28, 28), 62, cut="a")'),
+)  # fmt: skip
+private("privacy-open-server", f"{SOUND}, server_portion='open'")
+private("privacy-sizes", f"{SOUND}, weights='samples'", (TRAINING, POISSON))
+private("privacy-noise-by-sample", f"{SOUND}, form='thapa2022'", (TRAINING, POISSON))
+private("privacy-roots", SOUND, (PROTOCOL, "SplitFedV2(), defense=FLTrust()"))
+private("privacy-detection", SOUND, (PROTOCOL, "SplitFedV2(), detection=Detection((LabelScreen(),))"))
+private("privacy-smashed", SOUND, (PROTOCOL, "SplitFedV2(), observe=Observe(rounds=(1,))"))
+private("poisson-rate", SOUND, (TRAINING, "lr=0.05, poisson_rate=1.5)"))
+private("poisson-batch-size", SOUND, (TRAINING, "lr=0.05, poisson_rate=0.1, batch_size=8)"))
+private("poisson-server", SOUND, (PROTOCOL, "MiniBatchSfl()"), (TRAINING, POISSON))
+private("poisson-sizes", SOUND, (PROTOCOL, "SplitFedV2(), observe=Observe(rounds=(1,))"), (TRAINING, POISSON))
+private(
+    "poisson-site",
+    SOUND,
+    (PROTOCOL, "ExtendedSplit()"),
+    (MODEL, 'femnist_cnn(cut="V1", tail="V2")'),
+    (TRAINING, POISSON),
+)

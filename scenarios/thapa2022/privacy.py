@@ -7,6 +7,8 @@ so that no ε is claimed; the same noise once a batch, as in Abadi et al.; and a
 the server portion clipped too, that stops at its budget.
 """
 
+from typing import Literal
+
 from raysplit import (
     Adam,
     Cohort,
@@ -25,7 +27,12 @@ from raysplit import (
 
 CLIENTS, NORM, SIGMA = 5, 1.0, 1.3
 SHUFFLED, POISSON = Training(rounds=50, lr=0.0001, batch_size=1024, local_epochs=5, optimizer=Adam()), 1024 / 12_000
-OPEN = {"server_portion": "open", "weights": "samples", "guarantee": False}
+
+
+def as_the_paper_has_it(form: Literal["thapa2022", "abadi"]) -> PerExampleClipping:
+    """The server portion open and clients weighing by their samples, so that no ε can be claimed."""
+    return PerExampleClipping(NORM, SIGMA, form=form, server_portion="open", weights="samples", guarantee=False)
+
 
 full = Scenario(
     name="privacy-alexnet",
@@ -50,8 +57,8 @@ def rows(base: Scenario, rate: float, batch: int) -> list[Scenario]:
     poisson = base.replace(**{"training.batch_size": None, "training.poisson_rate": rate})
     return [
         base.replace(name=f"{base.name}-none"),
-        base.replace(name=f"{base.name}-eq3", privacy=PerExampleClipping(NORM, SIGMA, form="thapa2022", **OPEN)),
-        base.replace(name=f"{base.name}-abadi", privacy=PerExampleClipping(NORM, SIGMA, **OPEN)),
+        base.replace(name=f"{base.name}-eq3", privacy=as_the_paper_has_it("thapa2022")),
+        base.replace(name=f"{base.name}-abadi", privacy=as_the_paper_has_it("abadi")),
         *(
             poisson.replace(
                 name=f"{base.name}-eps{budget:g}",

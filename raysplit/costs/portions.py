@@ -58,8 +58,13 @@ class CutCosts:
     features: int
     float_bytes: int
     state_bytes: int
-    smashed_bytes: int
-    """A sample's smashed data as they cross the channel"""
+    encoded_smashed: int | None = None
+    """Bytes of a sample's smashed data where a defence encodes them"""
+
+    @property
+    def smashed_bytes(self) -> int:
+        """Of a sample's smashed data, as they cross the channel."""
+        return self.smashed * self.float_bytes if self.encoded_smashed is None else self.encoded_smashed
 
     @property
     def client_floats(self) -> int:
@@ -98,7 +103,6 @@ def cut_costs(scenario: Scenario) -> CutCosts:
     head = _portion(stages[:first], input_gradient=False)
     floats = math.prod(stages[first - 1].shape) if split else 0
     float_bytes = torch.empty(0, dtype=scenario.training.dtype).element_size()
-    encoded = encoded_sample(scenario.message_defenses, floats, float_bytes)
     return CutCosts(
         head=head,
         body=_portion(stages[first:last] if split else [], input_gradient=head.learns),
@@ -107,7 +111,7 @@ def cut_costs(scenario: Scenario) -> CutCosts:
         features=math.prod(stages[last - 1].shape) if u_shaped else 0,
         float_bytes=float_bytes,
         state_bytes=_travelling(scenario, first, last),
-        smashed_bytes=floats * float_bytes if encoded is None else encoded,
+        encoded_smashed=encoded_sample(scenario.message_defenses, floats, float_bytes),
     )
 
 

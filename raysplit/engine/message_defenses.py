@@ -11,7 +11,7 @@ from raysplit.channels.hooks import MessageHook
 from raysplit.defenses.messages.gradients import GradientDefenseHook
 from raysplit.defenses.messages.labels import released
 from raysplit.defenses.messages.losses import AddedLoss
-from raysplit.defenses.messages.message_defense import GradientDefense, LossDefense, SmashedDefense, of_kind
+from raysplit.defenses.messages.message_defense import of_gradients, of_losses, of_smashed
 from raysplit.defenses.messages.smashed import SmashedDefenseHook, SmashedInUse
 from raysplit.population.population import Samples
 from raysplit.protocols.plan import RoundPlan
@@ -32,10 +32,10 @@ def honest_hooks(scenario: Scenario, plan: RoundPlan) -> Iterator[MessageHook]:
     """The hooks of a round that carry out defences of smashed data and of gradients. A malicious main server, while an
     attack of its own is in force, has none."""
     seed, classes, u_shaped = plan.seed, scenario.model.classes, scenario.protocol.u_shaped
-    smashed = of_kind(scenario.message_defenses, SmashedDefense)
+    smashed = of_smashed(scenario.message_defenses)
     if smashed:
         yield SmashedDefenseHook(smashed, seed, classes, exempt(scenario, plan))
-    gradients = of_kind(scenario.message_defenses, GradientDefense)
+    gradients = of_gradients(scenario.message_defenses)
     in_force = attacks_in_force(scenario.attack, plan.round)
     malicious_server = any(attack.threat_model.party == "main_server" for attack in in_force)
     if gradients and (u_shaped or not malicious_server):
@@ -44,7 +44,7 @@ def honest_hooks(scenario: Scenario, plan: RoundPlan) -> Iterator[MessageHook]:
 
 def defended_loss(scenario: Scenario, plan: RoundPlan, rule: GradientRule) -> GradientRule:
     """``rule`` with what honest clients add to their loss."""
-    terms = [term for _, term in of_kind(scenario.message_defenses, LossDefense)]
+    terms = of_losses(scenario.message_defenses)
     return AddedLoss(rule, terms, exempt(scenario, plan)) if terms else rule
 
 
@@ -56,7 +56,7 @@ def released_labels(scenario: Scenario, own: Samples, client: int) -> Samples:
 def in_evaluation(scenario: Scenario, first_client: int) -> SmashedInUse | None:
     """What becomes of smashed data while a chunk of clients, of which this is the first, is evaluated: the same noise in
     each evaluation. None: nothing."""
-    smashed = of_kind(scenario.message_defenses, SmashedDefense)
+    smashed = of_smashed(scenario.message_defenses)
     if not smashed:
         return None
     return SmashedInUse(smashed, scenario.seed, scenario.model.classes, "evaluation", first_client)

@@ -9,7 +9,7 @@ from raysplit.defenses.messages.message_defense import (
     LabelDefense,
     LossDefense,
     SmashedDefense,
-    of_kind,
+    of_smashed,
 )
 from raysplit.errors import ScenarioError
 
@@ -35,7 +35,7 @@ def check_message_defenses(scenario: Scenario) -> None:
                 f"{name} lets samples of a batch change each other's gradients, so clipping those of single samples no "
                 "longer bounds what one sample changes; leave out privacy or the other"
             )
-    smashed = of_kind(scenario.message_defenses, SmashedDefense)
+    smashed = of_smashed(scenario.message_defenses)
     for _, defense in smashed[:-1]:
         if defense.sample_bytes(8, 4) is not None:
             raise ScenarioError(

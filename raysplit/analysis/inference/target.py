@@ -17,7 +17,7 @@ from raysplit.attacks.messages.hook_attack import path_of
 from raysplit.attacks.scheduled import singles
 from raysplit.attacks.steps import step_attack
 from raysplit.attacks.steps.gan import GanAttack, generator_of
-from raysplit.defenses.messages.message_defense import SmashedDefense, of_kind
+from raysplit.defenses.messages.message_defense import of_smashed
 from raysplit.defenses.messages.smashed import SmashedInUse
 from raysplit.memory.global_state import GlobalState
 from raysplit.memory.memory import by_client
@@ -105,7 +105,7 @@ def _named_update(flat: FlatPortion, update: torch.Tensor) -> dict[str, torch.Te
 
 def _sends(scenario: Scenario, client: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
     """From inputs to smashed data as defended clients send them."""
-    smashed = of_kind(scenario.message_defenses, SmashedDefense)
+    smashed = of_smashed(scenario.message_defenses)
     in_use = SmashedInUse(smashed, scenario.seed, scenario.model.classes, "use")
     return lambda x: in_use(client(x))
 

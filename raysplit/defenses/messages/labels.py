@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from raysplit import rng
-from raysplit.defenses.messages.message_defense import DefenseView, LabelDefense, MessageDefense, checked, of_kind
+from raysplit.defenses.messages.message_defense import DefenseView, LabelDefense, MessageDefense, checked, of_labels
 from raysplit.errors import ScenarioError
 from raysplit.population.population import Samples
 
@@ -16,7 +16,7 @@ def released(defenses: Sequence[MessageDefense], own: Samples, client: int, clas
     """What an honest client trains on: its samples with labels that are drawn once, from streams of (seed, client,
     defence), and stay. Raises ``ScenarioError`` where a defence gives back what are no labels."""
     labels = own.y
-    for place, defense in of_kind(defenses, LabelDefense):
+    for place, defense in of_labels(defenses):
         view = DefenseView(classes, rng.torch_stream(seed, "label defense", client, place), labels)
         labels = _labels(defense, labels, defense.released(labels, view), classes)
     return own if labels is own.y else Samples(own.x, labels)

@@ -70,5 +70,8 @@ class Marvell(GradientDefense):
         gap = float((means[1] - means[0]).square().sum())
         if not 0 < gap < math.inf:
             return None
-        variances = [float((side - mean).square().mean()) for side, mean in zip(sides, means, strict=True)]
-        return best_noise(TwoClasses(gap, *variances, count / len(rows), rows.shape[1]), self.power * gap)
+        negative, positive_side = (
+            float((side - mean).square().mean()) for side, mean in zip(sides, means, strict=True)
+        )
+        classes = TwoClasses(gap, negative, positive_side, count / len(rows), rows.shape[1])
+        return best_noise(classes, self.power * gap)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 
@@ -175,12 +174,28 @@ ON_LOSS = (
     ),
 )
 
-Kind = TypeVar("Kind", bound=MessageDefense)
+Defenses = Sequence[MessageDefense]
+"""``Scenario.message_defenses``. The place of one in it names its random streams."""
 
 
-def of_kind(defenses: Sequence[MessageDefense], kind: type[Kind]) -> list[tuple[int, Kind]]:
-    """Those of one kind, each with its place among all: the name of its random streams."""
-    return [(place, defense) for place, defense in enumerate(defenses) if isinstance(defense, kind)]
+def of_smashed(defenses: Defenses) -> list[tuple[int, SmashedDefense]]:
+    """Those of smashed data, each with its place among all."""
+    return [(place, defense) for place, defense in enumerate(defenses) if isinstance(defense, SmashedDefense)]
+
+
+def of_gradients(defenses: Defenses) -> list[tuple[int, GradientDefense]]:
+    """Those of gradients."""
+    return [(place, defense) for place, defense in enumerate(defenses) if isinstance(defense, GradientDefense)]
+
+
+def of_losses(defenses: Defenses) -> list[LossDefense]:
+    """The terms of a client's loss; they draw nothing."""
+    return [defense for defense in defenses if isinstance(defense, LossDefense)]
+
+
+def of_labels(defenses: Defenses) -> list[tuple[int, LabelDefense]]:
+    """Those of labels."""
+    return [(place, defense) for place, defense in enumerate(defenses) if isinstance(defense, LabelDefense)]
 
 
 def checked(defense: MessageDefense, method: str, old: torch.Tensor, new: object) -> torch.Tensor:

@@ -17,7 +17,7 @@ from raysplit.defenses.messages.message_defense import (
     SmashedDefense,
     checked,
     laid_out,
-    of_kind,
+    of_smashed,
 )
 
 Numbered = Sequence[tuple[int, SmashedDefense]]
@@ -86,7 +86,7 @@ def sample_bytes(defenses: Sequence[MessageDefense], z: torch.Tensor) -> int | N
 
 def encoded_sample(defenses: Sequence[MessageDefense], floats: int, float_bytes: int) -> int | None:
     """Of one sample's smashed data of so many floats; None: dense."""
-    last = of_kind(defenses, SmashedDefense)[-1:]
+    last = of_smashed(defenses)[-1:]
     return last[0][1].sample_bytes(floats, float_bytes) if last else None
 
 

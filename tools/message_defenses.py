@@ -46,22 +46,19 @@ from raysplit.models.decoders import DECODERS
 
 DEFENCES: dict[str, tuple[MessageDefense, ...]] = {
     "none": (),
-    "NoPeek 0.5": (NoPeek(weight=0.5),),
-    "NoPeek 5": (NoPeek(weight=5.0),),
+    "NoPeek 2": (NoPeek(weight=2.0),),
     "noise 0.5": (AdditiveNoise(scale=0.5),),
     "noise 2": (AdditiveNoise(scale=2.0),),
     "dropout 0.5": (SmashedDropout(share=0.5),),
     "top-k 0.1": (TopK(share=0.1),),
     "2 bits": (Quantisation(bits=2),),
-    "1 bit": (Quantisation(bits=1),),
 }
 HIJACKED: dict[str, tuple[MessageDefense, ...]] = {
     "none": (),
-    "NoPeek 1": (NoPeek(weight=1.0),),
-    "NoPeek 100": (NoPeek(weight=100.0),),
+    "NoPeek 2": (NoPeek(weight=2.0),),
     "noise 1": (AdditiveNoise(scale=1.0),),
 }
-TRAINING = DecoderTraining(epochs=20)
+TRAINING = DecoderTraining(epochs=10)
 
 
 @part
@@ -89,7 +86,7 @@ class UnawareDecoder(InferenceAttack):
 
 
 ATTACKS = {
-    "white box": WhiteBoxInversion(steps=1000),
+    "white box": WhiteBoxInversion(steps=500),
     "decoder": QueryDecoder(queries=2000, training=TRAINING),
     "unaware decoder": UnawareDecoder(),
 }
@@ -103,15 +100,16 @@ def deployed(name: str, seed: int) -> Scenario:
         model=unsplit_mnist(cut="2"),
         protocol=SplitFedV1(),
         cohort=Cohort(size=10),
-        training=Training(rounds=10, lr=1e-3, batch_size=64, optimizer=Adam(), client_state="per_client"),
-        evaluation=Evaluation(every=10, clients=50),
+        training=Training(rounds=8, lr=1e-3, batch_size=64, optimizer=Adam(), client_state="per_client"),
+        evaluation=Evaluation(every=8, clients=50),
         seed=seed,
         message_defenses=DEFENCES[name],
     )
 
 
 def hijacked(name: str, seed: int) -> Scenario:
-    """scenarios/pasquini2021/hijacking_small.py, ten rounds and one that is attacked."""
+    """scenarios/pasquini2021/hijacking_small.py with smaller networks of the attacker's, ten rounds and one that is
+    attacked."""
     return Scenario(
         name=f"hijacked-{name.replace(' ', '-')}-{seed}",
         population=partitioned(mnist(), Iid(), clients=20),
@@ -119,7 +117,7 @@ def hijacked(name: str, seed: int) -> Scenario:
         protocol=SplitLearning(),
         cohort=Cohort(size=1),
         training=Training(rounds=11, lr=1e-3, batch_size=64, optimizer=Adam(), client_state="travels"),
-        attack=FeatureSpaceHijacking(),
+        attack=FeatureSpaceHijacking(public=1000, width=16, blocks=1),
         evaluation=Evaluation(every=10, clients=2),
         checkpoint_every=10,
         seed=seed,

@@ -70,7 +70,7 @@ def test_ray_gives_the_bits_of_the_local_engine(cluster, protocol, tail, attack,
         assert all(there.state.memory[path][name].equal(tensor) for name, tensor in learned.items()), path
 
 
-@pytest.mark.parametrize(("u_shaped", "tail"), [(False, None), (True, "fc1")])
+@pytest.mark.parametrize(("u_shaped", "tail"), [(False, None), pytest.param(True, "fc1", marks=slow)])
 def test_defended_messages_are_the_same_on_ray(cluster, u_shaped, tail):
     defenses = (
         AdditiveNoise(scale=0.1),

@@ -100,6 +100,14 @@ from raysplit.defenses.detection.scrutinizer import GradientsScrutinizer as Grad
 from raysplit.defenses.detection.smashed_screen import SmashedScreen as SmashedScreen
 from raysplit.defenses.detection.split_guard import SplitGuard as SplitGuard
 from raysplit.defenses.detection.split_out import SplitOut as SplitOut
+from raysplit.defenses.messages.dropout import SmashedDropout as SmashedDropout
+from raysplit.defenses.messages.gradient_norms import GradientNormMasking as GradientNormMasking
+from raysplit.defenses.messages.marvell import Marvell as Marvell
+from raysplit.defenses.messages.no_peek import NoPeek as NoPeek
+from raysplit.defenses.messages.noise import AdditiveNoise as AdditiveNoise
+from raysplit.defenses.messages.quantisation import Quantisation as Quantisation
+from raysplit.defenses.messages.randomised_response import RandomisedResponse as RandomisedResponse
+from raysplit.defenses.messages.top_k import TopK as TopK
 from raysplit.defenses.privacy.per_example_clipping import PerExampleClipping as PerExampleClipping
 from raysplit.errors import UserError as UserError
 from raysplit.models.alexnet import AlexNet as AlexNet
@@ -231,6 +239,7 @@ __all__ = [
     "SENSOR",
     "Adam",
     "AdaptiveRobustClipping",
+    "AdditiveNoise",
     "Adversary",
     "AgrTailored",
     "AlexNet",
@@ -297,6 +306,7 @@ __all__ = [
     "Gin",
     "GradientInversion",
     "GradientMatchingLabels",
+    "GradientNormMasking",
     "GradientScreen",
     "GradientsScrutinizer",
     "HijackedInversion",
@@ -314,6 +324,7 @@ __all__ = [
     "LogNormalDevices",
     "LogNormalSizes",
     "LossMembership",
+    "Marvell",
     "Mean",
     "MeanAroundMedian",
     "Median",
@@ -329,6 +340,7 @@ __all__ = [
     "Natural",
     "NearestNeighbourMixing",
     "Neurotoxin",
+    "NoPeek",
     "NoiseLevels",
     "NormClipping",
     "NormLabels",
@@ -343,10 +355,12 @@ __all__ = [
     "PerExampleClipping",
     "PixelBackdoor",
     "Poisson",
+    "Quantisation",
     "QuantitySkew",
     "QueryDecoder",
     "QueryFree",
     "RandomLabels",
+    "RandomisedResponse",
     "ResNet18",
     "Rotations",
     "RoundRobin",
@@ -367,6 +381,7 @@ __all__ = [
     "SignLabels",
     "SmashedAscent",
     "SmashedBackdoor",
+    "SmashedDropout",
     "SmashedNoise",
     "SmashedScreen",
     "SmashedTailored",
@@ -385,6 +400,7 @@ __all__ = [
     "SyntheticWriters",
     "TargetedLabelFlip",
     "Task",
+    "TopK",
     "TorchvisionModel",
     "TraceFile",
     "Training",

@@ -20,6 +20,8 @@
   ``Memory``.
 - A detector at the main server: ``Screen``, ``SplitStepView`` → ``Verdict``; ``Rollback``, ``LocalRoundView`` →
   ``Judgement``.
+- A defence of messages, of an honest party: ``SmashedDefense``, ``GradientDefense``, ``LossDefense`` or
+  ``LabelDefense``; all but the third are shown a ``DefenseView``.
 - A protocol: ``TrainingProtocol``, the types of its answers, and ``Requirement``, what a component may ask of it.
 - A model: ``ModelSpec``.
 - A population: ``PopulationSpec`` opens a ``Population`` of ``Samples``, described by its ``PopulationInfo``;
@@ -84,6 +86,13 @@ from raysplit.defenses.detection.detection import (
     SplitStepView,
     Verdict,
 )
+from raysplit.defenses.messages.message_defense import (
+    DefenseView,
+    GradientDefense,
+    LabelDefense,
+    LossDefense,
+    SmashedDefense,
+)
 from raysplit.errors import PopulationError, ScenarioError
 from raysplit.memory.memory import Memory, State
 from raysplit.models.network import ModelSpec
@@ -136,6 +145,7 @@ __all__ = [
     "Crowd",
     "DataAttack",
     "DataView",
+    "DefenseView",
     "Draw",
     "Fact",
     "FeatureSkew",
@@ -143,6 +153,7 @@ __all__ = [
     "Geometry",
     "GeometryRule",
     "Goal",
+    "GradientDefense",
     "GradientRule",
     "Gradients",
     "HookAttack",
@@ -150,8 +161,10 @@ __all__ = [
     "InferenceAttack",
     "Judgement",
     "Knowledge",
+    "LabelDefense",
     "LocalRoundView",
     "LocalTraining",
+    "LossDefense",
     "MaliciousSteps",
     "MeanGradient",
     "MeasuredAtCut",
@@ -188,6 +201,7 @@ __all__ = [
     "ServerPortion",
     "ServerState",
     "ServerStep",
+    "SmashedDefense",
     "Snapshot",
     "SplitStepView",
     "State",

@@ -26,7 +26,8 @@ class Message:
 
     ``client``: the client (its id) whose split step it belongs to, whoever sends; ``step``: the number of the batch in
     that client's local round; ``position``: the client's in the cohort, -1 where there is none. ``score``: of the
-    batch, where the sender knows it and the receiver does not.
+    batch, where the sender knows it and the receiver does not. ``encoded_bytes``: what the tensor takes where it crosses
+    in another form; None: its floats as they are. It is for the sender's count and never crosses.
     """
 
     channel: Channel
@@ -37,6 +38,7 @@ class Message:
     labels: torch.Tensor | None = None
     position: int = -1
     score: Score | None = None
+    encoded_bytes: int | None = None
 
     def reply(self, channel: Channel, tensor: torch.Tensor, score: Score | None = None) -> Message:
         """A message of the same split step on another channel."""
@@ -44,7 +46,7 @@ class Message:
 
     @property
     def tensor_bytes(self) -> int:
-        return self.tensor.numel() * self.tensor.element_size()
+        return self.tensor.numel() * self.tensor.element_size() if self.encoded_bytes is None else self.encoded_bytes
 
     @property
     def label_bytes(self) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from raysplit.defenses.messages.smashed import encoded_sample
 from raysplit.models.describe import StageFacts, describe
 from raysplit.models.network import ModelSpec, check_cut
 from raysplit.models.outline import outline
@@ -57,6 +58,13 @@ class CutCosts:
     features: int
     float_bytes: int
     state_bytes: int
+    encoded_smashed: int | None = None
+    """Bytes of a sample's smashed data where a defence encodes them"""
+
+    @property
+    def smashed_bytes(self) -> int:
+        """Of a sample's smashed data, as they cross the channel."""
+        return self.smashed * self.float_bytes if self.encoded_smashed is None else self.encoded_smashed
 
     @property
     def client_floats(self) -> int:
@@ -93,14 +101,17 @@ def cut_costs(scenario: Scenario) -> CutCosts:
     stages = describe(scenario.model)
     first, last = check_cut(scenario.model, split, u_shaped)
     head = _portion(stages[:first], input_gradient=False)
+    floats = math.prod(stages[first - 1].shape) if split else 0
+    float_bytes = torch.empty(0, dtype=scenario.training.dtype).element_size()
     return CutCosts(
         head=head,
         body=_portion(stages[first:last] if split else [], input_gradient=head.learns),
         tail=_portion(stages[last:] if split else [], input_gradient=True),
-        smashed=math.prod(stages[first - 1].shape) if split else 0,
+        smashed=floats,
         features=math.prod(stages[last - 1].shape) if u_shaped else 0,
-        float_bytes=torch.empty(0, dtype=scenario.training.dtype).element_size(),
+        float_bytes=float_bytes,
         state_bytes=_travelling(scenario, first, last),
+        encoded_smashed=encoded_sample(scenario.message_defenses, floats, float_bytes),
     )
 
 

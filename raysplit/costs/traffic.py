@@ -54,11 +54,11 @@ def predicted_bytes(scenario: Scenario, plan: RoundPlan, costs: CutCosts | None 
         found[Channel.WEIGHTS] = ChannelBytes(clients, clients * costs.client_bytes)
         found[Channel.UPDATES] = ChannelBytes(reporting, reporting * costs.client_bytes)
     if protocol.server != "none":
-        smashed = seen * costs.smashed * costs.float_bytes
+        smashed = seen * costs.smashed_bytes
         labels = 0 if protocol.u_shaped else seen * LABEL_BYTES
         found[Channel.SMASHED] = ChannelBytes(steps, smashed, labels)
         if costs.answered:
-            found[Channel.CUT_GRADIENTS] = ChannelBytes(steps, smashed)
+            found[Channel.CUT_GRADIENTS] = ChannelBytes(steps, seen * costs.answered * costs.float_bytes)
         if protocol.u_shaped:
             second = ChannelBytes(steps, seen * costs.features * costs.float_bytes)
             found |= {Channel.FEATURES: second, Channel.FEATURE_GRADIENTS: second}
@@ -79,7 +79,7 @@ def client_bytes(scenario: Scenario, plan: RoundPlan, costs: CutCosts | None = N
     protocol = scenario.protocol
     load = {"averaging": costs.client_bytes, "handover": costs.handover_bytes}.get(protocol.client_sync, 0)
     labels = 0 if protocol.u_shaped or protocol.server == "none" else LABEL_BYTES
-    sent = (costs.smashed + costs.features) * costs.float_bytes
+    sent = costs.smashed_bytes + costs.features * costs.float_bytes
     answers = (costs.answered + costs.features) * costs.float_bytes
     seen = samples_seen(scenario, plan)
     return [

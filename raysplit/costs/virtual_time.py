@@ -186,7 +186,7 @@ class _Exchange:
         batch, costs = int(client.batches[step]), self.costs
         client.computes(batch * costs.head.forward)
         labels = 0 if self.u_shaped else LABEL_BYTES
-        return client.sends(batch * (costs.smashed * costs.float_bytes + labels), self.server)
+        return client.sends(batch * (costs.smashed_bytes + labels), self.server)
 
     def served_s(self, client: _Client, step: int, half: int) -> float:
         """Seconds of the server's work on one half of a split step."""

@@ -29,12 +29,14 @@ class Evaluator:
     """A model that is being tested: the ``stages`` that a batch passes, the client's first, in evaluation mode.
 
     ``pixels``: what the first stage takes of stored samples, on its device. ``hold``: puts the portion of one client,
-    by id, into the stages; None where all have the same.
+    by id, into the stages; None where all have the same. ``sent``: what goes on of the first stage's output, where honest
+    clients do something to it.
     """
 
     stages: Sequence[nn.Module]
     pixels: Callable[[torch.Tensor], torch.Tensor]
     hold: Callable[[int], None] | None = None
+    sent: AtCut | None = None
 
     def scores(
         self,
@@ -100,6 +102,8 @@ class Evaluator:
             z = self.pixels(x[begin : begin + EVALUATION_BATCH])
             for place, stage in enumerate(self.stages):
                 z = stage(z)
+                if place == 0 and self.sent is not None:
+                    z = self.sent(z)
                 if place == 0 and at_cut is not None:
                     z = at_cut(z)
             target = y[begin : begin + EVALUATION_BATCH].to(z.device)

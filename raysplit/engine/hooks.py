@@ -13,6 +13,7 @@ from raysplit.attacks.scheduled import attacks_in_force
 from raysplit.channels.hooks import HookStart, MessageHook, PartyEnd
 from raysplit.defenses.detection.client_hook import ClientDetectionHook
 from raysplit.defenses.detection.hook import DetectionHook
+from raysplit.engine.message_defenses import honest_hooks
 from raysplit.engine.own_data import what_clients_know
 from raysplit.memory.memory import SERVER_DETECTION, Memory, State
 from raysplit.models.pixels import to_pixels
@@ -27,7 +28,7 @@ def hooks_in_force(
 ) -> list[MessageHook]:
     """All parties' hooks of a round, in the order in which they get a message: what honest parties do comes first, then
     what malicious ones do, then what an adversary observes, then hooks ``attached`` from code. ``memory``: of whoever is played in this process."""
-    found: list[MessageHook] = []
+    found: list[MessageHook] = list(honest_hooks(scenario, plan))
     detection = scenario.detection
     if detection is not None and plan.detects:
         if detection.at_server:

@@ -18,6 +18,7 @@ from raysplit.channels.traffic import Traffic
 from raysplit.engine.evaluator import EVALUATION_BATCH, Evaluator
 from raysplit.engine.hooks import hooks_in_force, take_end
 from raysplit.engine.malicious_steps import malicious_steps_of, take_steps
+from raysplit.engine.message_defenses import defended_loss, in_evaluation, released_labels
 from raysplit.memory.global_state import GlobalState
 from raysplit.memory.memory import SERVER_OPTIMIZER, SERVER_REPLICAS
 from raysplit.models.evaluation_mode import evaluation_mode
@@ -204,7 +205,8 @@ class Host:
     ) -> HostShare:
         self._cache.clear()
         begin = replace(start, client=start.client.to(self.device))
-        protocol, occupied, rule = self.scenario.protocol, self.client_slots(slots), self._gradient_rule
+        protocol, occupied = self.scenario.protocol, self.client_slots(slots)
+        rule = defended_loss(self.scenario, plan, self._gradient_rule)
         self._steps_now = malicious_steps_of(self.scenario, plan, groups, start.memory)
         steps = self._steps_now
         self._share_now = HostShare(protocol, plan, groups, occupied, begin, end, rule, trained, row_sink, steps)
@@ -253,7 +255,7 @@ class Host:
         """What a client trains on: its training set, or what an attack made of it when the client drew its batches."""
         own = self.population.train(client)
         if client not in plan.malicious:
-            return own
+            return released_labels(self.scenario, own, client)
         whole = self.scenario.protocol.server == "none"
         malicious_client = MaliciousClient(
             client, plan.malicious[client], plan.batch_round(position), lambda x: self._smashed(position, x), whole
@@ -307,7 +309,8 @@ class Host:
                 client_slot.flat.vector.copy_(portions.get(owner, client))
 
         sets = [self._test_set(int(owner)) for owner in clients]
-        evaluator = Evaluator(stages, self._pixels, hold)
+        sent = in_evaluation(self.scenario, int(clients[0])) if len(clients) else None
+        evaluator = Evaluator(stages, self._pixels, hold, sent)
         with evaluation_mode(stages):
             return evaluator.scores(clients, sets, self._aims, self.population.info.classes, self.scenario.seed)
 

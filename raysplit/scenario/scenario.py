@@ -14,6 +14,7 @@ from raysplit.aggregation.rules.mean import Mean
 from raysplit.attacks.attack import Attack
 from raysplit.attacks.inference.observe import Observe
 from raysplit.defenses.detection.detection import Detection
+from raysplit.defenses.messages.message_defense import MessageDefense
 from raysplit.defenses.privacy.per_example_clipping import PerExampleClipping
 from raysplit.errors import ScenarioError
 from raysplit.models.network import ModelSpec
@@ -66,7 +67,8 @@ class Scenario:
     of none). Part of the scenario, as recorded rounds take the mean over updates. ``detection``: who watches what
     clients bring to the main server (None: nobody). ``observe``: what an adversary keeps of messages, for
     ``raysplit infer`` (None: nothing). ``privacy``: how clients' gradients come about so that the model tells little of
-    any one sample (None: those of the mean loss). ``groups`` is part of the scenario because sums are taken group by
+    any one sample (None: those of the mean loss). ``message_defenses``: what honest parties do to their messages so that
+    these tell less, one after another; malicious ones do not obey. ``groups`` is part of the scenario because sums are taken group by
     group: changing it changes last bits, the cluster never does. Raises ``ScenarioError`` for any combination that
     cannot be run as meant.
     """
@@ -90,6 +92,7 @@ class Scenario:
     detection: Detection | None = None
     observe: Observe | None = added_later(None)
     privacy: PerExampleClipping | None = added_later(None)
+    message_defenses: tuple[MessageDefense, ...] = added_later(())
 
     def __post_init__(self) -> None:
         _check_own(self)

@@ -33,6 +33,7 @@ def test_every_page_has_an_example():
         "defense",
         "detection",
         "inference",
+        "message-defenses",
         "privacy",
         "protocol",
     ]

@@ -3,10 +3,15 @@
 import pytest
 
 from raysplit import (
+    AdditiveNoise,
     Cohort,
     CompositeAttack,
     FeatureGradientTampering,
     GanAttack,
+    GradientNormMasking,
+    NoPeek,
+    Quantisation,
+    RandomisedResponse,
     ServerSteering,
     ServerTampering,
     SmashedAscent,
@@ -63,3 +68,19 @@ def test_ray_gives_the_bits_of_the_local_engine(cluster, protocol, tail, attack,
     assert here.tables["attacks"].num_rows >= 2
     for path, learned in here.state.memory.items():
         assert all(there.state.memory[path][name].equal(tensor) for name, tensor in learned.items()), path
+
+
+@pytest.mark.parametrize(("u_shaped", "tail"), [(False, None), pytest.param(True, "fc1", marks=slow)])
+def test_defended_messages_are_the_same_on_ray(cluster, u_shaped, tail):
+    defenses = (
+        AdditiveNoise(scale=0.1),
+        Quantisation(bits=5, rounding="stochastic"),
+        NoPeek(weight=0.5),
+        GradientNormMasking(form="max_norm"),
+        RandomisedResponse(epsilon=1.0),
+    )
+    scenario = toy(SplitFedV2(u_shaped=u_shaped), "V1", tail, message_defenses=defenses)
+    here = play(scenario)
+    with ray_engine(scenario, cluster, 2, "pooled") as engine:
+        there = play(scenario, engine)
+    assert_same(there, here)

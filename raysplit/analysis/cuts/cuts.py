@@ -182,7 +182,7 @@ def _measure(
         parameters=client_parameters,
         parameter_share=client_parameters / whole,
         flops_share=costs.client_step / (costs.client_step + costs.body.step),
-        smashed_bytes=costs.smashed * costs.float_bytes,
+        smashed_bytes=costs.smashed_bytes,
         portion_bytes=portions / clients,
         exchange_bytes=exchanged / clients,
         virtual_s=Clock(timed, devices).time(plan).round_s(),

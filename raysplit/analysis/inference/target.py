@@ -17,6 +17,8 @@ from raysplit.attacks.messages.hook_attack import path_of
 from raysplit.attacks.scheduled import singles
 from raysplit.attacks.steps import step_attack
 from raysplit.attacks.steps.gan import GanAttack, generator_of
+from raysplit.defenses.messages.message_defense import of_smashed
+from raysplit.defenses.messages.smashed import SmashedInUse
 from raysplit.memory.global_state import GlobalState
 from raysplit.memory.memory import by_client
 from raysplit.models.flat import FlatPortion
@@ -90,6 +92,7 @@ def target_of(
         generator=_generator(scenario, state),
         named_update=functools.partial(_named_update, flat),
         untrained_model=functools.partial(untrained_model, scenario),
+        sends=_sends(scenario, portions.head),
     )
 
 
@@ -98,6 +101,13 @@ def _named_update(flat: FlatPortion, update: torch.Tensor) -> dict[str, torch.Te
     buffers = update.new_zeros(len(flat.vector) - flat.parameters)
     named = flat.named_tensors(torch.cat([update, buffers]))
     return {name: named[name] for name in flat.names[: len(flat.trainable)]}
+
+
+def _sends(scenario: Scenario, client: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    """From inputs to smashed data as defended clients send them."""
+    smashed = of_smashed(scenario.message_defenses)
+    in_use = SmashedInUse(smashed, scenario.seed, scenario.model.classes, "use")
+    return lambda x: in_use(client(x))
 
 
 def hijacking_of(scenario: Scenario) -> Hijacking | None:

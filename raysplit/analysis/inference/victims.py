@@ -78,7 +78,7 @@ def deployed(scenario: Scenario, target: Target, chosen: Sequence[tuple[int, int
     and features where it is U-shaped."""
     x = pixels(scenario, torch.cat([sample.x for _, _, sample in chosen]))
     with torch.no_grad():
-        z = torch.cat([target.client(one) for one in torch.split(x, 1)])
+        z = torch.cat([target.sent(one) for one in torch.split(x, 1)])
         messages = {Channel.SMASHED: z}
         if target.features is not None:
             messages[Channel.FEATURES] = torch.cat([target.features(one) for one in torch.split(z, 1)])

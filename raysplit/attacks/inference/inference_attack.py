@@ -155,7 +155,8 @@ class TrainedGenerator:
 class Target:
     """All that there is to know; attacks get it through ``Knowledge`` only. ``untrained``: a client portion with fresh
     random weights, by number. ``client``: the true one, whose ``forward`` gives smashed data, in evaluation mode.
-    ``finish``: from smashed data to logits [n, classes], the rest of the model. ``low``, ``high``: between which values
+    ``sends``: from inputs to smashed data as the clients send them, each batch with noise of its own where they defend
+    them; ``finish``: from smashed data to logits [n, classes], the rest of the model. ``low``, ``high``: between which values
     inputs lie.
 
     U-shaped, ``features``: the server portion, from smashed data to features; ``tail``: the clients' true one;
@@ -188,6 +189,11 @@ class Target:
     local_training: LocalTraining | None = None
     candidates: Auxiliary | None = None
     untrained_model: Callable[[int], nn.Module] | None = None
+    sends: Callable[[torch.Tensor], torch.Tensor] | None = None
+
+    def sent(self, x: torch.Tensor) -> torch.Tensor:
+        """Smashed data [n, …] of inputs, as they leave a client."""
+        return self.client(x) if self.sends is None else self.sends(x)
 
 
 @dataclass
@@ -343,7 +349,8 @@ class Knowledge:
         return self.target.untrained_model(index)
 
     def query(self, x: torch.Tensor) -> torch.Tensor:
-        """Smashed data of chosen inputs [n, C, H, W]. Raises ``ScenarioError`` beyond the budget of queries."""
+        """Smashed data of chosen inputs [n, C, H, W], as a client sends them: what its defences of smashed data make of
+        them. Raises ``ScenarioError`` beyond the budget of queries."""
         self._declared("queries")
         self.queries += len(x)
         if self.queries > self.target.query_budget:
@@ -353,8 +360,7 @@ class Knowledge:
                 f"{self.target.query_budget}; raise --queries or let {name} ask less"
             )
         with torch.no_grad():
-            z: torch.Tensor = self.target.client(x)
-        return z
+            return self.target.sent(x)
 
     def _declared(self, fact: Fact) -> None:
         name = type(self.attack).__name__

@@ -11,7 +11,7 @@ from torch import nn
 from raysplit import rng
 from raysplit.analysis.inference.matching import matched_by_update, several_in_one_update
 from raysplit.analysis.inference.victims import Victims
-from raysplit.analysis.scores.images import identified, mse, psnr, ssim
+from raysplit.analysis.scores.images import identified, mse, psnr, ssim, stretched
 from raysplit.analysis.scores.labels import label_accuracy, leak_auc, permuted_accuracy
 from raysplit.analysis.scores.membership import balanced_accuracy, true_positives_at
 from raysplit.attacks.inference.inference_attack import Auxiliary, Reconstruction, Target
@@ -93,18 +93,21 @@ def _in_any_order(victims: Victims) -> bool:
 
 
 def _of_images(of: str, found: torch.Tensor, victims: Victims, target: Target) -> list[Score]:
-    """Images as an adversary would save them: cut to the range of inputs, which is scaled to 1."""
+    """Images as an adversary would save them: cut to the range of inputs, which is scaled to 1; and as anybody would look
+    at them, each stretched to that range, since an image that is right but for its brightness tells everything."""
     span = target.high - target.low
     images = (found.clamp(target.low, target.high) - target.low) / span
-    truth = (victims.x - target.low) / span
+    full, truth = stretched(images), (victims.x - target.low) / span
     scores = [
         Score(of, "MSE", float(mse(images, truth).mean())),
         Score(of, "PSNR, dB", float(psnr(images, truth).mean())),
         Score(of, "SSIM", float(ssim(images, truth).mean())),
+        Score(of, "MSE, stretched", float(mse(full, truth).mean())),
     ]
     if target.auxiliary is not None:
         others = (target.auxiliary.x - target.low) / span
-        scores.append(Score(of, "identified", float(identified(images, truth, others).double().mean())))
+        for metric, shown in (("identified", images), ("identified, stretched", full)):
+            scores.append(Score(of, metric, float(identified(shown, truth, others).double().mean())))
     return scores
 
 

@@ -13,6 +13,15 @@ def mse(found: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     return (found - truth).square().flatten(1).mean(1)
 
 
+def stretched(found: torch.Tensor) -> torch.Tensor:
+    """Every image [n, C, H, W] from its own least and largest value to 0 and 1, as a viewer's automatic contrast does; an
+    image of one value stays as it is. What is left of an error is not of brightness or contrast."""
+    flat = found.flatten(1)
+    least, most = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
+    span = most - least
+    return torch.where(span > 0, (flat - least) / torch.where(span > 0, span, 1), flat).view(found.shape)
+
+
 def psnr(found: torch.Tensor, truth: torch.Tensor, data_range: float = 1.0) -> torch.Tensor:
     """10·log10(range² / MSE) of every image in dB, [n]; infinite where an image is exact. The mean over images is not
     the PSNR of their mean error."""

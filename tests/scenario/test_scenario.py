@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from raysplit import Observe
+from raysplit import Observe, PerExampleClipping, TopK
 from raysplit.aggregation.rules.median import Median
 from raysplit.aggregation.rules.trimmed_mean import TrimmedMean
 from raysplit.attacks.updates.lie import LittleIsEnough
@@ -56,8 +56,11 @@ def test_the_canonical_form_is_json_with_every_field_and_its_type():
         "weight_decay": 0.001,
         "nesterov": False,
     }
-    assert {field.name for field in dataclasses.fields(BASE)} - {"observe"} == form.keys() - {"type", "format"}
-    assert "observe" in BASE.replace(observe=Observe((1,))).to_json(), "added later: left out while it has its default"
+    later = {"observe": Observe((1,)), "privacy": PerExampleClipping(1.0, 1.0, expected_batch=4)}
+    later["message_defenses"] = (TopK(share=0.5),)
+    assert {field.name for field in dataclasses.fields(BASE)} - later.keys() == form.keys() - {"type", "format"}
+    for name, value in later.items():
+        assert name in toy(SplitFedV2(), **{name: value}).to_json(), "added later: left out while it has its default"
 
 
 def test_a_part_from_outside_carries_a_digest_of_its_source():

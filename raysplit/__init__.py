@@ -38,7 +38,7 @@ HOMES = {
     "raysplit.attacks.messages.ascent": ["SmashedAscent"],
     "raysplit.attacks.messages.backdoor": ["SmashedBackdoor"],
     "raysplit.attacks.messages.feature_gradients": ["FeatureGradientTampering"],
-    "raysplit.attacks.messages.hijacking": ["FeatureSpaceHijacking"],
+    "raysplit.attacks.messages.feature_space_hijacking": ["FeatureSpaceHijacking"],
     "raysplit.attacks.messages.label_aware_hijacking": ["LabelAwareHijacking"],
     "raysplit.attacks.messages.random_labels": ["RandomLabels"],
     "raysplit.attacks.messages.labels": ["WireLabelFlip"],

@@ -65,7 +65,7 @@ from raysplit.attacks.inference.white_box import WhiteBoxInversion as WhiteBoxIn
 from raysplit.attacks.messages.ascent import SmashedAscent as SmashedAscent
 from raysplit.attacks.messages.backdoor import SmashedBackdoor as SmashedBackdoor
 from raysplit.attacks.messages.feature_gradients import FeatureGradientTampering as FeatureGradientTampering
-from raysplit.attacks.messages.hijacking import FeatureSpaceHijacking as FeatureSpaceHijacking
+from raysplit.attacks.messages.feature_space_hijacking import FeatureSpaceHijacking as FeatureSpaceHijacking
 from raysplit.attacks.messages.label_aware_hijacking import LabelAwareHijacking as LabelAwareHijacking
 from raysplit.attacks.messages.labels import WireLabelFlip as WireLabelFlip
 from raysplit.attacks.messages.malicious_server import ServerSteering as ServerSteering

@@ -12,7 +12,7 @@ from torch import nn
 from raysplit import rng
 from raysplit.attacks.inference.adversary import Fact
 from raysplit.attacks.inference.inference_attack import Auxiliary, Target, TrainedGenerator
-from raysplit.attacks.messages.hijack import Hijacking
+from raysplit.attacks.messages.hijacking import Hijacking
 from raysplit.attacks.messages.hook_attack import path_of
 from raysplit.attacks.scheduled import singles
 from raysplit.attacks.steps import step_attack

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from raysplit import rng
 from raysplit.attacks.learned_state import restore
-from raysplit.attacks.messages.hijack import (
+from raysplit.attacks.messages.hijacking import (
     Hijacking,
     draw_weights,
     dtype_of,

@@ -10,7 +10,7 @@ import raysplit
 from raysplit import FeatureSpaceHijacking, HijackedInversion, Observe, SplitFedV1, SplitFedV2, rng
 from raysplit.analysis.inference.infer import Setup, infer_trained
 from raysplit.analysis.runs.trained import read_trained
-from raysplit.attacks.messages.hijacking import Hijack, restored
+from raysplit.attacks.messages.feature_space_hijacking import Hijack, restored
 from raysplit.attacks.messages.hijacking_networks import critic, gradient_penalty, pilot
 from raysplit.attacks.messages.hook_attack import path_of
 from raysplit.channels.channel import Channel

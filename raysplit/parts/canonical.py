@@ -85,12 +85,23 @@ def _part(value: Any) -> dict[str, Any]:
     if own:
         form["source_sha256"] = code_digest(cls)
     values = {name: getattr(value, name) for name in hashed_fields(value)}
-    named = any(_NAMES_FILE in field.metadata for field in dataclasses.fields(value))
-    if own or named or any(callable(item) and not dataclasses.is_dataclass(item) for item in values.values()):
-        files = {text: digest for text in _texts(values) if (digest := named_file(text)) is not None}
-        if files:
-            form["files_sha256"] = dict(sorted(files.items()))
+    if files := named_files(value):
+        form["files_sha256"] = files
     return form | {name: to_json(item) for name, item in values.items()}
+
+
+def named_files(value: Any) -> dict[str, str]:
+    """The files that the fields of one part name, with the sha256 of each; those of parts in it are theirs.
+
+    Of RaySplit's parts the fields say so (``names_file``); of a part from outside every text that is a file's name.
+    """
+    values = {name: getattr(value, name) for name in hashed_fields(value)}
+    own = is_own_module(type(value).__module__)
+    named = any(_NAMES_FILE in field.metadata for field in dataclasses.fields(value))
+    if not (own or named or any(callable(item) and not dataclasses.is_dataclass(item) for item in values.values())):
+        return {}
+    found = ((text, named_file(text)) for text in sorted(_texts(values)))
+    return {text: digest for text, digest in found if digest is not None}
 
 
 def _texts(value: Any) -> Iterator[str]:

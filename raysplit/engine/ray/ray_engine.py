@@ -30,6 +30,7 @@ from raysplit.engine.placement import Layout
 from raysplit.engine.ray.actor_pool import PATIENCE_S, ActorPool, ActorSpec, Worker, end
 from raysplit.engine.ray.actors import ClientHost, MainServer, Packed, to_arrays, to_tensors
 from raysplit.engine.ray.cluster import ready_within
+from raysplit.engine.ray.node_data import NodeData
 from raysplit.engine.ray.row_wire import RowSinkAddress
 from raysplit.engine.ray.shard_actor import RayShards, ShardActor
 from raysplit.engine.ray.wire import TOKEN_BYTES, PeerLost
@@ -73,6 +74,7 @@ class RayEngine:
         self._layout = layout
         self._token = secrets.token_bytes(TOKEN_BYTES)
         self._reference = ray.put(scenario)
+        self._node_data = NodeData(scenario)
         self._hooks, self._gradient_rule = hooks, gradient_rule
         self._actor_pool = ActorPool() if actor_pool is None else actor_pool
         self._own_pool = actor_pool is None
@@ -209,7 +211,8 @@ class RayEngine:
         self._enlist(*(list(range(len(staff))) for staff in (self._hosts, self._servers, self._shards)))
 
     def _enlist(self, hosts: list[int], servers: list[int], shards: list[int]) -> None:
-        """Give these actors the scenario, and wait until they are ready to train."""
+        """Give these actors the scenario, and wait until they are ready to train; their nodes get its data first."""
+        self._node_data.complete()
         scenario, hooks = self._reference, self._hooks
         host_calls = [self._hosts[i].take.remote(scenario, i, hooks, self._gradient_rule) for i in hosts]
         server_calls = [self._servers[i].take.remote(scenario, i, self._token, hooks) for i in servers]

@@ -38,7 +38,7 @@ from raysplit.training.client_side import HostShare, play_split_steps, train_uns
 from raysplit.training.failures import failure_of
 from raysplit.training.gradient_rules import GradientRule
 from raysplit.training.links import DirectLink, ServerLink
-from raysplit.training.parties import ClientSlot, ServerSlot
+from raysplit.training.parties import ClientSlot, ServerGradientRule, ServerSlot
 from raysplit.training.server import MainServer, ServerResult
 from raysplit.training.servers.collected import CollectedReplicas
 from raysplit.training.servers.main_server import open_server
@@ -56,13 +56,16 @@ class Host:
         device: str = "cpu",
         hooks: tuple[MessageHook, ...] = (),
         gradient_rule: GradientRule | None = None,
+        server_rule: ServerGradientRule | None = None,
     ) -> None:
-        """``hooks``: beside those of the scenario. ``gradient_rule``: the clients', None: the scenario's."""
+        """``hooks``: beside those of the scenario. ``gradient_rule``: the clients', ``server_rule``: the main server's,
+        None: the scenario's."""
         pin_threads()
         self.scenario = scenario
         self.device = torch.device(device)
         self._hooks = hooks
         self._gradient_rule = gradient_rule or client_rule_of(scenario)
+        self._server_rule = server_rule or server_rule_of(scenario)
         self.population: Population = open_population(scenario.population)
         self._model = joint(scenario.model, scenario.protocol)
         network = build(self._model, scenario.seed, scenario.training.dtype).to(self.device)
@@ -92,9 +95,8 @@ class Host:
 
     def server_slots(self, count: int) -> list[ServerSlot]:
         while len(self._server_slots) < count:
-            rule = server_rule_of(self.scenario)
-            server_slot = ServerSlot(self._portions(), self.scenario.training, rule)
-            if rule is not None:
+            server_slot = ServerSlot(self._portions(), self.scenario.training, self._server_rule)
+            if self._server_rule is not None:
                 server_slot.watch_layers()
             self._server_slots.append(server_slot)
         return self._server_slots[:count]

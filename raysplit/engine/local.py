@@ -18,6 +18,7 @@ from raysplit.protocols.outcome import ClientScores, Outcome
 from raysplit.protocols.plan import RoundPlan
 from raysplit.scenario.scenario import Scenario
 from raysplit.training.gradient_rules import GradientRule
+from raysplit.training.parties import ServerGradientRule
 from raysplit.training.slot_pool import RowSink
 
 
@@ -31,13 +32,15 @@ class LocalEngine:
         hooks: tuple[MessageHook, ...] = (),
         shards: int = 1,
         gradient_rule: GradientRule | None = None,
+        server_rule: ServerGradientRule | None = None,
     ) -> None:
-        """``hooks``, ``gradient_rule``: beside the scenario's own. ``shards``: aggregate in so many column shards, one
-        after another; it saves nothing here, and shows that it changes nothing."""
+        """``hooks``: beside the scenario's own. ``gradient_rule``, ``server_rule``: in place of the scenario's.
+        ``shards``: aggregate in so many column shards, one after another; it saves nothing here, and shows that it
+        changes nothing."""
         self.shards = shards
         self._shards = LocalShards(shards)
         self._threads = torch.get_num_threads()
-        self._host = Host(scenario, device, hooks, gradient_rule)
+        self._host = Host(scenario, device, hooks, gradient_rule, server_rule)
 
     def describe(self) -> dict[str, str | int | float]:
         return {

@@ -1,9 +1,9 @@
-"""Commands that look at models, attacks and runs: ``raysplit model``, ``cuts``, ``matrix`` and ``infer``."""
+"""Commands that look at models, attacks and runs: ``raysplit model``, ``cuts``, ``matrix``, ``infer`` and ``audit``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -111,3 +111,29 @@ def infer(
     from raysplit.app.commands.infer import infer_run
 
     infer_run(run, attack, Setup(round, samples, client, auxiliary, queries), parties, knows, as_json, oracle)
+
+
+@analyses_app.command()
+def audit(
+    file: File,
+    only: OnlyOne = None,
+    canaries: Annotated[int, typer.Option("--canaries", min=1, help="Canaries of every client.")] = 16,
+    kind: Annotated[
+        Literal["dirac", "random", "sample"],
+        typer.Option(
+            "--kind", help="Gradients of one parameter each, or in a random direction; or samples, one a client."
+        ),
+    ] = "dirac",
+    rounds: Annotated[int | None, typer.Option("--rounds", min=1, help="Default: the scenario's.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the coins.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", help="Where audit.json and audit.arrow go.")] = None,
+    sets: Sets = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The audit as JSON on standard output, nothing else.")
+    ] = False,
+) -> None:
+    """How much private training tells at least: an empirical lower bound of ε beside the claimed upper one."""
+    from raysplit.analysis.audit.audit import Setup
+    from raysplit.app.commands.audit import show_audit
+
+    show_audit(file, only, Setup(canaries, kind, rounds, seed=seed), out, sets or [], as_json)

@@ -5,12 +5,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 
 from raysplit import rng
 from raysplit.training.per_example.examples import Examples
+
+
+class PrivateSum(Protocol):
+    """How a batch's gradient comes of those of its single samples: ``NoisySum``, or one that an audit puts in its
+    place."""
+
+    def of(
+        self,
+        examples: Examples | None,
+        parameters: Sequence[torch.Tensor],
+        layers: Sequence[str],
+        size: int,
+        key: tuple[int, int, int, int],
+    ) -> list[torch.Tensor]:
+        """A gradient for each of ``parameters``; the arguments are those of ``NoisySum.of``."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from raysplit.defenses.privacy.noisy_sum import NoisySum
+from raysplit.defenses.privacy.noisy_sum import PrivateSum
 from raysplit.training.gradient_rules import BackwardPass
 from raysplit.training.optimizers import Gradients
 from raysplit.training.parties import ClientSlot, ModelSlot, ServerPass, ServerSlot
@@ -25,7 +25,7 @@ from raysplit.training.per_example.layer_passes import LayerPasses
 class ClippedClient:
     """A client's gradient rule. Its slots watch their layers."""
 
-    noisy_sum: NoisySum
+    noisy_sum: PrivateSum
 
     def gradients(self, portion: ClientSlot, batch: BackwardPass) -> Gradients:
         return _gradients(self.noisy_sum, portion, _of_client(portion, batch), len(batch.y))
@@ -35,7 +35,7 @@ class ClippedClient:
 class ClippedServer:
     """The main server's, for its own portion."""
 
-    noisy_sum: NoisySum
+    noisy_sum: PrivateSum
 
     def gradients(self, portion: ServerSlot, batch: ServerPass) -> Gradients:
         return _gradients(self.noisy_sum, portion, [_of_server(portion, batch)], len(batch.z))
@@ -51,7 +51,7 @@ def examples_of_server(portion: ServerSlot, batch: ServerPass) -> Examples:
     return _examples(portion, [_of_server(portion, batch)])
 
 
-def _gradients(noisy_sum: NoisySum, portion: ModelSlot, batches: list[BatchPass], size: int) -> Gradients:
+def _gradients(noisy_sum: PrivateSum, portion: ModelSlot, batches: list[BatchPass], size: int) -> Gradients:
     parameters = portion.flat.trainable
     layers = [name.rpartition(".")[0] for name in portion.flat.names[: len(parameters)]]
     examples = _examples(portion, batches) if size and parameters else None

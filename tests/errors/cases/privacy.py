@@ -65,3 +65,26 @@ private(
     (MODEL, 'femnist_cnn(cut="V1", tail="V2")'),
     (TRAINING, POISSON),
 )
+
+
+def audited(name: str, clipping: str | None, *edits: tuple[str, str], options: tuple[str, ...] = ()) -> None:
+    """``raysplit audit`` of ``TINY`` with such a ``privacy``."""
+
+    def make(here: Path) -> list[str]:
+        text = (
+            TINY if clipping is None else TINY.replace("    evaluation=", f"    privacy={clipping},\n    evaluation=")
+        )
+        for old, new in edits:
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        scenario(here, text)
+        return ["audit", "tiny.py", *options]
+
+    CASES[name] = make
+
+
+CLIPPED = f"PerExampleClipping({SOUND})"
+audited("audit-nothing-private", None)
+audited("audit-no-fed-server", CLIPPED, (PROTOCOL, "SplitLearning()"))
+audited("audit-samples-shuffled", CLIPPED, options=("--kind", "sample"))
+audited("audit-too-many", CLIPPED, (MODEL, 'femnist_cnn(cut="V1")'), options=("--canaries", "100000"))

@@ -64,6 +64,7 @@ HOMES = {
     "raysplit.attacks.inference.inversion": ["ImagePrior"],
     "raysplit.attacks.inference.loss_membership": ["LossMembership"],
     "raysplit.attacks.inference.model_completion": ["ModelCompletion"],
+    "raysplit.attacks.inference.model_extraction": ["ModelExtraction"],
     "raysplit.attacks.inference.norm_labels": ["NormLabels"],
     "raysplit.attacks.inference.observe": ["Observe"],
     "raysplit.attacks.inference.query_decoder": ["QueryDecoder"],

@@ -54,6 +54,7 @@ from raysplit.attacks.inference.hijacked import HijackedInversion as HijackedInv
 from raysplit.attacks.inference.inversion import ImagePrior as ImagePrior
 from raysplit.attacks.inference.loss_membership import LossMembership as LossMembership
 from raysplit.attacks.inference.model_completion import ModelCompletion as ModelCompletion
+from raysplit.attacks.inference.model_extraction import ModelExtraction as ModelExtraction
 from raysplit.attacks.inference.norm_labels import NormLabels as NormLabels
 from raysplit.attacks.inference.observe import Observe as Observe
 from raysplit.attacks.inference.query_decoder import QueryDecoder as QueryDecoder
@@ -334,6 +335,7 @@ __all__ = [
     "MiniBatchSfl",
     "Misalignment",
     "ModelCompletion",
+    "ModelExtraction",
     "ModelReplacement",
     "MultiKrum",
     "MultiTaskSplit",

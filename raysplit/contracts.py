@@ -57,7 +57,6 @@ from raysplit.attacks.data.data_attack import (
 )
 from raysplit.attacks.inference.adversary import Fact
 from raysplit.attacks.inference.inference_attack import (
-    Auxiliary,
     Goal,
     InferenceAttack,
     Knowledge,
@@ -65,6 +64,7 @@ from raysplit.attacks.inference.inference_attack import (
     Reconstruction,
 )
 from raysplit.attacks.inference.local_training import LocalTraining
+from raysplit.attacks.inference.target import Auxiliary
 from raysplit.attacks.messages.hook_attack import AttackStart, HookAttack
 from raysplit.attacks.messages.message_attack import MessageAttack, MessageView, client_threat, server_threat
 from raysplit.attacks.steps.step_attack import MaliciousSteps, StepAttack, StepStart

@@ -57,6 +57,18 @@ def test_it_prints_threat_model_and_scores_and_writes_them(run, capsys):
     assert len(list((run / "inference").glob("*/inference.json"))) == 2
 
 
+def test_a_client_extracts_the_server_portion(run, capsys):
+    options = ["--samples", "2", "--queries", "130"]
+    assert main(["infer", str(run), "--attack", "ModelExtraction(steps=2)", *options, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["adversary"] == {"parties": ["client"], "assumed": ["server_architecture"]}
+    assert record["queries"] == 2 * 61 and "its own samples alone" in {score["of"] for score in record["scores"]}
+    assert main(["infer", str(run), "--attack", "ModelExtraction(steps=2)", *options, "--round", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "ModelExtraction by client, against round 1 of training: 2 samples" in printed
+    assert "reads cut_gradients, smashed; knows by its parties server_queries; assumed besides: server_arch" in printed
+
+
 def test_updates_and_membership_are_attacked_by_whoever_holds_what_it_takes(run, capsys):
     assert main(["infer", str(run), "--attack", "GradientInversion(steps=2, labels='joint')", "--round", "1",
                  "--samples", "40"]) == 0  # fmt: skip

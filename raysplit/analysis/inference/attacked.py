@@ -2,7 +2,8 @@
 
 - the trained model in use: test samples, one at a time;
 - a round of training: what crossed between clients and the main server, or the updates that the fed server received;
-- the trained model and candidates for membership.
+- the trained model and candidates for membership;
+- the server portion, which one client asks with its own samples, or met in a round of training.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from raysplit.analysis.inference.candidates import Candidate, asked, candidates_of
+from raysplit.analysis.inference.extracted import asked_server, of_one_client, own_samples, sent_alone
 from raysplit.analysis.inference.replay import observe_round, observe_updates
 from raysplit.analysis.inference.setup import Setup
 from raysplit.analysis.inference.tail_gradients import TailGradients
@@ -18,8 +20,9 @@ from raysplit.analysis.inference.target import target_of
 from raysplit.analysis.inference.updated import local_training_of, updated
 from raysplit.analysis.inference.victims import Victims, auxiliary_of, deployed, first_of_each_class, trained
 from raysplit.analysis.runs.trained import Trained
-from raysplit.attacks.inference.inference_attack import Auxiliary, InferenceAttack, Target
+from raysplit.attacks.inference.inference_attack import InferenceAttack
 from raysplit.attacks.inference.observe import Observe
+from raysplit.attacks.inference.target import Auxiliary, Target
 from raysplit.channels.channel import Channel
 from raysplit.errors import RunError
 from raysplit.scenario.privacy_rules import client_rule_of
@@ -30,6 +33,8 @@ def attacked(run: Trained, attack: InferenceAttack, setup: Setup) -> tuple[Victi
     """Raises ``RunError`` where there is nobody to attack or the run has not come so far."""
     if attack.goal == "membership":
         victims, target = _candidates(run, attack, setup)
+    elif attack.goal == "server_portion" and setup.round is None:
+        victims, target = _asking(run, attack, setup)
     elif setup.round is None:
         victims, target = _in_use(run, attack, setup)
     elif Channel.UPDATES in attack.reads:
@@ -54,6 +59,13 @@ def _candidates(run: Trained, attack: InferenceAttack, setup: Setup) -> tuple[Vi
     return victims, replace(target, candidates=Auxiliary(victims.x, victims.y))
 
 
+def _asking(run: Trained, attack: InferenceAttack, setup: Setup) -> tuple[Victims, Target]:
+    chosen = own_samples(run, setup)
+    target = target_of(run.scenario, run.state, _auxiliary(run, attack, setup), setup.queries, setup.client)
+    target = replace(target, server=asked_server(run.scenario, run.state))
+    return sent_alone(run.scenario, target, chosen), target
+
+
 def _in_training(run: Trained, attack: InferenceAttack, setup: Setup, round: int) -> tuple[Victims, Target]:
     scenario = run.scenario
     auxiliary = _auxiliary(run, attack, setup)
@@ -62,6 +74,8 @@ def _in_training(run: Trained, attack: InferenceAttack, setup: Setup, round: int
     seen = observe_round(RunFolder(run.path), scenario, observe, tails)
     target = target_of(scenario, seen.before, auxiliary, setup.queries, setup.client, in_training=True)
     victims = trained(scenario, seen.observations, observe, setup.samples, seen.malicious)
+    if attack.goal == "server_portion":
+        victims, target = of_one_client(victims), replace(target, server=asked_server(scenario, seen.before))
     if tails is not None:
         target = replace(target, tail_gradients=tails.of(victims.steps[: int(victims.batches[-1]) + 1]))
     return victims, target

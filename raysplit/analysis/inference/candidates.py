@@ -13,7 +13,7 @@ from raysplit import rng
 from raysplit.analysis.inference.setup import Setup
 from raysplit.analysis.inference.victims import Victims, pixels
 from raysplit.analysis.runs.trained import Trained
-from raysplit.attacks.inference.inference_attack import Target
+from raysplit.attacks.inference.target import Target
 from raysplit.channels.channel import Channel
 from raysplit.errors import RunError
 from raysplit.population.opening import open_population
@@ -42,7 +42,7 @@ def candidates_of(run: Trained, setup: Setup) -> tuple[list[Candidate], list[Can
     population = open_population(run.scenario.population)
     members: list[Candidate] = []
     others: list[Candidate] = []
-    for client in _trained_honestly(run):
+    for client in trained_honestly(run):
         room = setup.samples // 2 - len(members)
         if room <= 0:
             break
@@ -61,7 +61,7 @@ def candidates_of(run: Trained, setup: Setup) -> tuple[list[Candidate], list[Can
     return members, others
 
 
-def _trained_honestly(run: Trained) -> list[int]:
+def trained_honestly(run: Trained) -> list[int]:
     """Clients that took a step in some round up to the checkpoint, ascending, without the malicious."""
     table: pa.Table = read_table(RunFolder(run.path).metrics / "clients.arrow")
     rows = zip(*(table.column(name).to_pylist() for name in ("round", "client", "steps", "malicious")), strict=True)

@@ -11,7 +11,8 @@ from torch.nn import functional
 from raysplit import rng
 from raysplit.analysis.inference.scoring import Score
 from raysplit.analysis.inference.victims import pixels
-from raysplit.attacks.inference.inference_attack import Reconstruction, Target
+from raysplit.attacks.inference.inference_attack import Reconstruction
+from raysplit.attacks.inference.target import Target
 from raysplit.models.dropout import dropouts_in, key_dropout
 from raysplit.models.network import build
 from raysplit.population.opening import open_population

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from raysplit.analysis.inference.attacked import attacked
+from raysplit.analysis.inference.extracted import scores_of_surrogate
 from raysplit.analysis.inference.generated import scores_of_samples
 from raysplit.analysis.inference.known_samples import labels_from_known_samples
 from raysplit.analysis.inference.matching import in_true_order
@@ -22,15 +23,16 @@ from raysplit.analysis.inference.setup import DEFAULT, Setup
 from raysplit.analysis.inference.target import learned_in
 from raysplit.analysis.inference.victims import Victims
 from raysplit.analysis.runs.trained import Trained, check_client
-from raysplit.attacks.inference.adversary import LEARNED_BY, Adversary, usual_parties
+from raysplit.attacks.inference.adversary import LEARNED_BY, Adversary
 from raysplit.attacks.inference.inference_attack import (
     InferenceAttack,
     Knowledge,
     Observed,
     Reconstruction,
-    Target,
     check_adversary,
+    usual_parties,
 )
+from raysplit.attacks.inference.target import Target
 from raysplit.channels.channel import Channel
 from raysplit.errors import RunError, ScenarioError
 from raysplit.protocols.protocol import TrainingProtocol
@@ -61,7 +63,7 @@ def adversary_for(attack: InferenceAttack, trained_run: Trained, adversary: Adve
     it reads, of which all is assumed that it needs besides."""
     protocol = trained_run.scenario.protocol
     if adversary is None:
-        parties = usual_parties(attack.reads, attack.needs, protocol)
+        parties = usual_parties(attack, protocol)
         held = Adversary(parties).facts(protocol) | LEARNED_BY.keys()
         adversary = Adversary(parties, tuple(sorted(attack.needs - held)))
     check_adversary(attack, adversary, protocol, learned_in(trained_run.scenario))
@@ -93,6 +95,8 @@ def infer_trained(
     scores = scores_of(type(attack).__name__, found, victims, target, told, guesses)
     if found.samples is not None:
         scores += scores_of_samples(type(attack).__name__, found, target, scenario)
+    if found.surrogate is not None:
+        scores += scores_of_surrogate(attack, found, victims, target)
     return Inference(attack, adversary, setup, victims, target, found, scores, seconds, len(told))
 
 
@@ -150,6 +154,8 @@ def _check_shown_in_training(attack: InferenceAttack, protocol: TrainingProtocol
         if setup.round is not None:
             raise RunError(f"{name} asks about the trained model; leave --round out")
         return
+    if attack.goal == "server_portion":  # the client asks, as it does in training
+        return
     gradients = [c.value for c in sorted(attack.reads) if c in _IN_TRAINING]
     if "tail_gradients" in attack.needs:
         gradients.append("tail_gradients")
@@ -186,6 +192,10 @@ def _checked(attack: InferenceAttack, found: Reconstruction, victims: Victims) -
         shape = None if found.samples is None else list(found.samples.shape)
         raise ScenarioError(
             f"{name}.infer must return samples of shape {['m', *victims.x.shape[1:]]}, but it returns {shape}"
+        )
+    if attack.goal == "server_portion" and found.surrogate is None:
+        raise ScenarioError(
+            f"{name}.infer must return a surrogate, a module from smashed data to logits, but it is None"
         )
     membership = found.membership_scores
     if attack.goal == "membership" and (membership is None or membership.shape != victims.y.shape):

@@ -14,7 +14,8 @@ from raysplit.analysis.inference.victims import Victims
 from raysplit.analysis.scores.images import identified, mse, psnr, ssim, stretched
 from raysplit.analysis.scores.labels import label_accuracy, leak_auc, permuted_accuracy
 from raysplit.analysis.scores.membership import balanced_accuracy, true_positives_at
-from raysplit.attacks.inference.inference_attack import Auxiliary, Reconstruction, Target
+from raysplit.attacks.inference.inference_attack import Reconstruction
+from raysplit.attacks.inference.target import Auxiliary, Target
 from raysplit.channels.channel import Channel
 from raysplit.errors import RunError
 

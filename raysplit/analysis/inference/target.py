@@ -11,7 +11,7 @@ from torch import nn
 
 from raysplit import rng
 from raysplit.attacks.inference.adversary import Fact
-from raysplit.attacks.inference.inference_attack import Auxiliary, Target, TrainedGenerator
+from raysplit.attacks.inference.target import Auxiliary, Target, TrainedGenerator
 from raysplit.attacks.messages.hijacking import Hijacking
 from raysplit.attacks.messages.hook_attack import path_of
 from raysplit.attacks.scheduled import singles
@@ -63,15 +63,7 @@ def target_of(
 ) -> Target:
     """``client``: whose portion, where clients keep portions of their own. ``in_training``: smashed data came from
     batches in training mode, so BatchNorm normalises by the batch here too."""
-    portions = portions_of(scenario, scenario.seed)
-    portion = state.client if client is None else state.client_portions.get(client, state.client)
-    flat = FlatPortion(portions.client)
-    flat.vector.copy_(portion)
-    if portions.server:
-        FlatPortion(portions.server).vector.copy_(state.server)
-    for module in (*portions.client, *portions.server):
-        module.requires_grad_(False)
-        _evaluate(module, by_batch=in_training)
+    portions, flat = trained_portions(scenario, state, client, in_training)
     low, high = RANGES[scenario.pixels]
     u_shaped = scenario.protocol.u_shaped
     return Target(
@@ -94,6 +86,22 @@ def target_of(
         untrained_model=functools.partial(untrained_model, scenario),
         sends=_sends(scenario, portions.head),
     )
+
+
+def trained_portions(
+    scenario: Scenario, state: GlobalState, client: int | None, in_training: bool
+) -> tuple[Portions, FlatPortion]:
+    """The portions of a state, which do not train, and the client portion as a vector; arguments as of ``target_of``."""
+    portions = portions_of(scenario, scenario.seed)
+    portion = state.client if client is None else state.client_portions.get(client, state.client)
+    flat = FlatPortion(portions.client)
+    flat.vector.copy_(portion)
+    if portions.server:
+        FlatPortion(portions.server).vector.copy_(state.server)
+    for module in (*portions.client, *portions.server):
+        module.requires_grad_(False)
+        _evaluate(module, by_batch=in_training)
+    return portions, flat
 
 
 def _named_update(flat: FlatPortion, update: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from raysplit.attacks.inference.inference_attack import Auxiliary, Target
 from raysplit.attacks.inference.observe import Observe
+from raysplit.attacks.inference.target import Auxiliary, Target
 from raysplit.channels.channel import Channel
 from raysplit.channels.hooks import Observation
 from raysplit.errors import RunError

@@ -16,8 +16,8 @@ from raysplit.analysis.inference.setup import Setup
 from raysplit.analysis.matrix.parts import parts_named
 from raysplit.analysis.runs.run import open_run
 from raysplit.analysis.runs.trained import Trained, read_trained
-from raysplit.attacks.inference.adversary import LEARNED_BY, ORACLES, Adversary, Fact, PartyName, usual_parties
-from raysplit.attacks.inference.inference_attack import InferenceAttack
+from raysplit.attacks.inference.adversary import LEARNED_BY, ORACLES, Adversary, Fact, PartyName
+from raysplit.attacks.inference.inference_attack import InferenceAttack, usual_parties
 from raysplit.errors import ScenarioError, nearest
 from raysplit.storage.run_folder import RunFolder
 from raysplit.storage.stored_scenario import stored_scenario
@@ -76,7 +76,7 @@ def _adversary(
     is no party or no fact."""
     if not parties and not knows:
         return None
-    named = parties or usual_parties(attack.reads, attack.needs, trained.scenario.protocol)
+    named = parties or usual_parties(attack, trained.scenario.protocol)
     together = Adversary(tuple(_one_of(word, "--party", get_args(PartyName)) for word in named))
     if knows:
         return Adversary(together.parties, tuple(_one_of(word, "--knows", get_args(Fact)) for word in knows))

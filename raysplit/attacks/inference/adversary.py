@@ -25,12 +25,15 @@ Fact = Literal[
     "generator",
     "training_settings",
     "candidates",
+    "server_architecture",
+    "server_queries",
 ]
 """What may be known of a target: the client portion's layers; its weights; the server portion's weights; samples with
 labels that are not the victims'; such samples without labels; answers of the client portion to chosen inputs; the
 labels of a few of the observed samples; the weight gradients of the client's tail, step by step; the inverse that a hijacking in training has
 learned; the generator that a malicious client has trained; with which learning rate, batch sizes and local epochs
-clients train; the samples, with labels, of which is asked whether they were trained on."""
+clients train; the samples, with labels, of which is asked whether they were trained on; the server portion's layers;
+the main server's cut gradients of chosen smashed data with chosen labels."""
 ORACLES: frozenset[Fact] = frozenset({"tail_gradients"})
 """What no set of parties learns from the protocol about everybody: an attack that needs it shows what a message that is
 never sent would give away."""
@@ -76,7 +79,7 @@ class Adversary:
         if any(party in self.parties for party in holders):
             known.add("client_weights")
         if "client" in self.parties:
-            known.add("architecture")
+            known.update(("architecture", "server_queries"))  # a client may send what it likes
         if "client" in self.parties or "fed_server" in self.parties:
             known.add("training_settings")
         if protocol.server == "none" and "client_weights" in known:
@@ -84,20 +87,3 @@ class Adversary:
         for fact in tuple(known):
             known.update(_IMPLIED.get(fact, ()))
         return frozenset(known)
-
-
-def usual_parties(
-    reads: frozenset[Channel], needs: frozenset[Fact], protocol: TrainingProtocol
-) -> tuple[PartyName, ...]:
-    """Whoever learned in training what an attack needs; else the servers that hold what it reads; for one that reads
-    nothing, the main server, or the fed server where there is no other."""
-    learners = tuple(dict.fromkeys(LEARNED_BY[fact] for fact in sorted(needs) if fact in LEARNED_BY))
-    if learners:
-        return learners
-    fed = any("fed_server" in (channel.sender, channel.receiver) for channel in reads)
-    main = any("main_server" in (channel.sender, channel.receiver) for channel in reads)
-    if not fed and not main:
-        fed = protocol.server == "none" and protocol.client_sync == "averaging"
-        main = not fed
-    named: dict[PartyName, bool] = {"main_server": main, "fed_server": fed}
-    return tuple(party for party, holds in named.items() if holds)

@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from raysplit.attacks.inference.adversary import Fact
 from raysplit.attacks.inference.inference_attack import (
-    Auxiliary,
     Goal,
     InferenceAttack,
     Knowledge,
@@ -18,6 +17,7 @@ from raysplit.attacks.inference.inference_attack import (
     Reconstruction,
 )
 from raysplit.attacks.inference.loss_membership import candidate_logits
+from raysplit.attacks.inference.target import Auxiliary
 from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part

@@ -7,7 +7,7 @@ the attack has declared and the adversary has, and nothing else, so a threat mod
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,15 +15,16 @@ import torch
 from torch import nn
 
 from raysplit import rng
-from raysplit.attacks.inference.adversary import LEARNED_BY, Adversary, Fact
+from raysplit.attacks.inference.adversary import LEARNED_BY, Adversary, Fact, PartyName
 from raysplit.attacks.inference.local_training import LocalTraining
+from raysplit.attacks.inference.target import Auxiliary, Target, TrainedGenerator
 from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
 from raysplit.parts.contract import answer, contract
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.requirements import Requirement
 
-Goal = Literal["inputs", "labels", "samples", "membership"]
+Goal = Literal["inputs", "labels", "samples", "membership", "server_portion"]
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,12 @@ class Reconstruction:
     """What an attack made of n observed samples. ``inputs``: [n, C, H, W] as the network sees them; ``labels``: int64
     [n]; None: not attempted. ``clones``: of the client portion, one or more. ``labels_up_to_permutation``: whether
     labels are names of clusters only. ``positive_scores``: float [n], the higher, the likelier a sample is of
-    ``positive_class``; no threshold is meant. ``queries``: how many inputs the client portion was asked about.
+    ``positive_class``; no threshold is meant. ``queries``: how many inputs the client portion, or smashed data the
+    server, was asked about.
     ``samples``: [m, C, H, W], made after the data of class ``samples_of``, of no observed sample in particular.
     ``membership_scores``: float [n], the higher, the likelier a candidate was trained on. From an update, samples of one
     client are in any order: they are matched to the true ones when they are scored. ``chosen``: what won where several
-    were tried, in words, and by what."""
+    were tried, in words, and by what. ``surrogate``: of the server portion, from smashed data to logits."""
 
     inputs: torch.Tensor | None = None
     labels: torch.Tensor | None = None
@@ -48,6 +50,7 @@ class Reconstruction:
     samples_of: int = 0
     membership_scores: torch.Tensor | None = None
     chosen: str = ""
+    surrogate: nn.Module | None = None
 
 
 @contract("an inference attack")
@@ -130,70 +133,6 @@ class Observed:
                 "do, or use an attack that reads none"
             )
         return self._labels
-
-
-@dataclass(frozen=True)
-class Auxiliary:
-    """Samples that are not the victims'. ``x``: [m, C, H, W] as the network sees them; ``y``: int64 [m]."""
-
-    x: torch.Tensor
-    y: torch.Tensor
-
-
-@dataclass(frozen=True)
-class TrainedGenerator:
-    """Of class ``target``, by the malicious ``client``. ``generate``: a stream and a number m → [m, C, H, W];
-    ``untrained``: the same of the generator with which it began."""
-
-    client: int
-    target: int
-    generate: Callable[[torch.Generator, int], torch.Tensor]
-    untrained: Callable[[torch.Generator, int], torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Target:
-    """All that there is to know; attacks get it through ``Knowledge`` only. ``untrained``: a client portion with fresh
-    random weights, by number. ``client``: the true one, whose ``forward`` gives smashed data, in evaluation mode.
-    ``sends``: from inputs to smashed data as the clients send them, each batch with noise of its own where they defend
-    them; ``finish``: from smashed data to logits [n, classes], the rest of the model. ``low``, ``high``: between which values
-    inputs lie.
-
-    U-shaped, ``features``: the server portion, from smashed data to features; ``tail``: the clients' true one;
-    ``untrained_tail``: one with fresh random weights, by number; ``tail_gradients``: of the true one, by parameter name,
-    [split steps, …] each.
-    ``labels``: the observed samples' true ones, int64 [n]. ``hijack``: from smashed data to inputs, as a hijacking
-    learned it. ``generator``: as a malicious client has trained it.
-    ``named_update``: from an update [d] to the client portion's parameters by name; ``local_training``: of
-    the observed updates. ``candidates``: samples of which some were trained on. ``untrained_model``: a whole network
-    with fresh random weights, by number."""
-
-    seed: int
-    input_shape: tuple[int, int, int]
-    classes: int
-    low: float
-    high: float
-    untrained: Callable[[int], nn.Module]
-    client: nn.Module
-    finish: Callable[[torch.Tensor], torch.Tensor]
-    auxiliary: Auxiliary | None = None
-    query_budget: int = 0
-    features: Callable[[torch.Tensor], torch.Tensor] | None = None
-    tail: nn.Module | None = None
-    untrained_tail: Callable[[int], nn.Module] | None = None
-    tail_gradients: Mapping[str, torch.Tensor] = field(default_factory=dict)
-    labels: torch.Tensor | None = None
-    hijack: Callable[[torch.Tensor], torch.Tensor] | None = None
-    generator: TrainedGenerator | None = None
-    named_update: Callable[[torch.Tensor], dict[str, torch.Tensor]] | None = None
-    local_training: LocalTraining | None = None
-    candidates: Auxiliary | None = None
-    untrained_model: Callable[[int], nn.Module] | None = None
-    sends: Callable[[torch.Tensor], torch.Tensor] | None = None
-
-    def sent(self, x: torch.Tensor) -> torch.Tensor:
-        """Smashed data [n, …] of inputs, as they leave a client."""
-        return self.client(x) if self.sends is None else self.sends(x)
 
 
 @dataclass
@@ -348,19 +287,37 @@ class Knowledge:
         assert self.target.untrained_model is not None
         return self.target.untrained_model(index)
 
+    def untrained_server_portion(self, index: int = 0) -> nn.Module:
+        """A server portion of the true architecture with fresh random weights: number ``index`` of many."""
+        self._declared("server_architecture")
+        assert self.target.server is not None
+        return self.target.server.untrained(index)
+
+    def ask_server(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Cut gradients ∂CE/∂z [n, …] that the main server answers to chosen smashed data [n, …] with chosen labels,
+        int64 [n], each sent in a batch of its own. Raises ``ScenarioError`` beyond the budget of queries."""
+        self._declared("server_queries")
+        assert self.target.server is not None
+        self._count(len(y), "the server", "split steps")
+        return self.target.server.cut_gradients(z, y)
+
     def query(self, x: torch.Tensor) -> torch.Tensor:
         """Smashed data of chosen inputs [n, C, H, W], as a client sends them: what its defences of smashed data make of
         them. Raises ``ScenarioError`` beyond the budget of queries."""
         self._declared("queries")
-        self.queries += len(x)
+        self._count(len(x), "the client portion", "inputs")
+        with torch.no_grad():
+            return self.target.sent(x)
+
+    def _count(self, asked: int, whom: str, what: str) -> None:
+        """Raise ``ScenarioError`` where so many more queries are beyond the budget."""
+        self.queries += asked
         if self.queries > self.target.query_budget:
             name = type(self.attack).__name__
             raise ScenarioError(
-                f"{name} asks the client portion about {self.queries} inputs, but the budget is "
+                f"{name} asks {whom} about {self.queries} {what}, but the budget is "
                 f"{self.target.query_budget}; raise --queries or let {name} ask less"
             )
-        with torch.no_grad():
-            return self.target.sent(x)
 
     def _declared(self, fact: Fact) -> None:
         name = type(self.attack).__name__
@@ -375,6 +332,8 @@ def check_adversary(
     ``learned``: what attacks in training have left with one party or another."""
     name, parties = type(attack).__name__, " and ".join(adversary.parties)
     held, known = adversary.channels(protocol), adversary.facts(protocol)
+    if attack.goal == "server_portion":
+        held |= _of_the_client(adversary, protocol, name)
     known |= {fact for fact in learned if LEARNED_BY[fact] in adversary.parties}
     for channel in sorted(attack.reads - held):
         raise ScenarioError(
@@ -392,3 +351,27 @@ def check_adversary(
             f"{name} reads labels that travel with smashed data, but those of a U-shaped {type(protocol).__name__} "
             "never leave their clients; use another attack"
         )
+
+
+def _of_the_client(adversary: Adversary, protocol: TrainingProtocol, name: str) -> frozenset[Channel]:
+    """A client's own messages, by which it attacks the server. Raises ``ScenarioError`` where the server is among the
+    attackers."""
+    if "main_server" in adversary.parties:
+        raise ScenarioError(f"{name} is after the server portion, which main_server has; leave it out: --party client")
+    held = {"clients"} if "client" in adversary.parties else set()
+    return frozenset(c for c in protocol.channels if c.sender in held or c.receiver in held)
+
+
+def usual_parties(attack: InferenceAttack, protocol: TrainingProtocol) -> tuple[PartyName, ...]:
+    """A client for what is the server's; whoever learned in training what an attack needs; else the servers that hold
+    what it reads; for one that reads nothing, the main server, or the fed server where there is no other."""
+    learners = tuple(dict.fromkeys(LEARNED_BY[fact] for fact in sorted(attack.needs) if fact in LEARNED_BY))
+    if attack.goal == "server_portion" or learners:
+        return learners or ("client",)
+    fed = any("fed_server" in (channel.sender, channel.receiver) for channel in attack.reads)
+    main = any("main_server" in (channel.sender, channel.receiver) for channel in attack.reads)
+    if not fed and not main:
+        fed = protocol.server == "none" and protocol.client_sync == "averaging"
+        main = not fed
+    named: dict[PartyName, bool] = {"main_server": main, "fed_server": fed}
+    return tuple(party for party, holds in named.items() if holds)

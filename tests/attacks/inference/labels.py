@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from raysplit.attacks.inference.inference_attack import InferenceAttack, Knowledge, Observed, Reconstruction, Target
+from raysplit.attacks.inference.inference_attack import InferenceAttack, Knowledge, Observed, Reconstruction
+from raysplit.attacks.inference.target import Target
 from raysplit.channels.channel import Channel
 from raysplit.threads import one_thread
 

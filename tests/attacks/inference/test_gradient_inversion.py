@@ -17,8 +17,9 @@ from raysplit.analysis.inference.infer import infer_trained
 from raysplit.analysis.inference.setup import Setup
 from raysplit.analysis.runs.trained import Trained, read_trained
 from raysplit.attacks.inference.gradient_inversion import _match, inferred_labels
-from raysplit.attacks.inference.inference_attack import InferenceAttack, Knowledge, Observed, Target
+from raysplit.attacks.inference.inference_attack import InferenceAttack, Knowledge, Observed
 from raysplit.attacks.inference.local_training import LocalTraining
+from raysplit.attacks.inference.target import Target
 from raysplit.channels.channel import Channel
 from raysplit.errors import RunError, ScenarioError
 from tests.toys import toy

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from raysplit import DecoderTraining, ImagePrior, QueryDecoder, UnSplit, WhiteBoxInversion
-from raysplit.attacks.inference.inference_attack import Auxiliary, InferenceAttack, Knowledge, Reconstruction, Target
+from raysplit.attacks.inference.inference_attack import InferenceAttack, Knowledge, Reconstruction
 from raysplit.attacks.inference.inversion import total_variation
 from raysplit.attacks.inference.narrow_convolutions import fast_kernels
+from raysplit.attacks.inference.target import Auxiliary, Target
 from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
 from raysplit.models.decoders import DECODERS, decoder

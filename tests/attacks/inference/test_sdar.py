@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from raysplit import Sdar
 from raysplit.attacks.inference.discriminators import Labelled, of_images, of_smashed
-from raysplit.attacks.inference.inference_attack import Auxiliary, Knowledge, Observed, Target
+from raysplit.attacks.inference.inference_attack import Knowledge, Observed
 from raysplit.attacks.inference.sdar import _redrawn
+from raysplit.attacks.inference.target import Auxiliary, Target
 from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
 from raysplit.models.decoders import decoder

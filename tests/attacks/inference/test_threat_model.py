@@ -21,14 +21,13 @@ from raysplit import (
     WhiteBoxInversion,
 )
 from raysplit.attacks.inference.inference_attack import (
-    Auxiliary,
     InferenceAttack,
     Knowledge,
     Observed,
     Reconstruction,
-    Target,
     check_adversary,
 )
+from raysplit.attacks.inference.target import Auxiliary, Target
 from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
 from raysplit.parts.part import part

@@ -15,7 +15,8 @@ from raysplit import (
     ServerTampering,
 )
 from raysplit.analysis.scores.labels import leak_auc
-from raysplit.attacks.inference.inference_attack import Knowledge, Observed, Target
+from raysplit.attacks.inference.inference_attack import Knowledge, Observed
+from raysplit.attacks.inference.target import Target
 from raysplit.channels.channel import Channel
 from raysplit.channels.hooks import MessageHook
 from raysplit.defenses.messages.marvell_solver import TwoClasses, best_noise

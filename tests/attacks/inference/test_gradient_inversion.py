@@ -4,6 +4,7 @@ really sent."""
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections import OrderedDict
 
 import pytest
@@ -79,11 +80,32 @@ def observed(attack: InferenceAttack, update: torch.Tensor, n: int) -> Observed:
     return Observed(attack, {Channel.UPDATES: update}, zeros, zeros + n)
 
 
-def test_it_equals_inverting_gradients_written_out():
-    """Cosine distance, absolute total variation, Adam on signs with its rate decayed, inputs cut to their range."""
+GEIPING = GradientInversion.geiping(steps=8)
+SMOOTHED = dataclasses.replace(GEIPING, prior=ImagePrior(0.5, form="absolute"))
+
+
+def test_geiping_is_the_published_preset():
+    """4,800 steps of Adam on signs at 0.1, cosine, absolute total variation of 1e-4, inputs cut to their range."""
+    made = GradientInversion.geiping()
+    assert (made.steps, made.restarts, made.lr, made.distance, made.optimizer) == (
+        4800,
+        1,
+        0.1,
+        "cosine",
+        "signed_adam",
+    )
+    assert made.prior == ImagePrior(1e-4, form="absolute") and made.boxed and made.labels == "inferred"
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("attack", [GEIPING, SMOOTHED], ids=["published prior", "strong prior"])
+def test_geiping_equals_inverting_gradients_written_out(attack, signed):
+    """Cosine distance, absolute total variation, Adam on signs with its rate decayed or on the gradient as it is, inputs cut
+    to their range."""
     x, y = samples(2)
     update, against = sent(x, y, (2,)), target((2,))
-    attack = GradientInversion(labels="inferred", steps=8, prior=ImagePrior(0.01, form="absolute"))
+    if not signed:
+        attack = dataclasses.replace(attack, optimizer="adam")
     found = attack.infer(observed(attack, update, 2), Knowledge(attack, against))
 
     model, goal = network(), -update[0] / LR
@@ -93,15 +115,49 @@ def test_it_equals_inverting_gradients_written_out():
     adam = torch.optim.Adam([guess], lr=0.1)
     for step in range(8):
         for group in adam.param_groups:
-            group["lr"] = 0.1 * 0.1 ** ((step >= 3) + (step >= 5) + (step >= 7))
+            group["lr"] = 0.1 * 0.1 ** ((step >= 3) + (step >= 5) + (step >= 7)) if signed else 0.1
         loss = functional.cross_entropy(model(guess), found.labels)
         flat = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()), create_graph=True)])
-        down, across = guess.diff(dim=2).abs().mean((1, 2, 3)), guess.diff(dim=3).abs().mean((1, 2, 3))
-        total = 1 - functional.cosine_similarity(flat, goal, dim=0) + 0.01 * (down + across).mean()
-        guess.grad = torch.autograd.grad(total, [guess])[0].sign()
+        variation = 0.0
+        for image in guess[:, 0]:
+            down = sum((image[i + 1, j] - image[i, j]).abs() for i in range(5) for j in range(6)) / 30
+            across = sum((image[i, j + 1] - image[i, j]).abs() for i in range(6) for j in range(5)) / 30
+            variation = variation + (down + across) / 2
+        total = 1 - (flat @ goal) / (flat.norm() * goal.norm()) + attack.prior.variation * variation
+        gradient = torch.autograd.grad(total, [guess])[0]
+        guess.grad = gradient.sign() if signed else gradient
         adam.step()
         guess.data.clamp_(0, 1)
+    assert sorted(y.tolist()) == found.labels.tolist()
     assert torch.allclose(found.inputs, guess.detach(), atol=1e-10)
+
+
+def test_signs_and_total_variation_each_make_a_difference():
+    x, y = samples(2)
+    update, against = sent(x, y, (2,)), target((2,))
+    made = [GEIPING, dataclasses.replace(GEIPING, optimizer="adam"), SMOOTHED]
+    found = [one.infer(observed(one, update, 2), Knowledge(one, against)).inputs for one in made]
+    assert (found[0] - found[1]).abs().max() > 0.01 and (found[0] - found[2]).abs().max() > 0.01
+    flat = [float(images.diff(dim=3).abs().mean()) for images in found]
+    assert flat[2] < flat[0]
+
+
+def test_of_two_starts_the_one_with_the_smaller_loss_is_kept():
+    x, y = samples(1)
+    update, against = sent(x, y, (1,)), target((1,))
+    attack = GradientInversion.geiping(steps=5, restarts=2)
+    kept = attack.infer(observed(attack, update, 1), Knowledge(attack, against)).inputs
+    model, goal, draw = network(), -update[0] / LR, Knowledge(attack, against).generator("start")
+    single, knowledge = dataclasses.replace(attack, restarts=1), Knowledge(attack, against)
+    knowledge.generator = lambda _: draw  # goes on where the start before it ended
+    tried = []
+    for _ in range(2):
+        found = single.infer(observed(single, update, 1), knowledge).inputs
+        loss = functional.cross_entropy(model(found), y)
+        flat = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
+        variation = found.diff(dim=2).abs().mean() + found.diff(dim=3).abs().mean()
+        tried.append((float(1 - functional.cosine_similarity(flat, goal, dim=0) + 1e-4 * variation), found))
+    assert torch.equal(kept, min(tried, key=lambda one: one[0])[1]) and not torch.equal(tried[0][1], tried[1][1])
 
 
 def test_dlg_is_one_lbfgs_on_inputs_and_labels_together():

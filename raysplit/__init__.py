@@ -101,6 +101,7 @@ HOMES = {
     "raysplit.aggregation.rules.adaptive_robust_clipping": ["AdaptiveRobustClipping"],
     "raysplit.aggregation.rules.clipping": ["Clipping"],
     "raysplit.aggregation.rules.crfl": ["CRFL"],
+    "raysplit.aggregation.rules.dp_fedavg": ["DpFedAvg"],
     "raysplit.aggregation.rules.start_at_round": ["StartAtRound"],
     "raysplit.aggregation.rules.divide_and_conquer": ["DivideAndConquer"],
     "raysplit.aggregation.rules.flame": ["FLAME"],

@@ -8,6 +8,7 @@ from raysplit.aggregation.rules.clipping import Clipping as Clipping
 from raysplit.aggregation.rules.composed import Composed as Composed
 from raysplit.aggregation.rules.crfl import CRFL as CRFL
 from raysplit.aggregation.rules.divide_and_conquer import DivideAndConquer as DivideAndConquer
+from raysplit.aggregation.rules.dp_fedavg import DpFedAvg as DpFedAvg
 from raysplit.aggregation.rules.flame import FLAME as FLAME
 from raysplit.aggregation.rules.fltrust import FLTrust as FLTrust
 from raysplit.aggregation.rules.fools_gold import FoolsGold as FoolsGold
@@ -282,6 +283,7 @@ __all__ = [
     "Dirichlet",
     "DistributedBackdoor",
     "DivideAndConquer",
+    "DpFedAvg",
     "Drop",
     "Dropouts",
     "EdgeCaseBackdoor",

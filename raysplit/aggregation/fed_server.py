@@ -68,6 +68,13 @@ def average_portions(task: AggregationTask, sums: Mapping[int, torch.Tensor]) ->
     )
 
 
+def without_clients(task: AggregationTask, applied: Aggregate, seconds: float) -> AggregationResult:
+    """A round in which nobody was drawn, where a rule releases something all the same: ``applied``, which took it so
+    many ``seconds``. ``task``: of no rows."""
+    update = torch.cat([applied.update, torch.zeros_like(task.portion[task.parameters :])])
+    return AggregationResult(task.portion + update, {**_task_row(task), "seconds": seconds}, dict(applied.memory))
+
+
 def sum_groups(sums: Mapping[int, torch.Tensor]) -> torch.Tensor:
     """Partial sums added in group order: the same bits whichever host made which."""
     groups = sorted(sums)

@@ -138,7 +138,7 @@ def _broken(scenario: Scenario, privacy: PerExampleClipping) -> Iterator[str]:
             "PerExampleClipping covers what noise is added to, but Scenario.detection judges messages that carry none and "
             "decides by them what is learned; leave detection out"
         )
-    for who, channels in _seen_by(scenario):
+    for who, channels in seen_by(scenario):
         seen = sorted(channel.value for channel in channels & UNCOVERED)
         if seen:
             yield (
@@ -147,7 +147,7 @@ def _broken(scenario: Scenario, privacy: PerExampleClipping) -> Iterator[str]:
             )
 
 
-def _seen_by(scenario: Scenario) -> Iterator[tuple[str, frozenset[Channel]]]:
+def seen_by(scenario: Scenario) -> Iterator[tuple[str, frozenset[Channel]]]:
     """Whose messages of honest clients an adversary sees: those of attacks, and of ``Scenario.observe``."""
     for attack in singles(scenario.attack):
         model = attack.threat_model

@@ -33,6 +33,7 @@ from raysplit.population.selection.dropouts import Dropouts
 from raysplit.protocols.consistency import check_values, requirements_of
 from raysplit.protocols.joint import joint
 from raysplit.protocols.requirements import Requirement, Setting, client_sync_is, has_channel, images
+from raysplit.scenario.client_privacy_check import check_client_privacy
 from raysplit.scenario.message_check import check_message_defenses
 from raysplit.scenario.privacy_check import check_privacy
 
@@ -58,6 +59,7 @@ def check_requirements(scenario: Scenario) -> None:
     _check_all(setting, _of_detection(scenario))
     _check_clients(scenario)
     check_privacy(scenario)
+    check_client_privacy(scenario)
     check_message_defenses(scenario)
 
 

@@ -147,12 +147,12 @@ def _privacy_columns(round: int, spent: PrivacySpent) -> dict[str, Any]:
     ledger, count = spent.ledger, len(spent.clients)
     nominal = [found.epsilon for found in spent.epsilons]
     said = {
-        "delta": ledger.privacy.delta,
-        "unit": "sample",
+        "delta": ledger.delta,
+        "unit": ledger.unit,
         "neighbours": ledger.neighbours,
         "sampling": ledger.sampling,
         "covers": ledger.covered,
-        "adversary": "fed server, other clients, who gets the model; not the main server",
+        "adversary": ledger.adversary,
         "accountant": "RDP, whole orders",
     }
     return {

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from raysplit.aggregation.fed_server import AggregationResult
+from raysplit.aggregation.fed_server import AggregationResult, without_clients
 from raysplit.attacks.messages.tampering import attack_rows
 from raysplit.attacks.updates.neurotoxin import needs_last_move
 from raysplit.channels.channel import Channel
@@ -34,8 +34,10 @@ from raysplit.memory.global_state import GlobalState
 from raysplit.memory.memory import LAST_MOVE, Memory
 from raysplit.population.population import Population
 from raysplit.population.selection.cohort import Participation, ParticipationSampler
+from raysplit.population.selection.draws import Poisson
 from raysplit.protocols.outcome import Outcome
 from raysplit.protocols.plan import RoundPlan
+from raysplit.scenario.client_privacy_check import private_rules
 from raysplit.scenario.layout import Layout
 from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.aggregation import Record, Side, aggregate_side, aggregation_task, next_portion
@@ -113,7 +115,7 @@ def play_round(s: Simulation, state: GlobalState) -> PlayedRound:
     except ScenarioError as error:
         raise _with_remedy(error, s.scenario, plan) from error
     after = remember(s, planned, state, aggregated, outcome)
-    privacy, spent = spend(s.scenario, plan, state.memory)
+    privacy, spent = spend(s.scenario, plan, state.memory, s.population.info.trainable)
     after = after.remember(spent)
     diverged = _diverged(outcome, after, aggregated.moved)
     due = plan.round % s.scenario.evaluation.every == 0 or plan.round == s.scenario.training.rounds or diverged
@@ -175,6 +177,8 @@ class Aggregated:
 
 def aggregate(s: Simulation, planned: PlannedRound, state: GlobalState, trained: Trained) -> Aggregated:
     """Step 5. A portion that was handed over or shared is the round's last; portions of clients' own stay theirs."""
+    if not len(planned.plan.clients):
+        return _passed_over(s, planned, state)
     outcome = trained.outcome
     portions = {Channel.UPDATES: outcome.client_vector, Channel.SERVER_UPDATES: outcome.server_vector}
     results: dict[Channel, AggregationResult] = {}
@@ -197,13 +201,31 @@ def aggregate(s: Simulation, planned: PlannedRound, state: GlobalState, trained:
     return Aggregated(client, server, client - state.client if moved is None else moved, memory, results)
 
 
+def _passed_over(s: Simulation, planned: PlannedRound, state: GlobalState) -> Aggregated:
+    """All portions stay as they were, but for the noise of a rule that must not tell that nobody was drawn."""
+    portions = {Channel.UPDATES: state.client, Channel.SERVER_UPDATES: state.server}
+    results: dict[Channel, AggregationResult] = {}
+    memory: Memory = {}
+    rules = private_rules(s.scenario) if isinstance(s.scenario.cohort.draw, Poisson) else {}
+    for channel, rule in rules.items():
+        side = Side.of(channel, state, s.layout, {})
+        task = aggregation_task(s.scenario, planned.plan, planned.participation.reporting, side)
+        began = time.perf_counter()
+        applied = rule.of_nobody(task.portion[: task.parameters], task.rule_context())
+        results[channel] = without_clients(task, applied, time.perf_counter() - began)
+        portions[channel], remembered = next_portion(s.scenario, task, results[channel], state.memory)
+        memory.update(remembered)
+    client, server = portions[Channel.UPDATES].cpu(), portions[Channel.SERVER_UPDATES].cpu()
+    return Aggregated(client, server, client - state.client, memory, results)
+
+
 def remember(
     s: Simulation, planned: PlannedRound, state: GlobalState, aggregated: Aggregated, outcome: Outcome
 ) -> GlobalState:
     """Step 6. After a round that was passed over everybody remembers what they did before it."""
     after = replace(state, round=planned.plan.round, client=aggregated.client, server=aggregated.server)
     if not len(planned.plan.clients):
-        return after
+        return after.remember(aggregated.memory)
     changes: Memory = {**outcome.memory, **aggregated.memory}
     protocols = s.scenario.protocol.after(planned.plan, outcome, state)
     if not isinstance(protocols, Mapping):

@@ -17,7 +17,7 @@ from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.data_check import check_data
 from raysplit.simulation.evaluation import Evaluated
 from raysplit.simulation.planning import plan_round
-from raysplit.simulation.privacy import PrivacySpent, spend
+from raysplit.simulation.privacy import PrivacySpent, ledger_of, spend
 from raysplit.simulation.recorder import record_round
 from raysplit.simulation.round import PlayedRound, Simulation, play_round
 from raysplit.storage.checkpoints import write_checkpoint
@@ -122,15 +122,16 @@ def simulate(
 
 def budget_reached(simulation: Simulation, state: GlobalState) -> str | None:
     """A sentence, where the round after ``state`` would take a client beyond its privacy budget."""
-    privacy = simulation.scenario.privacy
-    if privacy is None or privacy.budget is None:
+    clients = simulation.population.info.trainable
+    ledger = ledger_of(simulation.scenario, clients)
+    if ledger is None or ledger.budget is None:
         return None
     plan = plan_round(simulation.scenario, simulation.population, simulation.sampler, simulation.clock, state).plan
-    spent, _ = spend(simulation.scenario, plan, state.memory)
-    if spent is None or spent.largest <= privacy.budget:
+    spent, _ = spend(simulation.scenario, plan, state.memory, clients)
+    if spent is None or spent.largest <= ledger.budget:
         return None
     return (
-        f"the privacy budget of ε {privacy.budget:g} ends the run after round {state.round}: round {state.round + 1} "
+        f"the privacy budget of ε {ledger.budget:g} ends the run after round {state.round}: round {state.round + 1} "
         f"would take a client to ε {spent.largest:.4g}"
     )
 

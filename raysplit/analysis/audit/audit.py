@@ -75,7 +75,7 @@ class Audit:
 
     @property
     def delta(self) -> float:
-        return self.spent.ledger.privacy.delta
+        return self.spent.ledger.delta
 
     @property
     def best(self) -> Guesses:
@@ -276,7 +276,8 @@ def _concluded(scenario: Scenario, setup: Setup, spent: PrivacySpent, scores: Sc
     else:
         coins = np.concatenate([scores.canaries.coins(client) for client in clients])
     ledger = spent.ledger
-    found = guessed(by_score, coins, ledger.privacy.delta, setup.confidence)
+    assert isinstance(ledger, Ledger)
+    found = guessed(by_score, coins, ledger.delta, setup.confidence)
     seen = {Channel.UPDATES, Channel.SERVER_UPDATES} if ledger.split else {Channel.UPDATES}
     return Audit(
         scenario,
@@ -290,9 +291,9 @@ def _concluded(scenario: Scenario, setup: Setup, spent: PrivacySpent, scores: Sc
             setup,
             len(coins),
             len(by_score),
-            ledger.privacy.delta,
+            ledger.delta,
         ),
-        largest_possible(len(coins), len(by_score), ledger.privacy.delta, setup.confidence),
+        largest_possible(len(coins), len(by_score), ledger.delta, setup.confidence),
         setup.rounds or scenario.training.rounds,
         tuple(sorted(channel.value for channel in scores.channels)),
     )

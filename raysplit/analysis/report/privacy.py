@@ -8,6 +8,11 @@ from raysplit.analysis.report.markup import definitions, paragraph
 from raysplit.analysis.report.numbers import count, significant
 from raysplit.analysis.runs.run import Run
 
+_NOT_COVERED = {
+    "sample": "smashed data, cut gradients, labels, what is in these tables",
+    "client": "updates as the fed server gets them, smashed data, cut gradients, labels, what is in these tables",
+}
+
 
 def privacy_section(run: Run) -> str:
     """HTML; empty where nobody clipped."""
@@ -24,10 +29,10 @@ def privacy_section(run: Run) -> str:
         ("δ", f"{worst['delta']:g}"),
         ("Unit", worst["unit"]),
         ("Neighbours", worst["neighbours"]),
-        ("Sampling", f"{worst['sampling']}; {count(worst['applications'])} applications to a sample at most"),
+        ("Sampling", f"{worst['sampling']}; {count(worst['applications'])} applications to a {worst['unit']} at most"),
         ("Covers", worst["covers"]),
         ("Against", worst["adversary"]),
-        ("Not covered", "smashed data, cut gradients, labels, what is in these tables"),
+        ("Not covered", _NOT_COVERED[worst["unit"]]),
         ("Accountant", f"{worst['accountant']}, order {count(worst['order'])}"),
     ]
     note = "" if claimed else paragraph("No guarantee is claimed: what the noise is on is not all that tells.", "note")

@@ -33,6 +33,22 @@ class Ledger:
     def neighbours(self) -> str:
         return "one sample more or less" if self.sampling == "poisson" else "one sample's gradient zero, sizes public"
 
+    unit = "sample"
+    against = "fed server, clients and who gets the model, not smashed data"
+    adversary = "fed server, other clients, who gets the model; not the main server"
+
+    @property
+    def delta(self) -> float:
+        return self.privacy.delta
+
+    @property
+    def claimed(self) -> bool:
+        return self.privacy.guarantee
+
+    @property
+    def budget(self) -> float | None:
+        return self.privacy.budget
+
     @property
     def covered(self) -> str:
         """What the noise is on, in words."""

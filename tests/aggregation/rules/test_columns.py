@@ -52,6 +52,7 @@ class Shards:
 def all_rules() -> dict[str, AggregationRule]:
     rules = {
         "CRFL": CRFL(1.0),
+        "DpFedAvg": raysplit.DpFedAvg(1.0, 0.5, N, quantile=0.5),
         "CRFL of NNM": CRFL(1.0, rule=Composed((NearestNeighbourMixing(),), raysplit.GeometricMedian())),
         "CentredClipping, zero": raysplit.CentredClipping(start="zero"),
         "CentredClipping, previous": raysplit.CentredClipping(start="previous"),
@@ -63,7 +64,7 @@ def all_rules() -> dict[str, AggregationRule]:
         if hasattr(cls, "mix"):
             for rule in (raysplit.Median(), raysplit.Krum(), raysplit.GeometricMedian(), raysplit.Mean()):
                 rules[f"{name}, {type(rule).__name__}"] = Composed((cls(),), rule)
-        elif name not in ("CRFL", "Composed", "StartAtRound"):
+        elif name not in ("CRFL", "Composed", "DpFedAvg", "StartAtRound"):
             rules[name] = cls()
     return rules
 

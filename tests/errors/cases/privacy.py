@@ -88,3 +88,52 @@ audited("audit-nothing-private", None)
 audited("audit-no-fed-server", CLIPPED, (PROTOCOL, "SplitLearning()"))
 audited("audit-samples-shuffled", CLIPPED, options=("--kind", "sample"))
 audited("audit-too-many", CLIPPED, (MODEL, 'femnist_cnn(cut="V1")'), options=("--canaries", "100000"))
+
+
+def for_clients(name: str, rule: str, protocol: str, *edits: tuple[str, str]) -> None:
+    """``TINY`` with ``defense=DpFedAvg(rule)`` and another protocol."""
+
+    def make(here: Path) -> list[str]:
+        text = TINY.replace(f"protocol={PROTOCOL},", f"protocol={protocol}, defense=DpFedAvg({rule}),")
+        for old, new in edits:
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        return scenario(here, text)
+
+    CASES[name] = make
+
+
+CLIENTS = "1.0, 1.0, expected_cohort=4"
+MALICIOUS = "malicious=0.25)"
+for_clients("client-privacy-norm", "0.0, 1.0, 4", "FedAvg()")
+for_clients("client-privacy-delta", "1.0, 1.0, 4, delta=1.0", "FedAvg()")
+for_clients("client-privacy-budget", "1.0, 1.0, 4, budget=0.0", "FedAvg()")
+for_clients("client-privacy-noise-without-norm", "None, 1.0, 4", "FedAvg()")
+for_clients("client-privacy-without-noise", "1.0, 0.0, 4", "FedAvg()")
+for_clients("client-privacy-within", CLIENTS, "FedAvg()", (f"DpFedAvg({CLIENTS})", f"CRFL(1.0, DpFedAvg({CLIENTS}))"))
+for_clients("client-privacy-two-units", CLIENTS, "FedAvg()", (MODEL, f"{MODEL}, privacy={CLIPPED}"))
+for_clients(
+    "client-privacy-two-deltas",
+    CLIENTS,
+    "SplitFedV1()",
+    (MODEL, f"{MODEL}, server_defense=DpFedAvg({CLIENTS}, delta=1e-6)"),
+)
+for_clients("client-privacy-shared-server", CLIENTS, PROTOCOL)
+for_clients("client-privacy-one-side", CLIENTS, "SplitFedV1()")
+for_clients("client-privacy-published", CLIENTS, 'FedAvg(as_published="thapa2022")')
+for_clients(
+    "client-privacy-buffers",
+    CLIENTS,
+    "FedAvg()",
+    ("from raysplit import *", "from raysplit import *\nfrom torch import nn\n\ndef make():\n    return "
+     "[('a', nn.Conv2d(1, 2, 3)), ('b', nn.Sequential(nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(1352, 62)))]\n"),
+    (MODEL, 'sequential(make, (1, 28, 28), 62, cut="a")'),
+)  # fmt: skip
+for_clients("client-privacy-passed-over", CLIENTS, "FedAvg()", (MALICIOUS, "draw=Poisson(), at_least=2)"))
+for_clients(
+    "client-privacy-stragglers",
+    CLIENTS,
+    "FedAvg()",
+    ("    evaluation=", "    devices=Devices(stragglers=Drop(0.5)),\n    evaluation="),
+)
+for_clients("client-privacy-seen", CLIENTS, "FedAvg()", (MODEL, f"{MODEL}, attack=MinMax()"))

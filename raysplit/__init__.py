@@ -102,6 +102,7 @@ HOMES = {
     "raysplit.aggregation.rules.clipping": ["Clipping"],
     "raysplit.aggregation.rules.crfl": ["CRFL"],
     "raysplit.aggregation.rules.dp_fedavg": ["DpFedAvg"],
+    "raysplit.aggregation.rules.secure_aggregation": ["SecureAggregation"],
     "raysplit.aggregation.rules.start_at_round": ["StartAtRound"],
     "raysplit.aggregation.rules.divide_and_conquer": ["DivideAndConquer"],
     "raysplit.aggregation.rules.flame": ["FLAME"],

@@ -20,6 +20,7 @@ from raysplit.aggregation.rules.median import Median as Median
 from raysplit.aggregation.rules.multi_krum import MultiKrum as MultiKrum
 from raysplit.aggregation.rules.nearest_neighbour_mixing import NearestNeighbourMixing as NearestNeighbourMixing
 from raysplit.aggregation.rules.norm_clipping import NormClipping as NormClipping
+from raysplit.aggregation.rules.secure_aggregation import SecureAggregation as SecureAggregation
 from raysplit.aggregation.rules.sign_guard import SignGuard as SignGuard
 from raysplit.aggregation.rules.start_at_round import StartAtRound as StartAtRound
 from raysplit.aggregation.rules.trimmed_mean import TrimmedMean as TrimmedMean
@@ -373,6 +374,7 @@ __all__ = [
     "Scenario",
     "Scheduled",
     "Sdar",
+    "SecureAggregation",
     "SemanticBackdoor",
     "Sequential",
     "ServerSteering",

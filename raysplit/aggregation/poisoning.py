@@ -98,6 +98,7 @@ def _adversary_context(context: RoundContext, own: np.ndarray, knowledge: str) -
     """
     others = np.setdiff1d(np.arange(len(context.clients)), own)
     stand_in = rng.stream(0, "rehearsal", context.round)
+    context = replace(context, lost=context.lost[:0], counts=None)
     if knowledge == "full":
         return replace(context, clients=context.clients[np.concatenate([own, others])], rng=stand_in)
     return replace(context, clients=context.clients[own], rng=stand_in, memory={}, reference=None)

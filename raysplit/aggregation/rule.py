@@ -43,6 +43,10 @@ class RoundContext:
     memory: Mapping[str, torch.Tensor] = field(default_factory=dict)
     reference: torch.Tensor | None = None
     portion: torch.Tensor | None = None
+    lost: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """int64 ids of clients that trained in this round and whose updates never arrived"""
+    counts: np.ndarray | None = None
+    """int64 [n], with how many samples each client weighs; None: alike"""
     last_move: torch.Tensor | None = None
     """[d], by how much the round before moved the global parameters, where an attack asks for it (``Neurotoxin``); None
     in round 1"""
@@ -147,6 +151,11 @@ class AggregationRule(AggregationPart, ABC):
         """
         return self.aggregate(gathered(geometry.columns), weights, context)
 
+    def received(self, updates: torch.Tensor, context: RoundContext) -> torch.Tensor:
+        """What the fed server is sent of ``updates`` [n, d]: by default these; masked ones where it sees no single
+        one."""
+        return updates
+
     def needs_whole_updates(self) -> str | None:
         return f"{type(self).__name__} has no over() (docs/how-to/defense.md), so it needs whole updates in one place"
 
@@ -183,7 +192,7 @@ class AggregationRule(AggregationPart, ABC):
 @contract("an aggregation rule")
 class GeometryRule(AggregationRule):
     """A rule that asks for no more than sums over columns, column-wise maps and a shared geometry: all rules of the
-    tree. It gives ``over`` instead of ``aggregate``.
+    tree but ``SecureAggregation``. It gives ``over`` instead of ``aggregate``.
 
     It runs wherever the columns lie, and rules that are shown one geometry share its Gram matrix.
     """

@@ -51,8 +51,9 @@ def predicted_bytes(scenario: Scenario, plan: RoundPlan, costs: CutCosts | None 
     reporting = clients - plan.lost  # portions that get lost on their way are not counted
     found: dict[Channel, ChannelBytes] = {}
     if protocol.client_sync == "averaging" and costs.client_bytes:
-        found[Channel.WEIGHTS] = ChannelBytes(clients, clients * costs.client_bytes)
-        found[Channel.UPDATES] = ChannelBytes(reporting, reporting * costs.client_bytes)
+        up, down = portion_bytes(plan, costs)
+        found[Channel.WEIGHTS] = ChannelBytes(clients, clients * down)
+        found[Channel.UPDATES] = ChannelBytes(reporting, reporting * up)
     if protocol.server != "none":
         smashed = seen * costs.smashed_bytes
         labels = 0 if protocol.u_shaped else seen * LABEL_BYTES
@@ -77,15 +78,24 @@ def client_bytes(scenario: Scenario, plan: RoundPlan, costs: CutCosts | None = N
     """
     costs = costs or cut_costs(scenario)
     protocol = scenario.protocol
-    load = {"averaging": costs.client_bytes, "handover": costs.handover_bytes}.get(protocol.client_sync, 0)
+    load = {"averaging": portion_bytes(plan, costs), "handover": 2 * (costs.handover_bytes,)}
+    up, down = load.get(protocol.client_sync, (0, 0))
     labels = 0 if protocol.u_shaped or protocol.server == "none" else LABEL_BYTES
     sent = costs.smashed_bytes + costs.features * costs.float_bytes
     answers = (costs.answered + costs.features) * costs.float_bytes
     seen = samples_seen(scenario, plan)
     return [
-        ClientBytes(int(times) * load + int(n) * (sent + labels), int(times) * load + int(n) * answers)
+        ClientBytes(int(times) * up + int(n) * (sent + labels), int(times) * down + int(n) * answers)
         for times, n in zip(handovers(scenario, plan), seen, strict=True)
     ]
+
+
+def portion_bytes(plan: RoundPlan, costs: CutCosts) -> tuple[int, int]:
+    """A client portion on its way up and down, with what secure aggregation sends beside it."""
+    if plan.masked is None or not costs.client_bytes:
+        return costs.client_bytes, costs.client_bytes
+    clients = len(plan.clients)
+    return plan.masked.up(costs.client_floats, clients), costs.client_bytes + plan.masked.down(clients)
 
 
 def handovers(scenario: Scenario, plan: RoundPlan) -> np.ndarray:

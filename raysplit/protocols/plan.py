@@ -10,6 +10,7 @@ import numpy as np
 from raysplit.channels.channel import Channel
 from raysplit.protocols.batching import WHOLE_SETS, Batching
 from raysplit.protocols.local_rounds import LocalRounds
+from raysplit.protocols.masked_sizes import MaskedSizes
 from raysplit.protocols.protocol import ClientState, ServerState, TrainingProtocol
 from raysplit.protocols.split_steps import SplitStep, completion_order, shared_split_steps
 
@@ -50,6 +51,8 @@ class RoundPlan:
     server_rows: bool = False
     detects: bool = False
     block_size: int = 1
+    masked: MaskedSizes | None = None
+    """Of secure aggregation, where ``updates`` are masked; None: they travel as they are"""
 
     @property
     def reporting(self) -> int:

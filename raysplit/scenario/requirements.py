@@ -36,6 +36,7 @@ from raysplit.protocols.requirements import Requirement, Setting, client_sync_is
 from raysplit.scenario.client_privacy_check import check_client_privacy
 from raysplit.scenario.message_check import check_message_defenses
 from raysplit.scenario.privacy_check import check_privacy
+from raysplit.scenario.secure_check import check_secure_aggregation
 
 if TYPE_CHECKING:
     from raysplit.scenario.scenario import Scenario
@@ -60,6 +61,7 @@ def check_requirements(scenario: Scenario) -> None:
     _check_clients(scenario)
     check_privacy(scenario)
     check_client_privacy(scenario)
+    check_secure_aggregation(scenario)
     check_message_defenses(scenario)
 
 

@@ -83,6 +83,8 @@ def aggregation_task(scenario: Scenario, plan: RoundPlan, sampled: SampledCohort
         side.memory,
         None if side.root is None else (side.root - side.portion)[:d],
         side.portion[:d],
+        plan.clients[plan.reporting :],
+        None if alike(scenario) else plan.samples[positions],
         None if side.last_move is None else side.last_move[:d],
     )
     return AggregationTask(
@@ -105,9 +107,10 @@ def aggregate_side(
     outcome: Outcome,
     record: Record,
     sharded: AggregationResult | None = None,
+    record_always: bool = False,
 ) -> AggregationResult:
-    """Steps 2 to 4. ``record``: called with the round's updates in rounds that are recorded. ``sharded``: what column
-    shards made of the client portions, which they have.
+    """Steps 2 to 4. ``record``: called with the round's updates in rounds that are recorded, and in others whose updates
+    are gathered with ``record_always``. ``sharded``: what column shards made of the client portions, which they have.
 
     The rows of ``outcome`` are taken out of it, so that portions and updates never fill the memory at once. The
     result's ``update_norms`` have a value for every client that reports, NaN where none came yet. Raises
@@ -119,12 +122,14 @@ def aggregate_side(
     if sharded is not None and not at_server:
         result = sharded
     else:
-        result = _aggregate_rows(scenario, task, outcome.server_rows if at_server else outcome.client_rows, record)
+        rows = outcome.server_rows if at_server else outcome.client_rows
+        kept = record if record_always or records_updates(scenario, task.round) else None
+        result = _aggregate_rows(scenario, task, rows, kept)
     return replace(result, update_norms=_by_position(result.update_norms, task, plan))
 
 
 def _aggregate_rows(
-    scenario: Scenario, task: AggregationTask, rows: dict[int, torch.Tensor], record: Record
+    scenario: Scenario, task: AggregationTask, rows: dict[int, torch.Tensor], record: Record | None
 ) -> AggregationResult:
     """Portions by position, [d + b] each, are gathered, poisoned and aggregated in this process; ``rows`` is empty
     after it."""
@@ -132,24 +137,26 @@ def _aggregate_rows(
     for row, position in enumerate(task.positions):
         torch.sub(rows.pop(position), task.portion, out=updates[row])
     parameters = updates[:, : task.parameters]
-    recorded = records_updates(scenario, task.round)
-    honest = parameters[task.malicious] if recorded and task.attack is not None else parameters[:0]
+    honest = parameters[task.malicious] if record is not None and task.attack is not None else parameters[:0]
     poisoned = poison(task, updates)
     result = aggregate(task, Whole(parameters), poisoned)
-    if recorded:
+    if record is not None:
         record(_recorded(scenario, task, parameters, honest))
     return result
 
 
 def _recorded(scenario: Scenario, task: AggregationTask, updates: torch.Tensor, honest: torch.Tensor) -> RecordedRound:
     context = task.context
+    received = task.rule.received(updates, task.rule_context())
+    if received is not updates:
+        honest = honest[:0]  # nobody receives what malicious clients would have sent either
     return RecordedRound(
         round=task.round,
         seed=scenario.seed,
         scenario=scenario.hash,
         assumed=context.assumed,
         attacked=task.attack is not None,
-        updates=updates,
+        updates=received,
         honest=honest,
         weights=task.weights,
         clients=context.clients,
@@ -178,6 +185,11 @@ def next_portion(
     step = server_optimizer(scenario, task.round).step
     portion, state = step(task.portion, result.portion, task.parameters, memory.get(optimizer))
     return portion, {rule: result.memory, optimizer: state}
+
+
+def alike(scenario: Scenario) -> bool:
+    """Whether clients weigh alike, whatever they have."""
+    return scenario.privacy is not None and scenario.privacy.weights == "equal"
 
 
 def server_optimizer(scenario: Scenario, round: int) -> ServerOptimizer:

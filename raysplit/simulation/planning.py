@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from raysplit.aggregation.rules.secure_aggregation import SecureAggregation
 from raysplit.aggregation.update_attack import UpdateAttack
 from raysplit.attacks.data.data_attack import DataAttack
 from raysplit.attacks.data.poisoning import data_attacks_in
@@ -23,11 +24,12 @@ from raysplit.memory.global_state import GlobalState
 from raysplit.population.population import Population
 from raysplit.population.selection.cohort import Participation, ParticipationSampler
 from raysplit.protocols.as_published import portion_weights
+from raysplit.protocols.masked_sizes import MaskedSizes
 from raysplit.protocols.plan import RoundPlan, cut_groups
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.protocols.split_steps import handover_order
 from raysplit.scenario.scenario import Scenario
-from raysplit.simulation.aggregation import gathers_rows
+from raysplit.simulation.aggregation import alike, gathers_rows
 
 Answer = TypeVar("Answer")
 
@@ -115,7 +117,14 @@ def make_plan(
         malicious={} if ranks is None else malicious_in(scenario, round, participation, ranks),
         detects=scenario.detection is not None,
         server_rows=meet_at_server and gathers_rows(scenario, round, sampled, Channel.SERVER_UPDATES),
+        masked=masked_sizes(scenario),
     )
+
+
+def masked_sizes(scenario: Scenario) -> MaskedSizes | None:
+    """None: updates travel as they are."""
+    rule = scenario.defense
+    return MaskedSizes(rule.bits) if isinstance(rule, SecureAggregation) else None
 
 
 def malicious_in(
@@ -149,7 +158,7 @@ def malicious_in(
 def _weights(scenario: Scenario, round: int, samples: np.ndarray, lost: int) -> np.ndarray:
     """With which weights client portions are summed, float64 [n]: 0 for the last ``lost`` clients."""
     counted = samples.astype(np.float64)
-    if scenario.privacy is not None and scenario.privacy.weights == "equal":
+    if alike(scenario):
         counted = np.ones(len(samples))
     counted[len(samples) - lost :] = 0
     weighting = scenario.protocol.published.weighting

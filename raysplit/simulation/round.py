@@ -50,7 +50,8 @@ from raysplit.simulation.root_clients import train_root_clients
 
 @dataclass(frozen=True)
 class Simulation:
-    """All that every round of a run is played with. ``record``: what is done with the updates of recorded rounds."""
+    """All that every round of a run is played with. ``record``: what is done with the updates of recorded rounds,
+    and of all whose updates are gathered with ``record_always``."""
 
     scenario: Scenario
     population: Population
@@ -60,6 +61,7 @@ class Simulation:
     sampler: ParticipationSampler
     evaluated: np.ndarray
     clock: Clock | None
+    record_always: bool = False
 
     @staticmethod
     def of(
@@ -68,11 +70,13 @@ class Simulation:
         engine: Engine,
         layout: Layout,
         record: Record = lambda updates: None,
+        record_always: bool = False,
     ) -> Simulation:
         """Raises ``ScenarioError`` or ``PopulationError`` where the cohort does not fit the population."""
         sampler = ParticipationSampler(scenario.cohort, scenario.seed, population)
         clients = evaluation_clients(scenario, population.info)
-        return Simulation(scenario, population, engine, layout, record, sampler, clients, Clock.of(scenario))
+        clock = Clock.of(scenario)
+        return Simulation(scenario, population, engine, layout, record, sampler, clients, clock, record_always)
 
 
 @dataclass(frozen=True)
@@ -192,7 +196,9 @@ def aggregate(s: Simulation, planned: PlannedRound, state: GlobalState, trained:
     for channel in (channel for channel, portion in portions.items() if portion is None):
         side = Side.of(channel, state, s.layout, trained.roots)
         task = aggregation_task(s.scenario, planned.plan, planned.participation.reporting, side)
-        results[channel] = aggregate_side(s.scenario, planned.plan, task, outcome, s.record, trained.sharded)
+        results[channel] = aggregate_side(
+            s.scenario, planned.plan, task, outcome, s.record, trained.sharded, s.record_always
+        )
         portions[channel], remembered = next_portion(s.scenario, task, results[channel], state.memory)
         memory.update(remembered)
     client, server = portions[Channel.UPDATES], portions[Channel.SERVER_UPDATES]

@@ -71,7 +71,11 @@ class HostShare:
         self._vector, self._memory = start.client, dict(start.memory)
         self._each_batch = self.handover and protocol.order == "interleaved"
         self._travelling: State | None = None
-        self._portion_bytes = start.client.numel() * start.client.element_size()
+        self._portion_bytes = self._update_bytes = start.client.numel() * start.client.element_size()
+        self._masking_down = 0
+        if plan.masked is not None and self._portion_bytes:
+            self._update_bytes = plan.masked.up(start.client.numel(), len(plan.clients))
+            self._masking_down = plan.masked.down(len(plan.clients))
 
     def holds(self, position: int) -> torch.Tensor:
         """The portion [d] with which a client begins this round, or goes on."""
@@ -87,7 +91,7 @@ class HostShare:
             kept = self._memory.get(client_path(client, OPTIMIZER)) if plan.client_state == "per_client" else None
             return self.holds(position), self._memory.get(client_path(client, IN_FLIGHT_OPTIMIZER), kept)
         if self.protocol.client_sync == "averaging" and not plan.cached(position):
-            self._count(Channel.WEIGHTS, self._portion_bytes)
+            self._count(Channel.WEIGHTS, self._portion_bytes, more=self._masking_down)
         vector = self.holds(position)
         if plan.client_state == "travels":
             return vector, self._travelling
@@ -141,7 +145,7 @@ class HostShare:
         if position >= self.plan.reporting and self.protocol.client_sync != "personal":
             return  # lost on the way to the fed server
         if self.protocol.client_sync == "averaging":
-            self._count(Channel.UPDATES, self._portion_bytes)
+            self._count(Channel.UPDATES, self._update_bytes)
         self.gathering.put(position, slot.flat.vector)
 
     def learns(self, position: int) -> bool:
@@ -157,10 +161,10 @@ class HostShare:
         self.outcome.memory[client_path(client, IN_FLIGHT_PORTION)] = {"portion": slot.flat.vector.clone()}
         self.outcome.memory[client_path(client, IN_FLIGHT_OPTIMIZER)] = slot.state()
 
-    def _count(self, channel: Channel, payload: int, messages: int = 1) -> None:
-        """Messages of a portion; a frozen one is none."""
+    def _count(self, channel: Channel, payload: int, messages: int = 1, more: int = 0) -> None:
+        """Messages of a portion, with ``more`` bytes beside it; a frozen one is none."""
         if payload:
-            self.traffic.count(channel, payload, messages=messages)
+            self.traffic.count(channel, payload + more, messages=messages)
 
     def close(self) -> Outcome:
         """The share as an outcome, once all its clients have finished."""

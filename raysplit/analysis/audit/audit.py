@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from raysplit.aggregation.rules.secure_aggregation import SecureAggregation
 from raysplit.analysis.audit.canaries import Canaries, InsertedSum
 from raysplit.analysis.audit.canary_samples import WithCanarySamples, coin
 from raysplit.analysis.audit.one_run import Guesses, best, guessed, largest_possible
@@ -133,6 +134,11 @@ def _check(scenario: Scenario, setup: Setup) -> None:
         raise ScenarioError(
             f"raysplit audit reads what clients send to a fed server, but {type(scenario.protocol).__name__} sends it "
             "nothing; audit the same privacy with FedAvg or SplitFedV1"
+        )
+    if isinstance(scenario.defense, SecureAggregation):
+        raise ScenarioError(
+            "raysplit audit reads single updates, but under SecureAggregation nobody sees any; audit the same privacy "
+            "without it"
         )
     layout = Layout(scenario)
     split = scenario.protocol.server != "none"

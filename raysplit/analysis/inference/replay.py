@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from raysplit.aggregation.rules.secure_aggregation import SecureAggregation
 from raysplit.analysis.inference.tail_gradients import TailGradients
 from raysplit.attacks.inference.observe import ObservationHook, Observe
 from raysplit.channels.channel import Channel
@@ -81,9 +82,12 @@ def observe_updates(folder: RunFolder, scenario: Scenario, round: int) -> Observ
         recorded = read_updates(path_of(folder.updates, round))
     else:
         noted: list[RecordedRound] = []
-        recording = start.scenario.replace(record_updates_every=1)
+        recording, masked = start.scenario, isinstance(start.scenario.defense, SecureAggregation)
+        if not masked:  # else rows are gathered in any case, and what is noted of them is masked
+            recording = recording.replace(record_updates_every=1)
         with LocalEngine(recording) as engine:
-            play_round(Simulation.of(recording, start.population, engine, start.layout, noted.append), start.state)
+            of = (recording, start.population, engine, start.layout, noted.append)
+            play_round(Simulation.of(*of, record_always=masked), start.state)
         found = [one for one in noted if one.channel is Channel.UPDATES]
         if not found:
             raise RunError(

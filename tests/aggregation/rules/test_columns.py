@@ -64,7 +64,7 @@ def all_rules() -> dict[str, AggregationRule]:
         if hasattr(cls, "mix"):
             for rule in (raysplit.Median(), raysplit.Krum(), raysplit.GeometricMedian(), raysplit.Mean()):
                 rules[f"{name}, {type(rule).__name__}"] = Composed((cls(),), rule)
-        elif name not in ("CRFL", "Composed", "DpFedAvg", "StartAtRound"):
+        elif name not in ("CRFL", "Composed", "DpFedAvg", "SecureAggregation", "StartAtRound"):
             rules[name] = cls()
     return rules
 

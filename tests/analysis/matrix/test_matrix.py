@@ -41,7 +41,9 @@ def test_all_public_parts_on_made_up_updates(tmp_path):
     assert all(pair["seconds"] >= 0 for pair in answered)
     named = {note.split(" has no default")[0] for note in form["notes"] if "has no default" in note}
     public = {*named_in("attacks.updates"), *named_in("aggregation.rules")}
-    assert named == {"OnServerReplicas", "Composed", "CRFL", "StartAtRound"} and named < public <= set(raysplit.__all__)
+    assert named == {"OnServerReplicas", "Composed", "CRFL", "DpFedAvg", "StartAtRound"} and named < public <= set(
+        raysplit.__all__
+    )
     assert json.loads((tmp_path / "out" / "matrix.json").read_text()) == form
     with open(tmp_path / "out" / "matrix.csv", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -86,6 +86,7 @@ def audited(name: str, clipping: str | None, *edits: tuple[str, str], options: t
 CLIPPED = f"PerExampleClipping({SOUND})"
 audited("audit-nothing-private", None)
 audited("audit-no-fed-server", CLIPPED, (PROTOCOL, "SplitLearning()"))
+audited("audit-masked", CLIPPED, (PROTOCOL, "FedAvg(), defense=SecureAggregation()"))
 audited("audit-samples-shuffled", CLIPPED, options=("--kind", "sample"))
 audited("audit-too-many", CLIPPED, (MODEL, 'femnist_cnn(cut="V1")'), options=("--canaries", "100000"))
 
@@ -137,3 +138,38 @@ for_clients(
     ("    evaluation=", "    devices=Devices(stragglers=Drop(0.5)),\n    evaluation="),
 )
 for_clients("client-privacy-seen", CLIENTS, "FedAvg()", (MODEL, f"{MODEL}, attack=MinMax()"))
+
+
+def secure(
+    name: str, rule: str = "SecureAggregation()", *edits: tuple[str, str], options: tuple[str, ...] = ()
+) -> None:
+    """``TINY`` with ``defense=rule``."""
+
+    def make(here: Path) -> list[str]:
+        text = TINY.replace(MODEL, f"{MODEL}, defense={rule}")
+        for old, new in edits:
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        return scenario(here, text, *options)
+
+    CASES[name] = make
+
+
+EVALUATION = "    evaluation="
+secure("secure-ring", "SecureAggregation(bits=64)")
+secure("secure-threshold", "SecureAggregation(threshold=0.5)")
+secure("secure-judged", "Composed((Clipping(),), SecureAggregation())")
+secure("secure-replicas", "Mean()", (PROTOCOL, "SplitFedV1(), server_defense=SecureAggregation()"))
+secure("secure-recorded", "SecureAggregation()", (EVALUATION, "    record_updates_every=1,\n" + EVALUATION))
+secure("secure-devices", "SecureAggregation()", (EVALUATION, "    devices=Devices(),\n" + EVALUATION))
+secure("secure-known", "SecureAggregation()", (EVALUATION, "    attack=MinMax(),\n" + EVALUATION))
+secure("secure-late", "SecureAggregation()", (PROTOCOL, "BufferedSplitFed(buffer=2)"))
+secure("secure-published", "SecureAggregation()", (PROTOCOL, 'SplitFedV1(as_published="thapa2022")'))
+secure(
+    "secure-buffers",
+    "SecureAggregation()",
+    ("from raysplit import *", "from raysplit import *\nfrom torch import nn\n\ndef make():\n    return "
+     "[('a', nn.Conv2d(1, 2, 3)), ('b', nn.Sequential(nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(1352, 62)))]\n"),
+    (MODEL, 'sequential(make, (1, 28, 28), 62, cut="a")'),
+)  # fmt: skip
+secure("secure-shards", "SecureAggregation()", (PROTOCOL, "FedAvg()"), options=("--shards", "2"))

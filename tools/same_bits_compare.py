@@ -56,6 +56,7 @@ RENAMED_TENSORS: dict[str, str] = {
 NEW_COLUMNS = frozenset(
     [
         ("aggregation", "non_finite"),
+        *(("aggregation", name) for name in ("bound", "clipped", "saturated")),
         *(
             ("evaluations", name)
             for name in ("balanced_accuracy", "macro_f1", "class_samples", "class_accuracy", "class_predicted")

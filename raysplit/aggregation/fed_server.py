@@ -72,7 +72,9 @@ def without_clients(task: AggregationTask, applied: Aggregate, seconds: float) -
     """A round in which nobody was drawn, where a rule releases something all the same: ``applied``, which took it so
     many ``seconds``. ``task``: of no rows."""
     update = torch.cat([applied.update, torch.zeros_like(task.portion[task.parameters :])])
-    return AggregationResult(task.portion + update, {**_task_row(task), "seconds": seconds}, dict(applied.memory))
+    return AggregationResult(
+        task.portion + update, {**_task_row(task), "seconds": seconds, **_recorded(applied)}, dict(applied.memory)
+    )
 
 
 def sum_groups(sums: Mapping[int, torch.Tensor]) -> torch.Tensor:
@@ -124,6 +126,7 @@ def apply_rule(task: AggregationTask, geometry: Geometry) -> AppliedRule:
         "seconds": time.perf_counter() - began,
         "non_finite": int(np.count_nonzero(~np.isfinite(norms))),
         **_selection(applied, task.malicious),
+        **_recorded(applied),
     }
     if not bool(task.malicious.all()):
         benign = (~task.malicious).double()
@@ -142,6 +145,12 @@ def _selection(applied: Aggregate, malicious: torch.Tensor) -> dict[str, Any]:
     elif trim is not None:
         row["rejected_share"] = 2 * trim / len(malicious)
     return row
+
+
+def _recorded(applied: Aggregate) -> dict[str, float]:
+    """What else of a rule's own record has a column."""
+    kinds: dict[str, type[int] | type[float]] = {"bound": float, "clipped": int, "saturated": int}
+    return {name: kind(applied.record[name]) for name, kind in kinds.items() if name in applied.record}
 
 
 def _bias(update: torch.Tensor, benign: torch.Tensor) -> dict[str, float | None]:

@@ -109,6 +109,15 @@ AGGREGATION = _table(
         "received updates that hold NaN or infinity; none where portions were summed as they came",
         nullable=True,
     ),
+    _column(
+        "bound",
+        pa.float64(),
+        "1",
+        "length that the rule went by, to which it clipped updates or the model",
+        nullable=True,
+    ),
+    _column("clipped", pa.int32(), "update", "updates that were longer", nullable=True),
+    _column("saturated", pa.int64(), "float", "numbers too large for secure aggregation, cut off", nullable=True),
 )
 
 ATTACKS = _table(

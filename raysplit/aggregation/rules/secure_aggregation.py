@@ -66,7 +66,7 @@ class SecureAggregation(AggregationRule):
         if len(clients) < math.ceil(self.threshold * took_part):
             return Aggregate(torch.zeros_like(updates[0]), {**record, "broken": 1.0})
         opened = open_sum(masked, clients, context.lost.tolist(), self._secrets(context))
-        count = int(self.ring.signed(opened)[-1])
+        count = int(opened[-1])
         return Aggregate((self.ring.decode(opened[:-1]) / count).to(updates), record)
 
     def received(self, updates: torch.Tensor, context: RoundContext) -> torch.Tensor:
@@ -80,6 +80,11 @@ class SecureAggregation(AggregationRule):
         plain = context.counts is None or self.weights == "equal"
         counts = np.ones(len(updates), dtype=np.int64) if plain else context.counts
         assert counts is not None
+        if int(counts.sum()) >= 2**self.bits:
+            raise ScenarioError(
+                f"SecureAggregation adds up {int(counts.sum())} samples, but a ring of {self.bits} bits ends at "
+                f"{2**self.bits}; give more bits, or weights='equal'"
+            )
         own = torch.from_numpy(counts)[:, None]
         encoded, beyond = self.ring.encode(updates.cpu() * own.to(updates), took_part)
         rows = torch.cat([encoded, self.ring.wrapped(own)], dim=1)

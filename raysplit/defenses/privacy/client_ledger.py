@@ -3,7 +3,7 @@
 With ``Poisson`` cohorts every client is in each round's with one probability, secretly and by itself: every round is an
 application at this rate to everybody, whether or not anybody was drawn, and neighbours differ in one client more or less.
 Other cohorts have no amplification here: who takes part counts as public, a round is one application at rate 1 to those
-who do, and neighbours differ in whether a client's updates count.
+who do, and neighbours differ in whether what a client adds to the released sums counts (zero-out, Kairouz et al. 2021).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class ClientLedger:
 
     @property
     def neighbours(self) -> str:
-        return "one client's updates zero, cohorts public" if self.rate is None else "one client more or less"
+        return "one client's contributions zero, cohorts public" if self.rate is None else "one client more or less"
 
     @property
     def multiplier(self) -> float:

@@ -17,6 +17,7 @@ from raysplit.aggregation.rules.secure_aggregation import SecureAggregation
 from raysplit.analysis.inference.replay import observe_updates
 from raysplit.costs.traffic import client_bytes, predicted_bytes
 from raysplit.defenses.privacy.per_example_clipping import PerExampleClipping
+from raysplit.errors import ScenarioError
 from raysplit.population.selection.cohort import Cohort, ParticipationSampler
 from raysplit.population.selection.dropouts import Dropouts
 from raysplit.protocols.fedavg import FedAvg
@@ -88,6 +89,13 @@ def test_numbers_too_large_for_the_sum_are_cut_off_and_counted() -> None:
     cut[1, :3] = torch.tensor([limit, 0.0, -limit])
     assert given.record["saturated"] == 3
     assert float((given.update - cut.mean(0)).abs().max()) <= 2**-8
+
+
+def test_what_was_cut_off_stands_in_the_table_and_too_many_samples_for_the_ring_are_refused() -> None:
+    (row, *_) = play(toy(FedAvg(), defense=SecureAggregation(17, 15))).tables["aggregation"].to_pylist()
+    assert row["saturated"] > 0
+    with pytest.raises(ScenarioError, match="give more bits"):
+        SecureAggregation(8, 2).aggregate(updates(2), torch.empty(0), context(2, counts=[200, 100]))
 
 
 def test_the_fed_server_receives_numbers_that_are_uniform_whatever_they_hide() -> None:

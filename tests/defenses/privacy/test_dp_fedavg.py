@@ -208,7 +208,7 @@ def test_other_cohorts_count_the_rounds_in_which_a_client_took_part() -> None:
     for row in played.tables["privacy"].to_pylist():
         trained[row["client"]] = trained.get(row["client"], 0) + 1
         assert row["applications"] == trained[row["client"]]
-        assert row["neighbours"] == "one client's updates zero, cohorts public"
+        assert row["neighbours"] == "one client's contributions zero, cohorts public"
         for expected in by_libraries(4.0 / 2**0.5, 1.0, row["applications"]):
             assert row["epsilon"] == pytest.approx(expected, abs=1e-9)
     assert len(set(trained.values())) > 1
@@ -233,6 +233,8 @@ def test_resuming_goes_on_counting_and_clipping_where_it_was() -> None:
     whole, half = play(scenario), play(scenario.replace(**{"training.rounds": 2}))
     rest = play(scenario, start=half.state)
     assert rest.digest == whole.digest
+    lengths = [row["bound"] for row in whole.tables["aggregation"].to_pylist() if row["portion"] == "client"]
+    assert lengths[0] == C and len(set(lengths)) == 4
     assert rest.tables["privacy"].to_pylist() == whole.tables["privacy"].to_pylist()[6:]
 
 

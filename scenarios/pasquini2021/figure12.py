@@ -7,13 +7,13 @@ more than the data have, the dummy.
     raysplit infer runs/small-mnist-sgd-1-HASH --attack "GeneratedSamples()" --party client
 
 ``sgd`` and ``adam`` name the optimiser of the server portion, ``plain`` is without the gradient scaling (ε = 1),
-``clean`` without an attack. An iteration is a batch of each of the eleven clients, as in the code, handed over from one
-to the next; a round has ``STEPS`` of them. What is published of AT&T is its pictures alone; its settings are guessed.
-What was measured: docs/papers/pasquini2021.md.
+``unpoisoned`` trains the generator alone, ``clean`` is without an attack. An iteration is a batch of each of the eleven
+clients, as in the code, handed over from one to the next; a round has ``STEPS`` of them. What is published of AT&T is its
+pictures alone; its settings are guessed. What was measured: docs/papers/pasquini2021.md.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import nn
 
@@ -122,8 +122,9 @@ def scenario(name: str, size: Size, server: str, attack: GanAttack | None) -> Sc
     )
 
 
-def _attack(size: Size, target: int, epsilon: float = 1e-5) -> GanAttack:
-    return GanAttack(target=target, epsilon=epsilon, width=size.model.width, lr=size.generator_lr)
+def _attack(size: Size, target: int, epsilon: float = 1e-5, poisons: bool = True) -> GanAttack:
+    poison: Literal["even", "never"] = "even" if poisons else "never"
+    return GanAttack(target=target, epsilon=epsilon, width=size.model.width, lr=size.generator_lr, poison=poison)
 
 
 scenarios = []
@@ -131,6 +132,8 @@ for label, size in SIZES.items():
     for server in ("sgd", "adam"):
         scenarios.append(scenario(f"{label}-{server}-clean", size, server, None))
         scenarios.append(scenario(f"{label}-{server}-plain-1", size, server, _attack(size, 1, 1.0)))
+        unpoisoned = _attack(size, 1, poisons=False)
+        scenarios.append(scenario(f"{label}-{server}-unpoisoned-1", size, server, unpoisoned))
         scenarios += [
             scenario(f"{label}-{server}-{target}", size, server, _attack(size, target)) for target in (1, 2, 3)
         ]

@@ -116,6 +116,8 @@ class Greedy(InferenceAttack):
             "candidates": knowledge.candidates,
             "a whole model": knowledge.untrained_model,
             "queries": lambda: knowledge.query(torch.zeros(1, 1, 8, 8)),
+            "server_architecture": knowledge.untrained_server_portion,
+            "server_queries": lambda: knowledge.ask_server(torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64)),
         }
         ways[self.what]()
         raise AssertionError("it got it")
@@ -138,6 +140,8 @@ class Greedy(InferenceAttack):
         "candidates",
         "a whole model",
         "queries",
+        "server_architecture",
+        "server_queries",
     ],
 )
 def test_an_attack_that_takes_more_than_it_declares_is_caught(what):
@@ -168,7 +172,7 @@ def test_collusion_is_a_union_of_channels_and_facts():
     assert not client.channels(protocol)
     assert together.channels(protocol) == server.channels(protocol) | client.channels(protocol)
     assert server.facts(protocol) == {"server_weights"}
-    both = {"server_weights", "client_weights", "architecture", "queries", "training_settings"}
+    both = {"server_weights", "client_weights", "architecture", "queries", "training_settings", "server_queries"}
     assert together.facts(protocol) == both
     for party in ("main_server", "client"):
         fewer = Adversary(tuple(p for p in together.parties if p != party))

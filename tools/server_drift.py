@@ -94,7 +94,9 @@ def next_round(scenario: Scenario, state: GlobalState, epsilon: float) -> dict[K
     if attack is None or scenario.attack != attack:
         raise RunError(f"{scenario.name} is to have a GanAttack and no other attack, whose epsilon can be set")
     with_epsilon = replace(attack, epsilon=epsilon)
-    changed = scenario.replace(attack=with_epsilon, observe=None, training=replace(scenario.training, rounds=state.round + 1))
+    changed = scenario.replace(
+        attack=with_epsilon, observe=None, training=replace(scenario.training, rounds=state.round + 1)
+    )
     population = open_population(changed.population)
     with recorded() as moved, LocalEngine(changed) as engine:
         played = play_round(Simulation.of(changed, population, engine, Layout(changed)), state)

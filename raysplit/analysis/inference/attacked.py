@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,13 +17,13 @@ from raysplit.analysis.inference.extracted import asked_server, of_one_client, o
 from raysplit.analysis.inference.replay import observe_round, observe_updates
 from raysplit.analysis.inference.setup import Setup
 from raysplit.analysis.inference.tail_gradients import TailGradients
-from raysplit.analysis.inference.target import target_of
+from raysplit.analysis.inference.target import target_of, untrained_model, updates_of
 from raysplit.analysis.inference.updated import local_training_of, updated
 from raysplit.analysis.inference.victims import Victims, auxiliary_of, deployed, first_of_each_class, trained
 from raysplit.analysis.runs.trained import Trained
 from raysplit.attacks.inference.inference_attack import InferenceAttack
 from raysplit.attacks.inference.observe import Observe
-from raysplit.attacks.inference.target import Auxiliary, Target
+from raysplit.attacks.inference.target import AskedMembership, Auxiliary, Target
 from raysplit.channels.channel import Channel
 from raysplit.errors import RunError
 from raysplit.scenario.privacy_rules import client_rule_of
@@ -56,7 +57,8 @@ def _candidates(run: Trained, attack: InferenceAttack, setup: Setup) -> tuple[Vi
     auxiliary = _auxiliary(run, attack, setup, others)
     target = target_of(run.scenario, run.state, auxiliary, setup.queries, setup.client)
     victims = asked(run.scenario, target, members, others, attack.reads)
-    return victims, replace(target, candidates=Auxiliary(victims.x, victims.y))
+    untrained = functools.partial(untrained_model, run.scenario)
+    return victims, replace(target, membership=AskedMembership(Auxiliary(victims.x, victims.y), untrained))
 
 
 def _asking(run: Trained, attack: InferenceAttack, setup: Setup) -> tuple[Victims, Target]:
@@ -77,7 +79,9 @@ def _in_training(run: Trained, attack: InferenceAttack, setup: Setup, round: int
     if attack.goal == "server_portion":
         victims, target = of_one_client(victims), replace(target, server=asked_server(scenario, seen.before))
     if tails is not None:
-        target = replace(target, tail_gradients=tails.of(victims.steps[: int(victims.batches[-1]) + 1]))
+        assert target.u_shape is not None
+        gradients = tails.of(victims.steps[: int(victims.batches[-1]) + 1])
+        target = replace(target, u_shape=replace(target.u_shape, gradients=gradients))
     return victims, target
 
 
@@ -86,7 +90,8 @@ def _updates(run: Trained, attack: InferenceAttack, setup: Setup, round: int) ->
     seen = observe_updates(RunFolder(run.path), run.scenario, round)
     target = target_of(run.scenario, seen.before, auxiliary, setup.queries, setup.client, in_training=True)
     victims = updated(run.scenario, seen, setup)
-    return victims, replace(target, local_training=local_training_of(run.scenario, round, victims))
+    training = local_training_of(run.scenario, round, victims)
+    return victims, replace(target, updates=updates_of(run.scenario, seen.before, training))
 
 
 def _auxiliary(

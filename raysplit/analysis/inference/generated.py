@@ -30,11 +30,11 @@ def scores_of_samples(name: str, found: Reconstruction, target: Target, scenario
     mean distance of two samples, a root mean square over pixels on the scale on which inputs range over 1
     (``spread``). The classifier is the scenario's network, trained on clients' samples as one party would; its
     accuracy on test samples stands beside."""
-    assert found.samples is not None and target.generator is not None
+    assert found.samples is not None and target.learned.generator is not None
     label, count = found.samples_of, len(found.samples)
     classifier = clean_classifier(scenario)
     draw = rng.torch_stream(target.seed, "inference untrained samples")
-    tried = {name: found.samples, "an untrained generator": target.generator.untrained(draw, count)}
+    tried = {name: found.samples, "an untrained generator": target.learned.generator.untrained(draw, count)}
     auxiliary = target.auxiliary
     if auxiliary is not None and bool((auxiliary.y == label).any()):
         tried["honest samples of the class"] = auxiliary.x[auxiliary.y == label][:count]

@@ -103,8 +103,8 @@ def infer_trained(
 def _check_kept(attack: InferenceAttack, target: Target) -> None:
     """Raise ``RunError`` where the state has nothing of what the attack goes on with."""
     for fact, what, kept in (
-        ("hijack", "the hijacking had learned", target.hijack),
-        ("generator", "a malicious client had learned", target.generator),
+        ("hijack", "the hijacking had learned", target.learned.hijack),
+        ("generator", "a malicious client had learned", target.learned.generator),
     ):
         if fact in attack.needs and kept is None:
             raise RunError(

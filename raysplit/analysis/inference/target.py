@@ -11,7 +11,15 @@ from torch import nn
 
 from raysplit import rng
 from raysplit.attacks.inference.adversary import Fact
-from raysplit.attacks.inference.target import Auxiliary, Target, TrainedGenerator
+from raysplit.attacks.inference.local_training import LocalTraining
+from raysplit.attacks.inference.target import (
+    Auxiliary,
+    LearnedInTraining,
+    ObservedUpdates,
+    Target,
+    TrainedGenerator,
+    UShape,
+)
 from raysplit.attacks.messages.hijacking import Hijacking
 from raysplit.attacks.messages.hook_attack import path_of
 from raysplit.attacks.scheduled import singles
@@ -63,9 +71,8 @@ def target_of(
 ) -> Target:
     """``client``: whose portion, where clients keep portions of their own. ``in_training``: smashed data came from
     batches in training mode, so BatchNorm normalises by the batch here too."""
-    portions, flat = trained_portions(scenario, state, client, in_training)
+    portions, _ = trained_portions(scenario, state, client, in_training)
     low, high = RANGES[scenario.pixels]
-    u_shaped = scenario.protocol.u_shaped
     return Target(
         scenario.seed,
         scenario.model.input_shape,
@@ -77,14 +84,9 @@ def target_of(
         _finish(portions),
         auxiliary,
         query_budget,
-        portions.body if u_shaped else None,
-        portions.tail,
-        functools.partial(untrained_tail, scenario) if u_shaped else None,
-        hijack=_hijack(scenario, state),
-        generator=_generator(scenario, state),
-        named_update=functools.partial(_named_update, flat),
-        untrained_model=functools.partial(untrained_model, scenario),
-        sends=_sends(scenario, portions.head),
+        _sends(scenario, portions.head),
+        u_shape=_u_shape(scenario, portions),
+        learned=LearnedInTraining(_hijack(scenario, state), _generator(scenario, state)),
     )
 
 
@@ -104,11 +106,22 @@ def trained_portions(
     return portions, flat
 
 
-def _named_update(flat: FlatPortion, update: torch.Tensor) -> dict[str, torch.Tensor]:
-    """An update [d], parameters only, by name."""
-    buffers = update.new_zeros(len(flat.vector) - flat.parameters)
-    named = flat.named_tensors(torch.cat([update, buffers]))
-    return {name: named[name] for name in flat.names[: len(flat.trainable)]}
+def _u_shape(scenario: Scenario, portions: Portions) -> UShape | None:
+    if portions.body is None or portions.tail is None:
+        return None
+    return UShape(portions.body, portions.tail, functools.partial(untrained_tail, scenario))
+
+
+def updates_of(scenario: Scenario, state: GlobalState, training: LocalTraining) -> ObservedUpdates:
+    """Updates of the client portion of a state, parameters only, that came about by ``training``."""
+    _, flat = trained_portions(scenario, state, None, in_training=True)
+
+    def named(update: torch.Tensor) -> dict[str, torch.Tensor]:
+        buffers = update.new_zeros(len(flat.vector) - flat.parameters)
+        tensors = flat.named_tensors(torch.cat([update, buffers]))
+        return {name: tensors[name] for name in flat.names[: len(flat.trainable)]}
+
+    return ObservedUpdates(named, training)
 
 
 def _sends(scenario: Scenario, client: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -80,8 +80,8 @@ def deployed(scenario: Scenario, target: Target, chosen: Sequence[tuple[int, int
     with torch.no_grad():
         z = torch.cat([target.sent(one) for one in torch.split(x, 1)])
         messages = {Channel.SMASHED: z}
-        if target.features is not None:
-            messages[Channel.FEATURES] = torch.cat([target.features(one) for one in torch.split(z, 1)])
+        if target.u_shape is not None:
+            messages[Channel.FEATURES] = torch.cat([target.u_shape.features(one) for one in torch.split(z, 1)])
     n = len(x)
     return Victims(
         messages,

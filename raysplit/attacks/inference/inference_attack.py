@@ -17,7 +17,7 @@ from torch import nn
 from raysplit import rng
 from raysplit.attacks.inference.adversary import LEARNED_BY, Adversary, Fact, PartyName
 from raysplit.attacks.inference.local_training import LocalTraining
-from raysplit.attacks.inference.target import Auxiliary, Target, TrainedGenerator
+from raysplit.attacks.inference.target import Auxiliary, Target, TrainedGenerator, UShape
 from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
 from raysplit.parts.contract import answer, contract
@@ -176,21 +176,19 @@ class Knowledge:
         """Logits [n, classes] of smashed data, by the server's own portion. Gradients flow through it to ``z``. U-shaped,
         the last layers are the client's, so that this takes its weights too."""
         self._declared("server_weights")
-        if self.target.tail is not None:
+        if self.target.u_shape is not None:
             self._declared("client_weights")
         return self.target.finish(z)
 
     @property
     def u_shaped(self) -> bool:
         """Whether the last layers are the clients'."""
-        return self.target.tail is not None
+        return self.target.u_shape is not None
 
     def features(self, z: torch.Tensor) -> torch.Tensor:
         """U-shaped: features of smashed data, by the server's own portion. Gradients flow through it to ``z``."""
         self._declared("server_weights")
-        if self.target.features is None:
-            raise self._no_tail()
-        return self.target.features(z)
+        return self._u_shape().features(z)
 
     def auxiliary(self) -> Auxiliary:
         """Samples that are not the victims'."""
@@ -208,28 +206,26 @@ class Knowledge:
         """U-shaped: a client's tail of the true architecture with fresh random weights: number ``index`` of many. It has
         no parameters where the tail is the loss alone."""
         self._declared("architecture")
-        if self.target.untrained_tail is None:
-            raise self._no_tail()
-        return self.target.untrained_tail(index)
+        return self._u_shape().untrained(index)
 
     def client_tail(self) -> nn.Module:
         """U-shaped: the clients' true tail, as it was before what was observed. The attack must leave it as it is."""
         self._declared("client_weights")
-        if self.target.tail is None:
-            raise self._no_tail()
-        return self.target.tail
+        return self._u_shape().tail
 
-    def _no_tail(self) -> ScenarioError:
-        name = type(self.attack).__name__
-        return ScenarioError(
-            f"{name} asks for a client's tail, which a U-shaped protocol alone has; use another attack"
-        )
+    def _u_shape(self) -> UShape:
+        if self.target.u_shape is None:
+            name = type(self.attack).__name__
+            raise ScenarioError(
+                f"{name} asks for a client's tail, which a U-shaped protocol alone has; use another attack"
+            )
+        return self.target.u_shape
 
     def tail_gradients(self) -> Mapping[str, torch.Tensor]:
         """U-shaped: ∂L/∂γ of the client's tail γ, by parameter name, [split steps, …] each, in the order of
         ``Observed.batches``. No message brings them to anybody."""
         self._declared("tail_gradients")
-        return self.target.tail_gradients
+        return self._u_shape().gradients
 
     def known_labels(self, count: int, classes: Iterable[int] | None = None) -> dict[int, torch.Tensor]:
         """Class → indices, int64 [≤ count], of random observed samples of it; classes of which none was observed are
@@ -251,41 +247,41 @@ class Knowledge:
     def hijack(self, z: torch.Tensor) -> torch.Tensor:
         """Inputs [n, C, H, W] of smashed data, by the inverse that ``FeatureSpaceHijacking`` has learned in training."""
         self._declared("hijack")
-        assert self.target.hijack is not None
-        return self.target.hijack(z)
+        assert self.target.learned.hijack is not None
+        return self.target.learned.hijack(z)
 
     def trained_generator(self) -> TrainedGenerator:
         """What a malicious client has trained by ``GanAttack``."""
         self._declared("generator")
-        assert self.target.generator is not None
-        return self.target.generator
+        assert self.target.learned.generator is not None
+        return self.target.learned.generator
 
     def named_update(self, update: torch.Tensor) -> dict[str, torch.Tensor]:
         """One row [d] of ``updates``, W_k − W, by parameter name in the network's order. It takes W, which the client
         was sent."""
         self._declared("client_weights")
-        assert self.target.named_update is not None
-        return self.target.named_update(update)
+        assert self.target.updates is not None
+        return self.target.updates.named(update)
 
     def local_training(self) -> LocalTraining:
         """How the clients of the observed updates trained."""
         self._declared("training_settings")
-        assert self.target.local_training is not None
-        return self.target.local_training
+        assert self.target.updates is not None
+        return self.target.updates.training
 
     def candidates(self) -> Auxiliary:
         """The samples, with labels, of which is asked whether they were trained on: one for every observed row."""
         self._declared("candidates")
-        assert self.target.candidates is not None
-        return self.target.candidates
+        assert self.target.membership is not None
+        return self.target.membership.candidates
 
     def untrained_model(self, index: int = 0) -> nn.Module:
         """A whole network [n, C, H, W] → logits of the true architecture with fresh random weights: number ``index`` of
         many."""
         self._declared("architecture")
         self._declared("server_weights")
-        assert self.target.untrained_model is not None
-        return self.target.untrained_model(index)
+        assert self.target.membership is not None
+        return self.target.membership.untrained(index)
 
     def untrained_server_portion(self, index: int = 0) -> nn.Module:
         """A server portion of the true architecture with fresh random weights: number ``index`` of many."""

@@ -42,21 +42,53 @@ class AskedServer:
 
 
 @dataclass(frozen=True)
-class Target:
-    """All that there is to know. ``untrained``: a client portion with fresh
-    random weights, by number. ``client``: the true one, whose ``forward`` gives smashed data, in evaluation mode.
-    ``sends``: from inputs to smashed data as the clients send them, each batch with noise of its own where they defend
-    them; ``finish``: from smashed data to logits [n, classes], the rest of the model. ``low``, ``high``: between which values
-    inputs lie.
+class UShape:
+    """The clients' last layers. ``features``: the server portion, from smashed data to features; ``tail``: the true last
+    layers; ``untrained``: with fresh random weights, by number; ``gradients``: of the true ones, by parameter name, [split
+    steps, …] each."""
 
-    U-shaped, ``features``: the server portion, from smashed data to features; ``tail``: the clients' true one;
-    ``untrained_tail``: one with fresh random weights, by number; ``tail_gradients``: of the true one, by parameter name,
-    [split steps, …] each.
-    ``labels``: the observed samples' true ones, int64 [n]. ``hijack``: from smashed data to inputs, as a hijacking
-    learned it. ``generator``: as a malicious client has trained it.
-    ``named_update``: from an update [d] to the client portion's parameters by name; ``local_training``: of
-    the observed updates. ``candidates``: samples of which some were trained on. ``untrained_model``: a whole network
-    with fresh random weights, by number. ``server``: the server portion, of which one client asks."""
+    features: Callable[[torch.Tensor], torch.Tensor]
+    tail: nn.Module
+    untrained: Callable[[int], nn.Module]
+    gradients: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LearnedInTraining:
+    """What attacks in training have left. ``hijack``: from smashed data to inputs; ``generator``: as a malicious client
+    has trained it. None: nothing was kept."""
+
+    hijack: Callable[[torch.Tensor], torch.Tensor] | None = None
+    generator: TrainedGenerator | None = None
+
+
+@dataclass(frozen=True)
+class ObservedUpdates:
+    """``named``: from an update [d] to the client portion's parameters by name; ``training``: how it came about."""
+
+    named: Callable[[torch.Tensor], dict[str, torch.Tensor]]
+    training: LocalTraining
+
+
+@dataclass(frozen=True)
+class AskedMembership:
+    """``candidates``: samples of which some were trained on. ``untrained``: a whole network with fresh random weights,
+    by number."""
+
+    candidates: Auxiliary
+    untrained: Callable[[int], nn.Module]
+
+
+@dataclass(frozen=True)
+class Target:
+    """All that there is to know. ``untrained``: a client portion with fresh random weights, by number. ``client``: the
+    true one, whose ``forward`` gives smashed data, in evaluation mode. ``finish``: from smashed data to logits [n,
+    classes], the rest of the model. ``low``, ``high``: between which values inputs lie. ``sends``: from inputs to smashed
+    data as the clients send them, each batch with noise of its own where they defend them; None: as the portion gives
+    them. ``labels``: the observed samples' true ones, int64 [n].
+
+    What only some attacks are after, None where it is not: ``u_shape``, where the last layers are the clients';
+    ``updates``, where these are observed; ``membership``, of candidates; ``server``, which one client asks."""
 
     seed: int
     input_shape: tuple[int, int, int]
@@ -68,18 +100,12 @@ class Target:
     finish: Callable[[torch.Tensor], torch.Tensor]
     auxiliary: Auxiliary | None = None
     query_budget: int = 0
-    features: Callable[[torch.Tensor], torch.Tensor] | None = None
-    tail: nn.Module | None = None
-    untrained_tail: Callable[[int], nn.Module] | None = None
-    tail_gradients: Mapping[str, torch.Tensor] = field(default_factory=dict)
-    labels: torch.Tensor | None = None
-    hijack: Callable[[torch.Tensor], torch.Tensor] | None = None
-    generator: TrainedGenerator | None = None
-    named_update: Callable[[torch.Tensor], dict[str, torch.Tensor]] | None = None
-    local_training: LocalTraining | None = None
-    candidates: Auxiliary | None = None
-    untrained_model: Callable[[int], nn.Module] | None = None
     sends: Callable[[torch.Tensor], torch.Tensor] | None = None
+    labels: torch.Tensor | None = None
+    u_shape: UShape | None = None
+    learned: LearnedInTraining = LearnedInTraining()
+    updates: ObservedUpdates | None = None
+    membership: AskedMembership | None = None
     server: AskedServer | None = None
 
     def sent(self, x: torch.Tensor) -> torch.Tensor:

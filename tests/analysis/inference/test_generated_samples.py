@@ -36,7 +36,7 @@ def test_samples_are_those_of_the_generator_before_the_round_and_scored_beside_g
     trained = runs[0].trained()
     found = infer_trained(trained, GeneratedSamples(count=12), None, Setup(round=2))
     assert found.adversary == Adversary(("client",)) and found.found.samples.shape == (12, 1, 8, 8)
-    assert found.found.samples_of == 1 and found.target.generator.client == 1  # of 1 and 4
+    assert found.found.samples_of == 1 and found.target.learned.generator.client == 1  # of 1 and 4
     scores = {(s.of, s.metric): s.value for s in found.scores}
     assert {of for of, _ in scores} == {
         "GeneratedSamples",

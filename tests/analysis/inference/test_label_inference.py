@@ -62,7 +62,7 @@ def test_the_oracle_gets_what_backward_passes_left_with_the_tail(one_by_one):
     """At the first step of every client the tail is the initial one: its gradient is (p − e_y)·hᵀ."""
     attack = GradientMatchingLabels()
     found = infer_trained(one_by_one, attack, None, Setup(round=1, samples=1000))
-    victims, gradients = found.victims, found.target.tail_gradients
+    victims, gradients = found.victims, found.target.u_shape.gradients
     assert set(gradients) == {"fc2.weight", "fc2.bias"} and len(gradients["fc2.bias"]) == len(victims)
     tail = portions_of(one_by_one.scenario, one_by_one.scenario.seed).tail
     first = [index for index, (_, step) in enumerate(victims.steps) if step == 0]
@@ -137,7 +137,7 @@ def test_the_model_in_use_shows_features_where_it_is_u_shaped(tmp_path):
     trained = ran(toy(U_SHAPED, cut="V1", tail="fc1", clients=12, evaluation__clients=None), tmp_path)
     found = infer_trained(trained, ModelCompletion(steps=5), None, Setup(samples=20))
     z, h = (found.victims.messages[channel] for channel in (Channel.SMASHED, Channel.FEATURES))
-    assert h.shape == (20, 7) and found.target.features(z).allclose(h, atol=1e-6)
+    assert h.shape == (20, 7) and found.target.u_shape.features(z).allclose(h, atol=1e-6)
     assert found.target.finish(z).shape == (20, 5)
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from raysplit.attacks.inference.inference_attack import InferenceAttack, Knowledge, Observed, Reconstruction
-from raysplit.attacks.inference.target import Target
+from raysplit.attacks.inference.target import Target, UShape
 from raysplit.channels.channel import Channel
 from raysplit.threads import one_thread
 
@@ -62,13 +62,11 @@ class World:
 
     def knowledge(self, attack: InferenceAttack) -> Knowledge:
         classes = self.tail(self.features[:1]).shape[1]
+        gradients = self.tail_gradients() if "tail_gradients" in attack.needs else {}
         target = Target(
             *(1, (1, 1, 1), classes, 0.0, 1.0, lambda _: nn.Identity(), nn.Identity(), self.tail, None, 0),
-            nn.Identity(),
-            self.tail,
-            lambda _: copy.deepcopy(self.fresh),
-            self.tail_gradients() if "tail_gradients" in attack.needs else {},
-            self.labels,
+            labels=self.labels,
+            u_shape=UShape(nn.Identity(), self.tail, lambda _: copy.deepcopy(self.fresh), gradients),
         )
         return Knowledge(attack, target)
 

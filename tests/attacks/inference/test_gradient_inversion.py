@@ -20,7 +20,7 @@ from raysplit.analysis.runs.trained import Trained, read_trained
 from raysplit.attacks.inference.gradient_inversion import _match, inferred_labels
 from raysplit.attacks.inference.inference_attack import InferenceAttack, Knowledge, Observed
 from raysplit.attacks.inference.local_training import LocalTraining
-from raysplit.attacks.inference.target import Target
+from raysplit.attacks.inference.target import ObservedUpdates, Target
 from raysplit.channels.channel import Channel
 from raysplit.errors import RunError, ScenarioError
 from tests.toys import toy
@@ -52,8 +52,7 @@ def target(batches: tuple[int, ...], epochs: int = 1) -> Target:
         lambda _: network(),
         model,
         lambda z: z,
-        named_update=named,
-        local_training=LocalTraining(LR, epochs, (batches,), True, False),
+        updates=ObservedUpdates(named, LocalTraining(LR, epochs, (batches,), True, False)),
     )
 
 

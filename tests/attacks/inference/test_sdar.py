@@ -14,7 +14,7 @@ from raysplit import Sdar
 from raysplit.attacks.inference.discriminators import Labelled, of_images, of_smashed
 from raysplit.attacks.inference.inference_attack import Knowledge, Observed
 from raysplit.attacks.inference.sdar import _redrawn
-from raysplit.attacks.inference.target import Auxiliary, Target
+from raysplit.attacks.inference.target import Auxiliary, Target, UShape
 from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError
 from raysplit.models.decoders import decoder
@@ -145,9 +145,9 @@ def halves(tail: nn.Module) -> tuple[Target, torch.Tensor, torch.Tensor]:
         functional.cross_entropy(whole(x[80:]), y[80:]).backward()
         optimizer.step()
     whole.requires_grad_(False)
-    parts = {"client": client, "finish": nn.Sequential(server, tail), "features": server, "tail": tail}
-    known = {"auxiliary": Auxiliary(x[40:80], y[40:80]), "untrained_tail": lambda _: copy.deepcopy(fresh)}
-    return replace(target(), **parts, **known), client(x[:40]), y[:40]
+    u_shape = UShape(server, tail, lambda _: copy.deepcopy(fresh))
+    parts = {"client": client, "finish": nn.Sequential(server, tail), "u_shape": u_shape}
+    return replace(target(), **parts, auxiliary=Auxiliary(x[40:80], y[40:80])), client(x[:40]), y[:40]
 
 
 @pytest.mark.parametrize("tail", [nn.Linear(CLASSES, CLASSES).double(), nn.Sequential()], ids=["layer", "loss alone"])

@@ -135,6 +135,7 @@ HOMES = {
     "raysplit.models.femnist_cnn": ["FemnistCnn", "LeafCnn", "femnist_cnn", "leaf_cnn"],
     "raysplit.models.gin": ["Gin", "gin"],
     "raysplit.models.lenet": ["LeNet", "lenet"],
+    "raysplit.models.noise.pixel_dp": ["PixelDp"],
     "raysplit.models.resnet": ["ResNet18", "resnet18"],
     "raysplit.models.sequential": ["Sequential", "sequential"],
     "raysplit.models.stacked_lstm": ["StackedLstm", "sent140_lstm", "shakespeare_lstm", "stacked_lstm"],

@@ -127,6 +127,7 @@ from raysplit.models.gin import Gin as Gin
 from raysplit.models.gin import gin as gin
 from raysplit.models.lenet import LeNet as LeNet
 from raysplit.models.lenet import lenet as lenet
+from raysplit.models.noise.pixel_dp import PixelDp as PixelDp
 from raysplit.models.resnet import ResNet18 as ResNet18
 from raysplit.models.resnet import resnet18 as resnet18
 from raysplit.models.sequential import Sequential as Sequential
@@ -359,6 +360,7 @@ __all__ = [
     "Patch",
     "PerExampleClipping",
     "PixelBackdoor",
+    "PixelDp",
     "Poisson",
     "Quantisation",
     "QuantitySkew",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch.nn import functional
 
 from raysplit.attacks.data.data_attack import MeasuredAtCut, MeasuredAttack
 from raysplit.attacks.data.poisoning import attempts
+from raysplit.models.noise.prediction import AveragedDraws
 from raysplit.population.population import Samples
 from raysplit.protocols.class_counts import ClassCounts
 from raysplit.protocols.outcome import ClientScores
@@ -30,13 +32,14 @@ class Evaluator:
 
     ``pixels``: what the first stage takes of stored samples, on its device. ``hold``: puts the portion of one client,
     by id, into the stages; None where all have the same. ``sent``: what goes on of the first stage's output, where honest
-    clients do something to it.
+    clients do something to it. ``averaged``: over which draws a network with a noise layer predicts.
     """
 
     stages: Sequence[nn.Module]
     pixels: Callable[[torch.Tensor], torch.Tensor]
     hold: Callable[[int], None] | None = None
     sent: AtCut | None = None
+    averaged: AveragedDraws | None = None
 
     def scores(
         self,
@@ -72,12 +75,12 @@ class Evaluator:
         answers: list[torch.Tensor] = []
         labels = torch.cat([s.y for s in sets])
         if self.hold is None and at_cut is None:
-            losses, answers = self._pass(torch.cat([s.x for s in sets]), labels)
+            losses, answers = self._pass(int(clients[0]), torch.cat([s.x for s in sets]), labels)
         else:
             for owner, own_set in zip(clients, sets, strict=True):
                 if self.hold is not None:
                     self.hold(int(owner))
-                found = self._pass(own_set.x, own_set.y, at_cut)
+                found = self._pass(int(owner), own_set.x, own_set.y, at_cut)
                 losses.extend(found[0])
                 answers.extend(found[1])
         sizes = np.array([len(s.y) for s in sets], dtype=np.int64)
@@ -94,22 +97,28 @@ class Evaluator:
         )
 
     def _pass(
-        self, x: torch.Tensor, y: torch.Tensor, at_cut: AtCut | None = None
+        self, first: int, x: torch.Tensor, y: torch.Tensor, at_cut: AtCut | None = None
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Loss (nats, float64) and predicted class (int64) of every sample, batch by batch."""
+        """Loss (nats, float64) and predicted class (int64) of every sample, batch by batch; ``first``: the first of the
+        clients whose samples they are, which names the noise."""
         losses, answers = [], []
         for begin in range(0, len(y), EVALUATION_BATCH):
-            z = self.pixels(x[begin : begin + EVALUATION_BATCH])
-            for place, stage in enumerate(self.stages):
-                z = stage(z)
-                if place == 0 and self.sent is not None:
-                    z = self.sent(z)
-                if place == 0 and at_cut is not None:
-                    z = at_cut(z)
+            once = partial(self._logits, self.pixels(x[begin : begin + EVALUATION_BATCH]), at_cut)
+            z = once() if self.averaged is None else self.averaged.scores(once, first, begin)
             target = y[begin : begin + EVALUATION_BATCH].to(z.device)
             losses.append(functional.cross_entropy(z, target, reduction="none").double().cpu())
             answers.append(z.argmax(1).cpu())
         return losses, answers
+
+    def _logits(self, pixels: torch.Tensor, at_cut: AtCut | None) -> torch.Tensor:
+        z = pixels
+        for place, stage in enumerate(self.stages):
+            z = stage(z)
+            if place == 0 and self.sent is not None:
+                z = self.sent(z)
+            if place == 0 and at_cut is not None:
+                z = at_cut(z)
+        return z
 
 
 def evaluation_chunks(clients: np.ndarray) -> list[np.ndarray]:

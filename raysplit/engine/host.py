@@ -23,6 +23,7 @@ from raysplit.memory.global_state import GlobalState
 from raysplit.memory.memory import SERVER_OPTIMIZER, SERVER_REPLICAS
 from raysplit.models.evaluation_mode import evaluation_mode
 from raysplit.models.network import Portions, build, cut
+from raysplit.models.noise.prediction import averaged_draws
 from raysplit.models.pixels import to_pixels
 from raysplit.population.opening import open_population
 from raysplit.population.population import Population, Samples
@@ -312,7 +313,8 @@ class Host:
 
         sets = [self._test_set(int(owner)) for owner in clients]
         sent = in_evaluation(self.scenario, int(clients[0])) if len(clients) else None
-        evaluator = Evaluator(stages, self._pixels, hold, sent)
+        averaged = averaged_draws(stages, self.scenario.seed, "pixeldp_evaluation")
+        evaluator = Evaluator(stages, self._pixels, hold, sent, averaged)
         with evaluation_mode(stages):
             return evaluator.scores(clients, sets, self._aims, self.population.info.classes, self.scenario.seed)
 

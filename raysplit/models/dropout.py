@@ -1,36 +1,22 @@
 """Dropout whose masks are named, not taken from a running stream: a client's step drops the same units wherever and
 however it is played.
 
-torch's own layers draw from the process's global generator, so a mask would depend on who trained before in the same
-process, and a split network would drop other units than the unsplit one. Here a mask is a function of the scenario's
-seed, the round, the client, its step and the layer's number in the whole network. It is drawn on the CPU, so all
-devices agree.
+A mask is a function of the scenario's seed, the round, the client, its step and the layer's number in the whole network
+(``keyed.py``).
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
-from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from raysplit import rng
+from raysplit.models.keyed import KeyedLayer, StepKey
 
 
-class DropoutKey(NamedTuple):
-    """Whose step is being taken: with the layer's number it names the stream (seed, "dropout", round, client, step,
-    …)."""
-
-    seed: int
-    round: int
-    client: int
-    step: int
-
-
-class SeededDropout(nn.Module):
-    """``nn.Dropout`` (or, with ``channels``, ``nn.Dropout1d`` to ``3d``, which drop whole channels) with a stream of
-    its own.
+class SeededDropout(KeyedLayer):
+    """``nn.Dropout`` (or, with ``channels``, ``nn.Dropout1d`` to ``3d``, which drop whole channels) with the streams
+    (seed, "dropout", round, client, step, number, use).
 
     A layer that is used several times in one step draws anew each time. Raises ``RuntimeError`` in training before
     ``set_key``.
@@ -39,17 +25,17 @@ class SeededDropout(nn.Module):
     def __init__(self, p: float, number: int, channels: bool = False) -> None:
         super().__init__()
         self.p, self.number, self.channels = p, number, channels
-        self._key: DropoutKey | None = None
+        self._key: StepKey | None = None
         self._calls = 0
 
-    def set_key(self, key: DropoutKey | None) -> None:
+    def set_key(self, key: StepKey | None) -> None:
         self._key, self._calls = key, 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training:
             return x
         if self._key is None:
-            raise RuntimeError("a dropout layer trains before anybody said whose step it is; call key_dropout() first")
+            raise RuntimeError("a dropout layer trains before anybody said whose step it is; call key_layers() first")
         seed, *whose = self._key
         generator = rng.torch_stream(seed, "dropout", *whose, self.number, self._calls)
         self._calls += 1
@@ -70,15 +56,3 @@ def seed_dropout(network: nn.Module) -> None:
                 if child not in seeded:
                     seeded[child] = SeededDropout(child.p, len(seeded), not isinstance(child, nn.Dropout))
                 setattr(parent, name, seeded[child])
-
-
-def dropouts_in(modules: Iterable[nn.Module]) -> list[SeededDropout]:
-    """The seeded dropout layers of some portions: what a model slot keeps, to hand the key to them."""
-    return [layer for module in modules for layer in module.modules() if isinstance(layer, SeededDropout)]
-
-
-def key_dropout(layers: Iterable[SeededDropout], seed: int, round: int, client: int, step: int) -> None:
-    """Say whose step comes next; to be called before every training forward, by client and server alike."""
-    key = DropoutKey(seed, round, client, step)
-    for layer in layers:
-        layer.set_key(key)

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from raysplit.errors import ScenarioError, in_words
-from raysplit.models.dropout import dropouts_in, key_dropout
 from raysplit.models.fixed import Fixed, fixed_tensors
+from raysplit.models.keyed import key_layers, keyed_layers_in
 from raysplit.models.unseeded import remedy
 
 Outputs = list[tuple[torch.Tensor, ...]]
@@ -26,13 +26,13 @@ def refuse_hidden_state(network: nn.Sequential, kind: str, input_shape: tuple[in
             raise ScenarioError(
                 f"{kind}'s {name!r} is BatchNorm(momentum=None), whose counter is not shared; give it a momentum"
             )
-    dropouts = dropouts_in([network])
+    keyed = keyed_layers_in([network])
     fixed, sums = Fixed([network]), _sums(network)
     buffers = [buffer.clone() for buffer in network.buffers()]
 
     def passed() -> Outputs:
         """One pass from the same state; the buffers of ``network`` are put back."""
-        key_dropout(dropouts, 0, 0, 0, 0)
+        key_layers(keyed, 0, 0, 0, 0)
         outputs = _outputs(network, torch.ones(2, *input_shape))
         fixed.check()
         for buffer, kept in zip(network.buffers(), buffers, strict=True):
@@ -57,7 +57,7 @@ def refuse_hidden_state(network: nn.Sequential, kind: str, input_shape: tuple[in
             raise ScenarioError(
                 f"{kind} cannot take samples of shape {tuple(input_shape)}: {in_words(error)}"
             ) from error
-    for layer in dropouts:
+    for layer in keyed:
         layer.set_key(None)
     _refuse_changed(kind, sums, _sums(network))
     for (name, _), one, other in zip(network.named_children(), first, second, strict=True):

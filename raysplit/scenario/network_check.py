@@ -14,8 +14,8 @@ from raysplit.aggregation.rules.mean import Mean
 from raysplit.attacks.scheduled import singles
 from raysplit.channels.channel import Channel
 from raysplit.errors import ScenarioError, first_line, in_words
-from raysplit.models.dropout import dropouts_in, key_dropout
 from raysplit.models.fixed import learns
+from raysplit.models.keyed import key_layers, keyed_layers_in
 from raysplit.protocols.joint import TaskBodies, first_cut
 from raysplit.protocols.learners import unanswered
 from raysplit.scenario.layout import Layout
@@ -60,8 +60,8 @@ def refuses_one_sample(scenario: Scenario, layout: Layout) -> str | None:
 @contextmanager
 def _as_it_was(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Passes are played within, after which buffers, dropout and torch's generator are as before."""
-    dropouts = dropouts_in(modules)
-    key_dropout(dropouts, 0, 0, 0, 0)
+    keyed = keyed_layers_in(modules)
+    key_layers(keyed, 0, 0, 0, 0)
     buffers = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
     try:
         with torch.random.fork_rng(devices=[]):
@@ -69,7 +69,7 @@ def _as_it_was(modules: Sequence[nn.Module]) -> Iterator[None]:
     finally:
         for buffer, kept in buffers:
             buffer.copy_(kept)
-        for layer in dropouts:
+        for layer in keyed:
             layer.set_key(None)
 
 

@@ -35,6 +35,7 @@ from raysplit.protocols.joint import joint
 from raysplit.protocols.requirements import Requirement, Setting, client_sync_is, has_channel, images
 from raysplit.scenario.client_privacy_check import check_client_privacy
 from raysplit.scenario.message_check import check_message_defenses
+from raysplit.scenario.noise_check import check_noise_layer
 from raysplit.scenario.privacy_check import check_privacy
 from raysplit.scenario.secure_check import check_secure_aggregation
 
@@ -63,6 +64,7 @@ def check_requirements(scenario: Scenario) -> None:
     check_client_privacy(scenario)
     check_secure_aggregation(scenario)
     check_message_defenses(scenario)
+    check_noise_layer(scenario)
 
 
 def components(part: Any) -> Iterator[object]:

@@ -15,9 +15,9 @@ from torch.nn import functional
 
 from raysplit.channels.message import Score
 from raysplit.memory.memory import State
-from raysplit.models.dropout import dropouts_in, key_dropout
 from raysplit.models.fixed import Fixed
 from raysplit.models.flat import FlatPortion
+from raysplit.models.keyed import key_layers, keyed_layers_in
 from raysplit.models.network import Portions
 from raysplit.training.optimizers import Gradients, OptimizerSpec, copied_state
 from raysplit.training.per_example.layer_passes import LayerPasses
@@ -30,7 +30,7 @@ class ModelSlot:
     def __init__(self, modules: list[nn.Sequential], optimizer: OptimizerSpec) -> None:
         self.flat = FlatPortion(modules)
         self._fixed = Fixed(modules)
-        self._dropouts = dropouts_in(modules)
+        self._keyed = keyed_layers_in(modules)
         self._optimizer = optimizer
         self._state: State = {}
         self._lr = math.nan
@@ -51,10 +51,10 @@ class ModelSlot:
         self._lr = lr
 
     def begin(self, seed: int, round: int, client: int, step: int) -> None:
-        """Whose step comes next: names the masks of dropout layers, and the noise of a private step."""
+        """Whose step comes next: names what layers draw, and the noise of a private step."""
         self.key = (seed, round, client, step)
-        if self._dropouts:
-            key_dropout(self._dropouts, seed, round, client, step)
+        if self._keyed:
+            key_layers(self._keyed, seed, round, client, step)
 
     def state(self) -> State:
         return copied_state(self._state, self.flat.trainable)

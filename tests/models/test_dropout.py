@@ -11,7 +11,8 @@ from raysplit.engine.engine import EngineCounts
 from raysplit.engine.evaluator import evaluation_chunks
 from raysplit.engine.host import Host
 from raysplit.engine.local import LocalEngine
-from raysplit.models.dropout import SeededDropout, dropouts_in, key_dropout, seed_dropout
+from raysplit.models.dropout import SeededDropout, seed_dropout
+from raysplit.models.keyed import key_layers, keyed_layers_in
 from raysplit.models.network import build
 from raysplit.protocols.centralized import Centralized
 from raysplit.protocols.cycle_sl import CycleSfl
@@ -158,13 +159,13 @@ def test_dropout_matters_and_so_does_the_seed():
 
 def network_after_one_step(seed):
     layer = SeededDropout(0.5, 0)
-    key_dropout([layer], seed, 1, 2, 3)
+    key_layers([layer], seed, 1, 2, 3)
     return layer(torch.ones(4, 100))
 
 
 def layer_with(**changes):
     layer = SeededDropout(0.5, changes.pop("number", 0))
-    key_dropout([layer], **{"seed": 1, "round": 1, "client": 2, "step": 3, **changes})
+    key_layers([layer], **{"seed": 1, "round": 1, "client": 2, "step": 3, **changes})
     return layer
 
 
@@ -182,7 +183,7 @@ def test_every_part_of_the_name_changes_the_mask():
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 def test_a_unit_is_dropped_with_probability_p_and_the_mean_is_kept(p):
     layer = SeededDropout(p, 0)
-    key_dropout([layer], 1, 1, 1, 1)
+    key_layers([layer], 1, 1, 1, 1)
     x = torch.ones(200, 1000, dtype=torch.float64)
     y = layer(x)
     assert set(y.unique().tolist()) == {0.0, 1 / (1 - p)}
@@ -194,7 +195,7 @@ def test_a_unit_is_dropped_with_probability_p_and_the_mean_is_kept(p):
 def test_dropout_2d_drops_whole_channels():
     network = nn.Sequential(nn.Dropout2d(0.5))
     seed_dropout(network)
-    key_dropout(dropouts_in([network]), 1, 1, 1, 1)
+    key_layers(keyed_layers_in([network]), 1, 1, 1, 1)
     y = network(torch.ones(8, 16, 5, 5))
     assert (y.flatten(2).std(2) == 0).all() and 0 < float((y == 0).double().mean()) < 1
 
@@ -205,7 +206,7 @@ def test_dropping_everything_gives_zeros():
 
 def layer_with_p(p):
     layer = SeededDropout(p, 0)
-    key_dropout([layer], 1, 1, 1, 1)
+    key_layers([layer], 1, 1, 1, 1)
     return layer
 
 
@@ -223,9 +224,9 @@ def test_a_layer_that_nobody_keyed_says_so():
 
 def test_layers_are_numbered_over_the_whole_network_and_shared_ones_once():
     network = build(DropoutCnn(), 42)
-    assert [layer.number for layer in dropouts_in([network])] == [0, 1, 2, 3]
-    assert dropouts_in([build(DropoutCnn(p=0.0), 42)]) == []
+    assert [layer.number for layer in keyed_layers_in([network])] == [0, 1, 2, 3]
+    assert keyed_layers_in([build(DropoutCnn(p=0.0), 42)]) == []
     shared = nn.Dropout(0.5)
     twice = nn.Sequential(shared, nn.Linear(2, 2), shared)
     seed_dropout(twice)
-    assert twice[0] is twice[2] and len(dropouts_in([twice])) == 1
+    assert twice[0] is twice[2] and len(keyed_layers_in([twice])) == 1

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from raysplit.errors import ScenarioError
-from raysplit.models.dropout import dropouts_in
+from raysplit.models.keyed import keyed_layers_in
 from raysplit.models.network import build, check_cut, stage_names
 from raysplit.models.sequential import sequential
 from raysplit.parts.code_digest import code_digest
@@ -144,7 +144,7 @@ def test_the_dropout_of_a_transformer_is_refused_with_what_to_do_and_that_works(
     assert "'a.layer.self_attn' draws random numbers" in str(refused.value)
     assert "layer.self_attn.dropout = 0.0, which keeps the layer's own nn.Dropout" in str(refused.value)
     network = build(sequential(transformer(0.0), (1, 8, 8), 5), 1)
-    assert len(dropouts_in([network])) == 3
+    assert len(keyed_layers_in([network])) == 3
 
 
 def recurrent():

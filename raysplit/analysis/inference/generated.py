@@ -13,7 +13,7 @@ from raysplit.analysis.inference.scoring import Score
 from raysplit.analysis.inference.victims import pixels
 from raysplit.attacks.inference.inference_attack import Reconstruction
 from raysplit.attacks.inference.target import Target
-from raysplit.models.dropout import dropouts_in, key_dropout
+from raysplit.models.keyed import key_layers, keyed_layers_in
 from raysplit.models.network import build
 from raysplit.population.opening import open_population
 from raysplit.population.population import Samples
@@ -68,9 +68,9 @@ def clean_classifier(scenario: Scenario) -> nn.Module:
     seed = rng.key(scenario.seed, "clean classifier") >> 65
     network = build(joint(scenario.model, scenario.protocol), seed, scenario.training.dtype)
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=LR)
-    order, dropouts = rng.torch_stream(scenario.seed, "clean classifier batches"), dropouts_in([network])
+    order, keyed = rng.torch_stream(scenario.seed, "clean classifier batches"), keyed_layers_in([network])
     for step in range(STEPS):
-        key_dropout(dropouts, seed, 0, 0, step)
+        key_layers(keyed, seed, 0, 0, step)
         rows = torch.randint(len(y), (min(BATCH, len(y)),), generator=order)
         optimizer.zero_grad()
         functional.cross_entropy(network(x[rows]), y[rows]).backward()  # type: ignore[no-untyped-call]

@@ -14,6 +14,7 @@ from raysplit.engine.local import LocalEngine
 from raysplit.errors import RunError
 from raysplit.memory.global_state import GlobalState
 from raysplit.models.network import build
+from raysplit.models.noise.prediction import AveragedDraws, averaged_draws
 from raysplit.models.pixels import Pixels, to_pixels
 from raysplit.population.opening import open_population
 from raysplit.population.population import PopulationSpec
@@ -44,17 +45,22 @@ class Trained:
 class TrainedModel(nn.Module):
     """The whole network with trained weights, from stored samples to logits [B, classes].
 
-    Bytes are scaled as ``Scenario.pixels`` says, floats pass; both in the precision of the weights, on their device.
+    Bytes are scaled as ``Scenario.pixels`` says, floats pass; both in the precision of the weights, on their device. A
+    network with a noise layer predicts by its mean softmax over ``averaged`` draws, of which this gives the logarithm.
     """
 
-    def __init__(self, network: nn.Module, pixels: Pixels) -> None:
+    def __init__(self, network: nn.Module, pixels: Pixels, averaged: AveragedDraws | None = None) -> None:
         super().__init__()
         self.network = network
         self.pixels = pixels
+        self.averaged = averaged
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         weight = next(self.network.parameters())
-        logits: torch.Tensor = self.network(to_pixels(x, self.pixels, weight.dtype, weight.device))
+        pixels = to_pixels(x, self.pixels, weight.dtype, weight.device)
+        if self.averaged is not None:
+            return self.averaged.scores(lambda: self.network(pixels))
+        logits: torch.Tensor = self.network(pixels)
         return logits
 
 
@@ -84,7 +90,8 @@ def trained_model(trained: Trained, client: int | None) -> TrainedModel:
     weights = {**layout.client.named_tensors(portion), **layout.server.named_tensors(state.server)}
     network = build(joint(scenario.model, scenario.protocol), scenario.seed, scenario.training.dtype)
     network.load_state_dict(weights, strict=False)  # integer buffers are no part of a portion
-    return TrainedModel(network, scenario.pixels).eval()
+    averaged = averaged_draws([network], scenario.seed, "pixeldp_use")
+    return TrainedModel(network, scenario.pixels, averaged).eval()
 
 
 @one_thread()

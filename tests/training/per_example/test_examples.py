@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn import functional
 
 from raysplit.defenses.privacy.rules import examples_of_client, examples_of_server
-from raysplit.models.dropout import key_dropout, seed_dropout
+from raysplit.models.dropout import seed_dropout
+from raysplit.models.keyed import key_layers
 from raysplit.models.network import Portions
 from raysplit.training.gradient_rules import BackwardPass
 from raysplit.training.parties import ClientSlot, ModelSlot, ServerPass, ServerSlot
@@ -119,7 +120,7 @@ def grad_of(loss: torch.Tensor, slot: ModelSlot) -> list[torch.Tensor]:
 def sample(module: nn.Sequential, x: torch.Tensor, i: int) -> torch.Tensor:
     """Sample i's own output, [1, …], in a pass of its own but for the masks of dropout, which are drawn for a batch."""
     if any(type(layer).__name__ == "SeededDropout" for layer in module.modules()):
-        key_dropout([layer for layer in module.modules() if hasattr(layer, "set_key")], 1, 1, 1, 1)
+        key_layers([layer for layer in module.modules() if hasattr(layer, "set_key")], 1, 1, 1, 1)
         others = x.clone()
         others[[j for j in range(len(x)) if j != i]] = 0
         return module(others)[i : i + 1]

@@ -54,6 +54,7 @@ def check_requirements(scenario: Scenario) -> None:
     protocol, setting = scenario.protocol, scenario.setting
     check_values(protocol)
     _check_all(setting, ((protocol, requirement) for requirement in requirements_of(protocol)))
+    check_noise_layer(scenario)
     check_cut(joint(scenario.model, protocol), split=protocol.server != "none", u_shaped=protocol.u_shaped)
     _check_all(setting, _of_training(scenario))
     _check_all(setting, _of_rules(scenario))
@@ -64,7 +65,6 @@ def check_requirements(scenario: Scenario) -> None:
     check_client_privacy(scenario)
     check_secure_aggregation(scenario)
     check_message_defenses(scenario)
-    check_noise_layer(scenario)
 
 
 def components(part: Any) -> Iterator[object]:

@@ -177,7 +177,7 @@ class MeasuredSensitivity:
         seen = self.noted.seen
         assert seen is not None
         with torch.no_grad():
-            made = references = torch.stack([torch.zeros_like(seen[0]), torch.ones_like(seen[0])])
+            made = references = torch.cat([seen.new_zeros(1, *seen.shape[1:]), seen.new_ones(1, *seen.shape[1:])])
             for layer in self.layers:
                 made = layer(made)
             x = torch.cat([seen, references]).flatten(1).to("cpu", torch.float64)

@@ -23,7 +23,7 @@ _PROOF = ("scenario.json", "origin.json")
 """A run folder has both from its first moment."""
 _WRITTEN = (
     *("scenario.py", "modules", *_PROOF, "environment.json", "run.json", "metrics", "checkpoints", "updates"),
-    *("observations", "inference"),
+    *("observations", "inference", "certification"),
     *("artifacts", "report.html", "report-accuracy*.png", "__pycache__", lock.NAME),
 )
 _HALF_WRITTEN = re.compile(r"\..+\.[0-9a-f]{8}\.tmp|\.round-\d+.*\.(part|tmp)")

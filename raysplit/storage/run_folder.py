@@ -49,6 +49,11 @@ class RunFolder:
         return self.path / "inference"
 
     @property
+    def certification(self) -> Path:
+        """What ``raysplit certify`` found of its predictions."""
+        return self.path / "certification"
+
+    @property
     def source(self) -> Path:
         return self.path / "scenario.py"
 
@@ -89,7 +94,8 @@ def create(
     fresh = not folder.path.exists()
     if not fresh:
         with locked(folder.path):
-            for name in ("metrics", "checkpoints", "updates", "observations", "inference", "artifacts", "modules"):
+            written = ("metrics", "checkpoints", "updates", "observations", "inference", "certification", "artifacts")
+            for name in (*written, "modules"):
                 shutil.rmtree(folder.path / name, ignore_errors=True)
             for name in ("run.json", "report.html"):
                 (folder.path / name).unlink(missing_ok=True)

@@ -1,4 +1,5 @@
-"""Commands that look at models, attacks and runs: ``raysplit model``, ``cuts``, ``matrix``, ``infer`` and ``audit``."""
+"""Commands that look at models, attacks and runs: ``raysplit model``, ``cuts``, ``matrix``, ``infer``, ``audit`` and
+``certify``."""
 
 from __future__ import annotations
 
@@ -137,3 +138,37 @@ def audit(
     from raysplit.app.commands.audit import show_audit
 
     show_audit(file, only, Setup(canaries, kind, rounds, seed=seed), out, sets or [], as_json)
+
+
+@analyses_app.command()
+def certify(
+    run: Annotated[Path, typer.Argument(help="A run folder that has a checkpoint, of a model with a noise layer.")],
+    samples: Annotated[int, typer.Option("--samples", help="How many test samples.")] = 100,
+    draws: Annotated[int, typer.Option("--draws", help="Draws of the noise, a sample.")] = 1000,
+    confidence: Annotated[
+        float, typer.Option("--confidence", help="With which the bounds of a sample's scores hold.")
+    ] = 0.95,
+    scores: Annotated[
+        Literal["votes", "softmax"], typer.Option("--scores", help="What is averaged over the draws.")
+    ] = "votes",
+    norm: Annotated[
+        Literal["1", "2", "inf"] | None, typer.Option("--norm", help="Of the radii; default: the noise layer's.")
+    ] = None,
+    radii: Annotated[
+        list[float] | None, typer.Option("--radius", help="A radius to give the certified accuracy at; repeatable.")
+    ] = None,
+    attack: Annotated[int, typer.Option("--attack", help="Steps of PGD against every certified sample; 0: none.")] = 0,
+    attack_draws: Annotated[
+        int, typer.Option("--attack-draws", help="Draws of the noise behind each of its gradients.")
+    ] = 20,
+    client: Annotated[int | None, typer.Option("--client", help="Whose samples; default: anybody's.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """How far inputs may be changed without changing a run's predictions (PixelDP, randomised smoothing)."""
+    from raysplit.analysis.certification.certify import CertificationSetup
+    from raysplit.analysis.certification.pgd import Pgd
+    from raysplit.app.commands.certify import certify_run
+
+    pgd = Pgd(attack, attack_draws) if attack > 0 else None
+    asked = None if norm is None else float(norm)
+    certify_run(run, CertificationSetup(samples, draws, confidence, scores, asked, pgd, client), radii, as_json)

@@ -35,14 +35,14 @@ class NoisyNetwork:
 
     def drawn(self, x: torch.Tensor, draws: int, purpose: str, sample: int) -> Drawn:
         """Of one sample [1, C, H, W], noise from the streams (seed, purpose, sample, block)."""
-        votes, softmax = 0, 0.0
+        votes, softmax = [], []
         with torch.no_grad():
             for block, begin in enumerate(range(0, draws, BLOCK)):
                 count = min(BLOCK, draws - begin)
                 logits = self.once(x.expand(count, *x.shape[1:]), purpose, sample, block).double().cpu()
-                votes = votes + torch.bincount(logits.argmax(1), minlength=logits.shape[1]).numpy()
-                softmax = softmax + logits.softmax(1).sum(0).numpy()
-        return Drawn(draws, np.asarray(votes), np.asarray(softmax) / draws)
+                votes.append(torch.bincount(logits.argmax(1), minlength=logits.shape[1]).numpy())
+                softmax.append(logits.softmax(1).sum(0).numpy())
+        return Drawn(draws, np.sum(votes, axis=0), np.sum(softmax, axis=0) / draws)
 
     def once(self, x: torch.Tensor, purpose: str, *which: int) -> torch.Tensor:
         """One pass, each row of ``x`` with noise of its own."""

@@ -170,7 +170,7 @@ def test_a_round_is_a_plain_loop_with_noise_written_out():
         optimizer.step()
     trained = dict(zip(plain.state_dict(), plain.parameters(), strict=True))
     assert set(trained) == set(played.named) == set(network.state_dict())
-    assert max(float((trained[name] - played.named[name]).abs().max()) for name in trained) < 1e-6
+    assert max(float((trained[name] - played.named[name]).abs().max().detach()) for name in trained) < 1e-6
 
 
 def test_evaluation_is_the_mean_softmax_of_a_plain_loop_over_draws():

@@ -16,6 +16,7 @@ from raysplit.scenario.changes import with_changes
 FILES = Path(__file__).resolve().parents[2] / "scenarios"
 LOCAL = EngineChoice(engine="local")
 SETS = {"ham": "ham10000-64", "clients": "ham10000-64", "fmnist": "fashion_mnist", "mnist": "mnist", "cifar": "cifar10"}
+SETS |= {"privacy": "mnist"}
 SETS |= {f"small-{name}": file for name, file in SETS.items()}
 SETS |= {
     "small-ham": "ham10000-32",
@@ -48,7 +49,7 @@ def needed(name: str) -> str:
 
 
 def cases() -> list[pytest.param]:
-    files = [f"thapa2022/{name}.py" for name in ("table5", "table5_small", "clients", "clients_small")]
+    files = [f"thapa2022/{name}.py" for name in ("table5", "table5_small", "clients", "clients_small", "privacy")]
     files += [f"slperf/{name}.py" for name in ("cifar10", "cifar10_small", "graphs")]
     jobs = [(file, job.scenario.name) for file in files for job in jobs_from(FILES / file, Path("runs"), [])]
     return [pytest.param(file, name, id=name) for file, name in jobs if affordable(name)]
@@ -59,9 +60,26 @@ def affordable(name: str) -> bool:
     every protocol."""
     if "clients" in name:
         return "005" in name
+    if name.startswith("privacy-"):
+        return name in ("privacy-small-eps8", "privacy-small-pixeldp0.5", "privacy-small-certified")
     if name.startswith("small-"):  # their networks and protocols are those of the files that they make smaller
         return name.endswith(("-fl", "-dirichlet-splitfed"))
     return "alexnet" not in name or name in ("ham-alexnet-sflv1", "mnist-alexnet-sl")
+
+
+def test_figure_5_has_the_papers_rows_at_both_sizes():
+    """ε′ of 0.5, 1, 2, 5 and none over the same DP-SGD, with the noise after the first convolution."""
+    rows = {job.scenario.name: job.scenario for job in jobs_from(FILES / "thapa2022/privacy.py", Path("runs"), [])}
+    for size, rounds in (("alexnet", 50), ("small", 10)):
+        none = rows[f"privacy-{size}-eq3"]
+        assert (none.privacy.noise_multiplier, none.privacy.form, none.training.local_epochs) == (1.3, "thapa2022", 5)
+        assert none.training.rounds == rounds and none.cohort.size == 5
+        for epsilon in (0.5, 1, 2, 5):
+            row = rows[f"privacy-{size}-pixeldp{epsilon:g}"]
+            assert row.model.epsilon == epsilon and row.replace(model=row.model.model, name=none.name) == none
+            first = dict(row.model.stages())["conv1"]
+            names = [type(layer).__name__ for layer in first]
+            assert names.index("NoiseLayer") == names.index("Conv2d") + 1 and names.count("Conv2d") == 1
 
 
 @pytest.mark.slow

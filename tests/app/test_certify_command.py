@@ -42,6 +42,12 @@ def test_it_says_what_the_epsilon_is_about_and_writes_a_row_a_sample(run, capsys
     assert all(field.metadata[b"description"] for field in table.schema)
 
 
+def test_the_report_says_what_the_epsilon_is_about(run):
+    [report] = run.parent.glob("report-*.html")
+    text = report.read_text()
+    assert "PixelDP ε" in text and "says nothing about training samples" in text
+
+
 def test_other_radii_scores_and_norms_are_asked_for(run, capsys):
     arguments = [
         "--samples",

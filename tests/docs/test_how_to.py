@@ -34,6 +34,7 @@ def test_every_page_has_an_example():
         "detection",
         "inference",
         "message-defenses",
+        "noise-layer",
         "privacy",
         "protocol",
     ]

@@ -16,14 +16,9 @@ from typing import Any
 import pyarrow as pa
 
 from raysplit.analysis.certification.certify import Certification
+from raysplit.analysis.certification.guarantee import PROTECTS
 from raysplit.errors import RunError
 from raysplit.storage.atomic import write_bytes, write_json
-
-PROTECTS = (
-    "a prediction, against changes of its own input; it says nothing about training samples and does not add up with "
-    "DP-SGD's epsilon"
-)
-"""What PixelDP's ε is about, wherever it stands."""
 
 
 def _column(name: str, kind: pa.DataType, unit: str, description: str, nullable: bool = False) -> pa.Field:

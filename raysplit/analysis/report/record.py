@@ -13,6 +13,7 @@ from raysplit.analysis.report.by_class import class_facts
 from raysplit.analysis.report.detection import client_detection_section
 from raysplit.analysis.report.inference import inference_section
 from raysplit.analysis.report.markup import definitions, folded, json_block, paragraph, picture, table
+from raysplit.analysis.report.noise_layer import noise_layer_section
 from raysplit.analysis.report.numbers import NONE, count, percent, seconds, significant, size
 from raysplit.analysis.report.pairs import flatten, plain, type_name
 from raysplit.analysis.report.plots import first_attacked_round, spread_over_rounds
@@ -41,6 +42,7 @@ def run_section(run: Run, anchor: str) -> str:
         "<h3>Channels</h3>\n" + _channels(run),
         client_detection_section(run),
         privacy_section(run),
+        noise_layer_section(run),
         inference_section(run),
         "<h3>Record</h3>\n" + folded("Every round" if run.state.rounds <= ROUNDS_SHOWN else "Rounds", _rounds(run)),
         folded("Scenario", json_block(run.scenario), printed=True),

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from raysplit.analysis.certification.certify import Certification, CertificationSetup, certify
-from raysplit.analysis.certification.files import PROTECTS, record_of, write_certification
+from raysplit.analysis.certification.files import record_of, write_certification
+from raysplit.analysis.certification.guarantee import PROTECTS
 from raysplit.analysis.runs.run import open_run
 from raysplit.analysis.runs.trained import read_trained
 from raysplit.storage.run_folder import RunFolder

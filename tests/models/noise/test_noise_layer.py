@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from raysplit import rng
+from raysplit.defenses.privacy.per_example_clipping import PerExampleClipping
 from raysplit.engine.local import LocalEngine
 from raysplit.errors import ScenarioError
 from raysplit.models.keyed import key_layers, keyed_layers_in
@@ -226,3 +227,12 @@ REFUSED = {
 def test_what_cannot_be_meant_is_refused(sentence):
     with pytest.raises(ScenarioError, match=sentence):
         REFUSED[sentence]()
+
+
+@pytest.mark.parametrize("after", ["conv1.0", "conv2"])
+def test_clipping_single_samples_sees_the_noise_of_the_step(after):
+    """A clip that nobody reaches and next to no noise: the gradients of the mean loss, with the step's own noise."""
+    loose = PerExampleClipping(1e6, 1e-12, server_portion="open", weights="samples", guarantee=False)
+    whole_batches = {"clients": 1, "population": ToyClients(1, smallest=8), "model": noised(after=after)}
+    clipped, plain = run(SplitFedV1(), privacy=loose, **whole_batches), run(SplitFedV1(), **whole_batches)
+    assert distance(clipped.named, plain.named) < 1e-5

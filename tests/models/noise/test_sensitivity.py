@@ -55,7 +55,9 @@ def test_of_one_linear_layer_the_bound_is_reached():
     _, s, v = torch.linalg.svd(layer.weight.detach())
     bound = BoundedSensitivity((layer,), (6,), 2, 2).now()
     assert (
-        float((v[0] @ layer.weight.T).norm()) == pytest.approx(bound, rel=1e-8) == pytest.approx(float(s[0]), rel=1e-8)
+        float((v[0] @ layer.weight.detach().T).norm())
+        == pytest.approx(bound, rel=1e-8)
+        == pytest.approx(float(s[0]), rel=1e-8)
     )
 
 

@@ -24,6 +24,7 @@ from raysplit.engine.local import LocalEngine
 from raysplit.errors import ScenarioError
 from raysplit.memory.global_state import GlobalState
 from raysplit.models.network import build, check_cut, cut, stage_names
+from raysplit.models.noise.pixel_dp import PixelDp
 from raysplit.parts.canonical import to_json
 from raysplit.population.opening import open_population
 from raysplit.population.population import Population
@@ -144,6 +145,9 @@ def compare_cuts(
     names = stage_names(scenario.model)
     _, end = check_cut(scenario.model, True, scenario.protocol.u_shaped)
     for name in names[: end - 1]:
+        if isinstance(scenario.model, PixelDp) and names.index(name) < names.index(scenario.model.noise_stage):
+            left_out.append((name, "would put the noise layer behind the cut"))
+            continue
         there = scenario.replace(**{"model.cut": name})
         costs = cut_costs(there)
         if min(costs.head.parameters, costs.body.parameters) == 0:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from raysplit import rng
+from raysplit.analysis.cuts.cuts import compare_cuts
 from raysplit.defenses.privacy.per_example_clipping import PerExampleClipping
 from raysplit.engine.local import LocalEngine
 from raysplit.errors import ScenarioError
@@ -236,3 +237,9 @@ def test_clipping_single_samples_sees_the_noise_of_the_step(after):
     whole_batches = {"clients": 1, "population": ToyClients(1, smallest=8), "model": noised(after=after)}
     clipped, plain = run(SplitFedV1(), privacy=loose, **whole_batches), run(SplitFedV1(), **whole_batches)
     assert distance(clipped.named, plain.named) < 1e-5
+
+
+def test_cuts_before_the_noise_are_left_out_of_the_comparison():
+    table = compare_cuts(toy(SplitFedV2(), model=noised("V2", after="conv2")))
+    assert [cut.cut for cut in table.cuts] == ["conv2", "fc1"]
+    assert table.left_out == (("conv1", "would put the noise layer behind the cut"),)

@@ -187,6 +187,7 @@ HOMES = {
     "raysplit.protocols.extended_split": ["ExtendedSplit"],
     "raysplit.protocols.multi_task_split": ["MultiTaskSplit", "Task"],
     "raysplit.protocols.vertical_split": ["VerticalSplit"],
+    "raysplit.scenario.frontier": ["Frontier"],
     "raysplit.scenario.grid": ["grid"],
     "raysplit.scenario.scenario": ["Evaluation", "Scenario"],
     "raysplit.training.optimizers": ["Adam", "Sgd"],

@@ -16,14 +16,17 @@ from raysplit.app.commands.data import data_app
 from raysplit.app.commands.options import (
     Address,
     AsJson,
+    DryRun,
     EngineName,
     File,
     Gpus,
     Hosts,
+    Jobs,
     KeepState,
     Only,
     Out,
     PlacementName,
+    ReportOnly,
     Servers,
     Sets,
     Shards,
@@ -44,7 +47,7 @@ app.add_typer(analyses_app)  # without a name: its commands stand beside the oth
 app.add_typer(removal_app)
 
 FAILED = 3
-"""Exit code of a sweep in which some scenario failed; its report exists."""
+"""Exit code of a sweep or frontier in which something failed; its report exists."""
 
 
 @app.callback(invoke_without_command=True)
@@ -103,18 +106,9 @@ def sweep(
     out: Out = Path("runs"),
     sets: Sets = None,
     only: Only = None,
-    jobs: Annotated[
-        int, typer.Option("--jobs", min=1, help="Scenarios side by side, with --engine local. Same bits.")
-    ] = 1,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="List what is to be trained, what is shared and the time it may take; train nothing."
-        ),
-    ] = False,
-    report_only: Annotated[
-        bool, typer.Option("--report-only", help="Train nothing; report on the runs that there are.")
-    ] = False,
+    jobs: Jobs = 1,
+    dry_run: DryRun = False,
+    report_only: ReportOnly = False,
     engine: EngineName = "ray",
     hosts: Hosts = None,
     servers: Servers = None,
@@ -132,6 +126,46 @@ def sweep(
     instead: Instead = "plan" if dry_run else "report" if report_only else None
     with saying_to_repeat("the same sweep"):
         failed = play(file, out, sets or [], only, choice, jobs, instead, keep_state)
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def frontier(
+    file: File,
+    out: Out = Path("runs"),
+    sets: Sets = None,
+    only: Only = None,
+    jobs: Jobs = 1,
+    dry_run: DryRun = False,
+    report_only: ReportOnly = False,
+    x: Annotated[
+        str | None,
+        typer.Option("--x", help="The plot's x axis: ssim, identified, error, labels, drop, bytes, time, ..."),
+    ] = None,
+    y: Annotated[str | None, typer.Option("--y", help="The plot's y axis; default: accuracy.")] = None,
+    front: Annotated[
+        str | None,
+        typer.Option("--front", help="What the Pareto front is over: accuracy,ssim,drop,bytes; default: x,y."),
+    ] = None,
+    engine: EngineName = "ray",
+    hosts: Hosts = None,
+    servers: Servers = None,
+    placement: PlacementName = "auto",
+    gpus_per_host: Gpus = None,
+    address: Address = None,
+    keep_state: KeepState = False,
+) -> None:
+    """Cuts x defences of a file's Frontier: accuracy, what leaks, the drop under an attack, bytes; the Pareto front."""
+    from raysplit.app.frontier.command import Asked
+    from raysplit.app.frontier.command import frontier as play
+    from raysplit.app.running.engine_choice import EngineChoice
+    from raysplit.app.sweep.command import Instead
+
+    choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address)
+    instead: Instead = "plan" if dry_run else "report" if report_only else None
+    with saying_to_repeat("the same frontier"):
+        failed = play(file, out, sets or [], only, choice, jobs, instead, keep_state, Asked(x, y, front))
     if failed:
         raise typer.Exit(FAILED)
 

@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from raysplit.errors import ScenarioError, nearest_of
-from raysplit.scenario.scenario import Scenario
 
 
-def chosen(scenarios: Sequence[Scenario], only: Sequence[str] | None, file: Path) -> list[Scenario]:
-    """The scenarios of ``file`` whose name is in ``only`` or matches a pattern in it (``"*-clean"``, ``"V[12]-*"``), in
+class Named(Protocol):
+    """A scenario, or a point of a frontier."""
+
+    @property
+    def name(self) -> str: ...
+
+
+N = TypeVar("N", bound=Named)
+
+
+def chosen(scenarios: Sequence[N], only: Sequence[str] | None, file: Path) -> list[N]:
+    """The scenarios of ``file`` (or its frontier's points) whose name is in ``only`` or matches a pattern in it (``"*-clean"``, ``"V[12]-*"``), in
     the file's order; all of them where nothing is asked for.
 
     Raises ``ScenarioError`` for a name or pattern that fits none.

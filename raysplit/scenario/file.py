@@ -1,7 +1,7 @@
 """Reading a scenario file (plain Python); every mistake in it becomes one sentence.
 
-A file defines ``scenario = Scenario(...)`` or ``scenarios = [...]``. A user's own classes live in it too, or in modules
-beside it.
+A file defines ``scenario = Scenario(...)`` or ``scenarios = [...]``, or ``frontier = Frontier(...)``, whose scenarios are
+then the file's, after those that it has besides. A user's own classes live in it too, or in modules beside it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from types import ModuleType
 from raysplit.errors import ScenarioError, UserError, nearest_of
 from raysplit.parts.own_modules import load
 from raysplit.parts.ownership import SCENARIO_MODULE
+from raysplit.scenario.frontier import Frontier
 from raysplit.scenario.scenario import Scenario
 from raysplit.scenario.wrong_call import wrong_call
 
@@ -36,20 +37,34 @@ def load_scenarios(path: Path, modules: Path | None = None) -> tuple[list[Scenar
     found = vars(module).get("scenarios")
     if found is None:
         found = vars(module).get("scenario")
-        if found is None:
-            raise ScenarioError(
-                f"{path} defines neither 'scenario' nor 'scenarios'; end it with scenario = Scenario(...)"
-            )
-    scenarios = [found] if isinstance(found, Scenario) else found
-    if not isinstance(scenarios, Sequence) or not scenarios or not all(isinstance(s, Scenario) for s in scenarios):
+    frontier = vars(module).get("frontier")
+    of_frontier = frontier.scenarios if isinstance(frontier, Frontier) else []
+    if found is None and not of_frontier:
+        raise ScenarioError(f"{path} defines neither 'scenario' nor 'scenarios'; end it with scenario = Scenario(...)")
+    scenarios = [] if found is None else [found] if isinstance(found, Scenario) else found
+    if (
+        not isinstance(scenarios, Sequence)
+        or not (scenarios or of_frontier)
+        or not all(isinstance(s, Scenario) for s in scenarios)
+    ):
         raise ScenarioError(
             f"{path}: 'scenario' must be a Scenario and 'scenarios' a list of them, but it is {found!r:.80}"
         )
+    scenarios = [*scenarios, *of_frontier]
     names = [scenario.name for scenario in scenarios]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ScenarioError(f"{path} has two scenarios named {twice!r}; give each its own name")
-    return list(scenarios), module
+    return scenarios, module
+
+
+def load_frontier(path: Path) -> Frontier:
+    """The frontier of a file. Raises ``ScenarioError`` as ``load_scenarios``, and where it has none."""
+    _, module = load_scenarios(path)
+    frontier = vars(module).get("frontier")
+    if not isinstance(frontier, Frontier):
+        raise ScenarioError(f"{path} defines no 'frontier'; end it with frontier = Frontier(base=..., cuts=..., ...)")
+    return frontier
 
 
 def _execute(path: Path, modules: Path | None) -> ModuleType:

@@ -18,7 +18,14 @@ from raysplit.scenario.changes import with_changes
 from raysplit.scenario.part_text import value_of
 from raysplit.scenario.scenario import Scenario
 
-_NO_PARTS = ("raysplit.analysis.", "raysplit.app.", "raysplit.errors", "raysplit.parts.", "raysplit.scenario.grid")
+_NO_PARTS = (
+    "raysplit.analysis.",
+    "raysplit.app.",
+    "raysplit.errors",
+    "raysplit.parts.",
+    "raysplit.scenario.grid",
+    "raysplit.scenario.frontier",
+)
 """Modules of public names that make nothing which could be a field of a scenario."""
 
 

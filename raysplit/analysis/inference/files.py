@@ -24,14 +24,14 @@ from raysplit.parts.canonical import to_json
 from raysplit.storage.atomic import write_bytes, write_json
 
 _SCALE, _GAP, _COLUMNS = 3, 2, 10
-_FOUND = ("scores", "seconds", "chosen", "above_oracle")
-"""What of a record is a result, not what was asked"""
+_NOT_NAMED = ("scores", "seconds", "chosen", "above_oracle", "asked")
+"""What of a record its folder's name leaves out: results, and what was asked where the rest says what there was."""
 
 
 def record_of(inference: Inference) -> dict[str, Any]:
     """Everything but the images, as JSON."""
     setup, oracle = inference.setup, inference.oracle
-    asked = {} if oracle is None else {"oracle": to_json(oracle), "above_oracle": is_above_oracle(inference)}
+    oracle_asked = {} if oracle is None else {"oracle": to_json(oracle), "above_oracle": is_above_oracle(inference)}
     return {
         "attack": to_json(inference.attack),
         "adversary": {"parties": list(inference.adversary.parties), "assumed": list(inference.adversary.knows)},
@@ -44,7 +44,8 @@ def record_of(inference: Inference) -> dict[str, Any]:
         "queries": inference.found.queries,
         "known_labels": inference.told,
         "seconds": inference.seconds,
-        **asked,
+        "asked": {"samples": setup.samples, "auxiliary": setup.auxiliary, "queries": setup.queries},
+        **oracle_asked,
         "chosen": inference.found.chosen,
         "scores": [{"of": s.of, "metric": s.metric, "value": s.value} for s in inference.scores],
     }
@@ -53,7 +54,7 @@ def record_of(inference: Inference) -> dict[str, Any]:
 def folder_of(inference: Inference, folder: Path) -> Path:
     """Where an inference belongs under ``folder``, a run's ``inference``: the same attack and setup in the same place."""
     record = record_of(inference)
-    what = {name: value for name, value in record.items() if name not in _FOUND}
+    what = {name: value for name, value in record.items() if name not in _NOT_NAMED}
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
     return folder / f"{type(inference.attack).__name__}-{digest}"
 

@@ -38,7 +38,8 @@ from raysplit.errors import RunError, ScenarioError
 from raysplit.protocols.protocol import TrainingProtocol
 from raysplit.threads import one_thread
 
-_IN_TRAINING = (Channel.FEATURE_GRADIENTS, Channel.CUT_GRADIENTS, Channel.UPDATES)
+IN_TRAINING = (Channel.FEATURE_GRADIENTS, Channel.CUT_GRADIENTS, Channel.UPDATES)
+"""Channels that carry something in training only."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def infer_trained(
     """Carry out one attack. Raises ``UserError`` where the threat model does not allow it, the protocol shows nothing,
     or the run has not come so far."""
     scenario = trained_run.scenario
-    _check(trained_run, attack, setup)
+    check_attack(trained_run, attack, setup)
     adversary = adversary_for(attack, trained_run, adversary)
     victims, target = attacked(trained_run, attack, setup)
     _check_kept(attack, target)
@@ -113,7 +114,9 @@ def _check_kept(attack: InferenceAttack, target: Target) -> None:
             )
 
 
-def _check(trained_run: Trained, attack: InferenceAttack, setup: Setup) -> None:
+def check_attack(trained_run: Trained, attack: InferenceAttack, setup: Setup) -> None:
+    """Raise ``UserError`` where nothing of what such a scenario shows can be attacked like this; its state is not looked
+    at."""
     protocol, model = trained_run.scenario.protocol, trained_run.scenario.model
     kind = type(protocol).__name__
     without_cut = Channel.UPDATES in attack.reads or attack.goal == "membership"
@@ -156,7 +159,7 @@ def _check_shown_in_training(attack: InferenceAttack, protocol: TrainingProtocol
         return
     if attack.goal == "server_portion":  # the client asks, as it does in training
         return
-    gradients = [c.value for c in sorted(attack.reads) if c in _IN_TRAINING]
+    gradients = [c.value for c in sorted(attack.reads) if c in IN_TRAINING]
     if "tail_gradients" in attack.needs:
         gradients.append("tail_gradients")
         if not protocol.u_shaped:

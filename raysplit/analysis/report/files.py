@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from raysplit.errors import RunError
 from raysplit.storage.atomic import write_bytes
 
@@ -25,6 +27,15 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
 def _cell(value: Any) -> Any:
     return "" if value is None else json.dumps(value) if isinstance(value, list) else value
+
+
+def arrow_bytes(rows: pa.Table) -> bytes:
+    """A table as an Arrow IPC file."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:

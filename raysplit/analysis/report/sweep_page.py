@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from raysplit.analysis.report.canvas import LIGHT, Theme, png
 from raysplit.analysis.report.drops import (
     drop_by_cut,
@@ -21,7 +19,7 @@ from raysplit.analysis.report.drops import (
     panels_by_malicious,
     rows_of,
 )
-from raysplit.analysis.report.files import csv_text, write_files
+from raysplit.analysis.report.files import arrow_bytes, csv_text, write_files
 from raysplit.analysis.report.markup import paragraph, picture, table
 from raysplit.analysis.report.numbers import count, percent
 from raysplit.analysis.report.pairs import Measure, trials
@@ -58,7 +56,7 @@ def write_sweep(name: str, found: Sequence[Outcome], folder: Path) -> Path:
         "report.html": page(name, found).encode(),
         "tables.md": markdown(found).encode(),
         "results.csv": csv_text(rows.column_names, rows.to_pylist()).encode(),
-        "results.arrow": _arrow(rows),
+        "results.arrow": arrow_bytes(rows),
     }
     files |= {f"{stem}.png": png(draw(LIGHT)) for stem, _, _, draw in figures_of(found)}
     page_path = write_files(folder, files)[0]
@@ -66,14 +64,6 @@ def write_sweep(name: str, found: Sequence[Outcome], folder: Path) -> Path:
         if path.name not in files and _PICTURE.fullmatch(path.stem):
             path.unlink()  # of a report before this one, which had more of them
     return page_path
-
-
-def _arrow(rows: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, rows.schema) as writer:
-        writer.write_table(rows)
-    data: bytes = sink.getvalue().to_pybytes()
-    return data
 
 
 def page(name: str, found: Sequence[Outcome]) -> str:

@@ -37,3 +37,11 @@ KeepState = Annotated[
     bool, typer.Option("--keep-state", help="At the end keep optimiser states and the like, not the model alone.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a round on standard output, nothing else.")]
+Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Scenarios side by side, with --engine local. Same bits.")]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="List what is to be trained, what is shared and the time it may take; train nothing."
+    ),
+]
+ReportOnly = Annotated[bool, typer.Option("--report-only", help="Train nothing; report on the runs that there are.")]

@@ -190,20 +190,26 @@ def ready(jobs: list[Job], choice: EngineChoice, if_exists: IfExists) -> Iterato
     check_choice(choice)
     portions = []
     for job in jobs:
-        check_shards(job.scenario, choice.shards)
-        population = open_population(job.scenario.population)
-        check_population(job.scenario, population.info)
-        check_malicious(job.scenario, population)
-        if if_exists != "continue":
-            check_free(job.folder, job.scenario, if_exists == "replace")
-        layout = Layout(job.scenario)
-        check_network(job.scenario, layout)
-        check_data(job.scenario, layout, population)
-        start = layout.initial()
-        check_memory(job.scenario, start, choice.shards)
+        start = check_job(job, choice.shards, if_exists)
         portions.append((job.scenario, _portion_bytes(start)))
     with open_cluster(choice, portions) as cluster:
         yield cluster
+
+
+def check_job(job: Job, shards: int, if_exists: IfExists) -> GlobalState:
+    """All that can be known of a job before it trains; its initial state. Raises ``UserError`` where it cannot be done."""
+    check_shards(job.scenario, shards)
+    population = open_population(job.scenario.population)
+    check_population(job.scenario, population.info)
+    check_malicious(job.scenario, population)
+    if if_exists != "continue":
+        check_free(job.folder, job.scenario, if_exists == "replace")
+    layout = Layout(job.scenario)
+    check_network(job.scenario, layout)
+    check_data(job.scenario, layout, population)
+    start = layout.initial()
+    check_memory(job.scenario, start, shards)
+    return start
 
 
 def attempt(job: Job, choice: EngineChoice, cluster: Cluster | None, watch: Watch) -> Ended | Failed:

@@ -1,0 +1,133 @@
+"""The plot of a frontier: one point a cut and defence, colour by defence, marker by cut, the Pareto front marked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from raysplit.analysis.frontier.measured import Measured
+from raysplit.analysis.frontier.measures import Measure, on_front
+from raysplit.analysis.report.canvas import LIGHT, Theme, new_figure
+from raysplit.analysis.report.frontier import FRONT, Axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes as Panel
+    from matplotlib.figure import Figure
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
+_LIGHT = ("#1c1e21", "#0072b2", "#d55e00", "#007a5a", "#a8548a", "#b26b00", "#4b9cd3", "#c0262d", "#6b7079", "#5b3fa0")
+_DARK = ("#e4e6ea", "#56b4e9", "#f28e4b", "#2fc49b", "#e5a3c6", "#e69f00", "#a5d8ff", "#ff6b6b", "#9aa1ac", "#b8a2f2")
+
+
+def frontier_figure(points: Sequence[Measured], axes: Axes, theme: Theme = LIGHT) -> Figure:
+    """Points that have both measures; those of the front have a ring and their names."""
+    colours = _LIGHT if theme is LIGHT else _DARK
+    figure, (panel,) = new_figure(8.6, 4.9, 1, theme)
+    cuts = list(dict.fromkeys(point.point.cut for point in points))
+    defenses = list(dict.fromkeys(point.point.defense for point in points))
+    front = []
+    for point, mark in zip(points, on_front(points, axes.front), strict=True):
+        at = _place(point, axes)
+        if at is None:
+            continue
+        panel.plot(
+            *at,
+            MARKERS[cuts.index(point.point.cut) % len(MARKERS)],
+            color=colours[defenses.index(point.point.defense) % len(colours)],
+            markersize=7.5,
+            markeredgecolor=theme.paper,
+            markeredgewidth=0.7,
+            zorder=3,
+        )
+        if mark:
+            front.append((at, point.label))
+    _draw_front(panel, front, axes, theme)
+    _guess(panel, points, axes, theme)
+    for measure, scale, label in (
+        (axes.x, panel.set_xscale, panel.set_xlabel),
+        (axes.y, panel.set_yscale, panel.set_ylabel),
+    ):
+        if measure.name in ("bytes", "time"):
+            scale("log")
+        label(f"{measure.axis}, {'more' if measure.more_is_better else 'less'} is better")
+    panel.grid(True, axis="both")
+    panel.margins(0.08, 0.1)
+    _legends(figure, panel, cuts, defenses, colours, theme)
+    return figure
+
+
+def _place(point: Measured, axes: Axes) -> tuple[float, float] | None:
+    x, y = _value(axes.x, point), _value(axes.y, point)
+    return None if x is None or y is None else (x, y)
+
+
+def _value(measure: Measure, point: Measured) -> float | None:
+    value = measure.of(point)
+    return None if value is None else 100 * value if measure.percent else value
+
+
+def _draw_front(panel: Panel, front: list[tuple[tuple[float, float], str]], axes: Axes, theme: Theme) -> None:
+    """Rings and names; where the front is over the two axes alone, also the staircase under which nothing is dominated."""
+    ordered = sorted(front)
+    if {measure.name for measure in axes.front} == {axes.x.name, axes.y.name} and len(ordered) > 1:
+        where = "post" if not axes.x.more_is_better else "pre"
+        xs, ys = zip(*(at for at, _ in ordered), strict=True)
+        panel.step(xs, ys, where=where, color=theme.faint, linewidth=1.1, linestyle=(0, (4, 3)), zorder=1)
+    for number, ((x, y), name) in enumerate(ordered):
+        panel.plot(
+            x, y, "o", markersize=13, markerfacecolor="none", markeredgecolor=theme.ink, markeredgewidth=1.1, zorder=2
+        )
+        panel.annotate(
+            name,
+            (x, y),
+            xytext=(9, 9) if number % 2 == 0 else (9, -15),
+            textcoords="offset points",
+            fontsize=8,
+            color=theme.ink,
+            zorder=4,
+        )
+
+
+def _guess(panel: Panel, points: Sequence[Measured], axes: Axes, theme: Theme) -> None:
+    """Where the best guess without any message stands."""
+    guesses = [point.guess_ssim for point in points if point.guess_ssim is not None]
+    for measure, line in ((axes.x, panel.axvline), (axes.y, panel.axhline)):
+        if measure.name == "ssim" and guesses:
+            line(max(guesses), color=theme.faint, linewidth=0.9, linestyle=":", zorder=0)
+
+
+def _legends(
+    figure: Figure, panel: Panel, cuts: list[str], defenses: list[str], colours: Sequence[str], theme: Theme
+) -> None:
+    from matplotlib.lines import Line2D
+
+    def entry(marker: str, colour: str, name: str, ring: bool = False) -> Line2D:
+        face = "none" if ring else colour
+        return Line2D(
+            [],
+            [],
+            linestyle="",
+            marker=marker,
+            color=colour,
+            markerfacecolor=face,
+            markersize=11 if ring else 7,
+            label=name,
+        )
+
+    by_defense = [entry("o", colours[n % len(colours)], name) for n, name in enumerate(defenses)]
+    by_cut = [entry(MARKERS[n % len(MARKERS)], theme.faint, name) for n, name in enumerate(cuts)]
+    by_cut.append(entry("o", theme.ink, f"Pareto front ({FRONT})", ring=True))
+    for title, handles, y in (("defence", by_defense, 1.0), ("cut", by_cut, 0.0)):
+        legend = panel.legend(
+            handles=handles,
+            title=title,
+            loc="upper left" if y else "lower left",
+            bbox_to_anchor=(1.01, y),
+            frameon=False,
+            fontsize=8.5,
+            labelcolor=theme.ink,
+            alignment="left",
+        )
+        legend.get_title().set_color(theme.ink)
+        if y:
+            panel.add_artist(legend)

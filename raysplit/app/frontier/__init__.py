@@ -1,0 +1,1 @@
+"""``raysplit frontier``: cuts x defences of one scenario, trained, attacked and compared."""

@@ -218,6 +218,7 @@ from raysplit.scenario.devices import DeviceClasses as DeviceClasses
 from raysplit.scenario.devices import DeviceProfile as DeviceProfile
 from raysplit.scenario.devices import Devices as Devices
 from raysplit.scenario.devices import LogNormalDevices as LogNormalDevices
+from raysplit.scenario.frontier import Frontier as Frontier
 from raysplit.scenario.grid import grid as grid
 from raysplit.scenario.scenario import Evaluation as Evaluation
 from raysplit.scenario.scenario import Scenario as Scenario
@@ -304,6 +305,7 @@ __all__ = [
     "FixedRing",
     "FoolsGold",
     "Fora",
+    "Frontier",
     "GanAttack",
     "GaussianNoise",
     "GeneratedSamples",

@@ -14,7 +14,8 @@ from raysplit.errors import ScenarioError, nearest
 @dataclass(frozen=True)
 class Measure:
     """``name``: as on the command line; ``head``: of a column; ``axis``: of the plot; ``more_is_better``: for whom the
-    system is for; ``percent``: whether fractions are shown as percentages, ``of``: its value at a point."""
+    system is for; ``percent``: whether fractions are shown as percentages, ``of``: its value at a point; ``compared``:
+    what the front goes by, where that is another one."""
 
     name: str
     head: str
@@ -22,6 +23,22 @@ class Measure:
     more_is_better: bool
     percent: bool
     of: Callable[[Measured], float | None]
+    compared: Callable[[Measured], float | None] | None = None
+
+    def cost(self, point: Measured) -> float | None:
+        """Less is better; None where it is not known, or no number."""
+        value = (self.compared or self.of)(point)
+        return None if value is None or not math.isfinite(value) else -value if self.more_is_better else value
+
+
+def _ssim_beyond_guess(point: Measured) -> float | None:
+    """At least that of the best image that needs no message, which an adversary has without an attack."""
+    return None if point.ssim is None else max(point.ssim, point.guess_ssim or point.ssim)
+
+
+def _error_within_guess(point: Measured) -> float | None:
+    """At most 1, the mean auxiliary image's."""
+    return None if point.error is None else min(point.error, 1.0)
 
 
 MEASURES = {
@@ -29,7 +46,15 @@ MEASURES = {
     for measure in (
         Measure("accuracy", "accuracy", "test accuracy of the clean run (%)", True, True, lambda m: m.accuracy),
         Measure("drop", "drop", "accuracy lost under the attack (points)", False, True, lambda m: m.drop),
-        Measure("ssim", "SSIM", "SSIM of what the strongest attack finds", False, False, lambda m: m.ssim),
+        Measure(
+            "ssim",
+            "SSIM",
+            "SSIM of what the strongest attack finds",
+            False,
+            False,
+            lambda m: m.ssim,
+            _ssim_beyond_guess,
+        ),
         Measure(
             "identified",
             "identified",
@@ -39,7 +64,13 @@ MEASURES = {
             lambda m: m.identified,
         ),
         Measure(
-            "error", "error", "squared error of the strongest attack, mean image = 1", True, False, lambda m: m.error
+            "error",
+            "error",
+            "squared error of the strongest attack, mean image = 1",
+            True,
+            False,
+            lambda m: m.error,
+            _error_within_guess,
         ),
         Measure("labels", "labels", "labels that the strongest attack finds (%)", False, True, lambda m: m.labels),
         Measure("auc", "leak AUC", "leak AUC of the strongest attack", False, False, lambda m: m.auc),
@@ -79,12 +110,7 @@ def on_front(points: Sequence[Measured], measures: Sequence[Measure]) -> list[bo
     diverged."""
     costs: dict[int, list[float]] = {}
     for place, point in enumerate(points):
-        values = [measure.of(point) for measure in measures]
-        known = [
-            -value if measure.more_is_better else value
-            for measure, value in zip(measures, values, strict=True)
-            if value is not None and math.isfinite(value)
-        ]
+        known = [cost for cost in (measure.cost(point) for measure in measures) if cost is not None]
         if len(known) == len(measures) and point.clean.status == "finished":
             costs[place] = known
     kept = dict(zip(costs, pareto_front(list(costs.values())), strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from raysplit.analysis.frontier.measured import Measured
 from raysplit.analysis.frontier.measures import Measure, on_front
@@ -70,7 +70,7 @@ def _draw_front(panel: Panel, front: list[tuple[tuple[float, float], str]], axes
     """Rings and names; where the front is over the two axes alone, also the staircase under which nothing is dominated."""
     ordered = sorted(front)
     if {measure.name for measure in axes.front} == {axes.x.name, axes.y.name} and len(ordered) > 1:
-        where = "post" if not axes.x.more_is_better else "pre"
+        where: Literal["pre", "post"] = "pre" if axes.x.more_is_better else "post"
         xs, ys = zip(*(at for at, _ in ordered), strict=True)
         panel.step(xs, ys, where=where, color=theme.faint, linewidth=1.1, linestyle=(0, (4, 3)), zorder=1)
     for number, ((x, y), name) in enumerate(ordered):

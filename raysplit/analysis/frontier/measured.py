@@ -75,9 +75,11 @@ class Measured:
         """What is missing at this point and why, a sentence each."""
         found = [self.clean.why] if self.clean.why else []
         if self.clean.status == "diverged":
-            found.append("the clean run diverged")
+            found.append("the clean run diverged, so it was not attacked and is on no front")
         if not self.clean.why and self.attacked.why:
             found.append(f"poisoned: {self.attacked.why}")
+        if self.attacked.status == "diverged":
+            found.append("the poisoned run diverged")
         return found + [f"{leak.attack}: {leak.why}" for leak in self.leaks if leak.why]
 
 

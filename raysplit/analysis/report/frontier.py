@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from raysplit.analysis.frontier.leakage import Leak
 from raysplit.analysis.frontier.measured import Measured
 from raysplit.analysis.frontier.measures import Measure, measures_named, on_front, present, usual_axis
 from raysplit.analysis.report.numbers import percent, seconds, significant, size
@@ -32,6 +33,13 @@ def axes_of(points: Sequence[Measured], x: str | None, y: str | None, front: str
     across = measures_named([x or usual_axis(points)], "--x")[0]
     over = [across.name, down.name] if front is None else [name.strip() for name in front.split(",")]
     return Axes(across, down, tuple(measures_named(list(dict.fromkeys(over)), "--front")))
+
+
+def over(axes: Axes) -> str:
+    """What the front is over, in words."""
+    return " and ".join(
+        f"{measure.head} ({'more' if measure.more_is_better else 'less'} is better)" for measure in axes.front
+    )
 
 
 def shown(measure: Measure, value: float | None) -> str:
@@ -98,6 +106,35 @@ def _row(point: Measured, mark: bool, every: bool, channels: Sequence[str]) -> d
         "epsilon": point.epsilon,
         **{f"bytes_{channel}": point.channel_bytes.get(channel) for channel in channels},
     }
+
+
+def leak_cells(points: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
+    """A row an attack and a point: cut, defence, attack, and its scores, each with the best guess's in brackets; and the
+    metrics that head them."""
+    metrics = [metric for metric in _SCORED if any(leak.score(metric) is not None for p in points for leak in p.leaks)]
+    rows = []
+    for point in points:
+        for leak in point.leaks:
+            cells = [_beside_guess(leak, metric) for metric in metrics]
+            rows.append([point.point.cut, point.point.defense, leak.attack, *cells])
+    return metrics, rows
+
+
+_SCORED = (
+    "SSIM", "MSE", "identified", "labels right", "labels right, best naming", "leak AUC", "AUC", "accuracy with the clone",
+)  # fmt: skip
+
+
+def _beside_guess(leak: Leak, metric: str) -> str:
+    value, guesses = leak.score(metric), leak.guesses(metric)
+    if value is None:
+        return ""
+    best = (min if metric == "MSE" else max)(guesses, default=None)
+    return (
+        significant(value)
+        if best is None or metric.startswith("accuracy")
+        else f"{significant(value)} ({significant(best)})"
+    )
 
 
 def leak_rows(points: Sequence[Measured]) -> list[dict[str, Any]]:

@@ -91,9 +91,23 @@ def _draw_front(panel: Panel, front: list[tuple[tuple[float, float], str]], axes
 def _guess(panel: Panel, points: Sequence[Measured], axes: Axes, theme: Theme) -> None:
     """Where the best guess without any message stands."""
     guesses = [point.guess_ssim for point in points if point.guess_ssim is not None]
-    for measure, line in ((axes.x, panel.axvline), (axes.y, panel.axhline)):
-        if measure.name == "ssim" and guesses:
-            line(max(guesses), color=theme.faint, linewidth=0.9, linestyle=":", zorder=0)
+    if not guesses or "ssim" not in (axes.x.name, axes.y.name):
+        return
+    upright = axes.x.name == "ssim"
+    line = panel.axvline if upright else panel.axhline
+    line(max(guesses), color=theme.faint, linewidth=0.9, linestyle=":", zorder=0)
+    panel.annotate(
+        "best guess without a message",
+        (max(guesses), 0) if upright else (0, max(guesses)),
+        xycoords=("data", "axes fraction") if upright else ("axes fraction", "data"),
+        xytext=(-3, 4) if upright else (4, 3),
+        textcoords="offset points",
+        rotation=90 if upright else 0,
+        ha="right" if upright else "left",
+        va="bottom",
+        color=theme.faint,
+        fontsize=8,
+    )
 
 
 def _legends(

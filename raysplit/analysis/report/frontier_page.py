@@ -11,7 +11,7 @@ from raysplit.analysis.frontier.measured import Measured
 from raysplit.analysis.frontier.measures import on_front, present
 from raysplit.analysis.report.canvas import LIGHT, png
 from raysplit.analysis.report.files import arrow_bytes, csv_text, write_files
-from raysplit.analysis.report.frontier import FRONT, Axes, leak_rows, rows_of, shown
+from raysplit.analysis.report.frontier import FRONT, Axes, axes_of, leak_cells, leak_rows, over, rows_of, shown
 from raysplit.analysis.report.frontier_figure import frontier_figure
 from raysplit.analysis.report.frontier_terminal import notes
 from raysplit.analysis.report.markup import definitions, paragraph, picture, table
@@ -42,7 +42,6 @@ def write_frontier(name: str, spec: Frontier, points: Sequence[Measured], axes: 
 def page(name: str, spec: Frontier, points: Sequence[Measured], axes: Axes) -> str:
     """The page as HTML."""
     heading = f"Frontier {name}: {count(len(spec.cuts))} cuts, {count(len(spec.defenses))} defences"
-    what = f"{axes.y.axis[:1].upper()}{axes.y.axis[1:]} against {axes.x.axis}"
     body = [
         f"<header><h1>{html.escape(heading)}</h1>\n",
         paragraph(
@@ -52,14 +51,11 @@ def page(name: str, spec: Frontier, points: Sequence[Measured], axes: Axes) -> s
         ),
         _banner(points),
         "</header>\n<main>\n<h2>The front</h2>\n",
-        picture(
-            partial(frontier_figure, points, axes),
-            what,
-            f"{what}; colour by defence, marker by cut. The dotted line is the best guess that saw no message.",
-        ),
+        *(_picture(points, one) for one in [axes, *_others(points, axes)]),
         "<h2>Points</h2>\n",
         _table(points, axes),
         *(paragraph(note, "note") for note in notes(points, axes)),
+        _attacks(points),
         _channels(points),
         "<h2>How it was measured</h2>\n",
         _settings(spec),
@@ -73,6 +69,29 @@ def page(name: str, spec: Frontier, points: Sequence[Measured], axes: Axes) -> s
         "'unsafe-inline'\">\n"
         f"<title>{html.escape(heading)}</title><style>{STYLE}</style></head>\n<body>\n{''.join(body)}</body></html>\n"
     )
+
+
+def _others(points: Sequence[Measured], axes: Axes) -> list[Axes]:
+    """Accuracy against the drop and against bytes, where these are not what was asked for."""
+    names = ("drop", "bytes")
+    there = {measure.name for measure in present(points)} - {axes.x.name, axes.y.name}
+    return [axes_of(points, name, "accuracy", None) for name in names if name in there]
+
+
+def _picture(points: Sequence[Measured], axes: Axes) -> str:
+    what = f"{axes.y.axis[:1].upper()}{axes.y.axis[1:]} against {axes.x.axis}"
+    text = f"{what}; colour by defence, marker by cut. Rings: the Pareto front of {over(axes)}."
+    return picture(partial(frontier_figure, points, axes), what, text)
+
+
+def _attacks(points: Sequence[Measured]) -> str:
+    """What every attack found, beside guesses."""
+    metrics, rows = leak_cells(points)
+    if not metrics:
+        return ""
+    note = "In brackets the best guess that needs no message; MSE of images whose range is 1."
+    head = [("cut", ""), ("defence", ""), ("attack", ""), *((metric, "") for metric in metrics)]
+    return f"<h2>What each attack finds</h2>\n{table(head, rows, 3)}{paragraph(note, 'note')}"
 
 
 def _ended(points: Sequence[Measured]) -> int:

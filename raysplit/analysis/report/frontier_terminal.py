@@ -9,7 +9,7 @@ from rich.table import Table
 
 from raysplit.analysis.frontier.measured import Measured
 from raysplit.analysis.frontier.measures import on_front, present
-from raysplit.analysis.report.frontier import FRONT, Axes, shown
+from raysplit.analysis.report.frontier import FRONT, Axes, over, shown
 
 
 def frontier_table(points: Sequence[Measured], axes: Axes) -> Table:
@@ -33,12 +33,13 @@ def frontier_table(points: Sequence[Measured], axes: Axes) -> Table:
 
 def notes(points: Sequence[Measured], axes: Axes) -> list[str]:
     """What the star means, what a guess reaches, and why holes are holes."""
-    over = " and ".join(
-        f"{measure.head} ({'more' if measure.more_is_better else 'less'} is better)" for measure in axes.front
-    )
-    lines = [f"{FRONT}: on the Pareto front of {over}: no other point is as good in all of them and better in one."]
+    lines = [
+        f"{FRONT}: on the Pareto front of {over(axes)}: no other point is as good in all of them and better in one."
+    ]
     guesses = [point.guess_ssim for point in points if point.guess_ssim is not None]
     if guesses:
-        lines.append(f"The best image that needs no message has an SSIM of {max(guesses):.2f}.")
+        lines.append(
+            f"The best image that needs no message has an SSIM of {max(guesses):.2f}; below it the front counts none as better."
+        )
     lines += [f"{point.label}: {why}" for point in points for why in point.why]
     return lines

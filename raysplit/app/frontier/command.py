@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +75,11 @@ def frontier(
     failed = {} if instead == "report" else play_jobs(origin, left, choice, processes, live, folder)
     say_failed(list(trained.values()), failed, live)
     leaks, broken = _leaks(file, spec, points, trained, cannot, folder, live, 0 if instead == "report" else processes)
-    found = [_measured(point, jobs, refused, failed, leaks.get(point.name, {})) for point in points]
+    found = [
+        _measured(point, jobs, refused, failed, [here[name] for name in spec.attacks if name in here])
+        for point in points
+        for here in (leaks.get(point.name, {}),)
+    ]
     axes = axes_of(found, asked.x, asked.y, asked.front)
     written = write_frontier(name, spec, found, axes, folder)
     live.say("")
@@ -159,9 +163,8 @@ def _measured(
     jobs: Mapping[str, Job],
     refused: Mapping[str, str],
     failed: Mapping[Path, str],
-    leaks: Mapping[str, Leak],
+    leaks: Sequence[Leak],
 ) -> Measured:
-    """``leaks``: of this point, by attack; in the order of the frontier's attacks as they are said."""
     runs = []
     for scenario, why in ((point.clean, point.why), (point.attacked, point.why_attacked)):
         name = None if scenario is None else scenario.name
@@ -169,4 +172,4 @@ def _measured(
         folder = None if name is None else jobs[name].folder.path
         runs.append(outcome(folder, said or failed.get(folder or Path(), ""), refused=bool(said)))
     clean, attacked = runs
-    return measured(point, clean, attacked, sorted(leaks.values(), key=lambda leak: leak.attack))
+    return measured(point, clean, attacked, leaks)

@@ -124,6 +124,8 @@ class Frontier:
 def check_rows(points: Sequence[tuple[str, str, str]]) -> None:
     """Raise ``ScenarioError`` where all points, each (cut, defence, why it is refused or an empty text), of one cut or of
     one defence are refused."""
+    if points and all(why for _, _, why in points):
+        raise ScenarioError(f"every point of the frontier is refused: {points[0][2]}")
     for place, what in ((0, "the cut"), (1, "the defence")):
         for name in dict.fromkeys(point[place] for point in points):
             refused = [point[2] for point in points if point[place] == name]

@@ -32,6 +32,7 @@ def test_every_page_has_an_example():
         "data-set",
         "defense",
         "detection",
+        "frontier",
         "inference",
         "message-defenses",
         "noise-layer",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from raysplit.analysis.frontier.measured import Measured
 from raysplit.analysis.frontier.measures import Measure, on_front
 from raysplit.analysis.report.canvas import LIGHT, Theme, new_figure
 from raysplit.analysis.report.frontier import FRONT, Axes
+from raysplit.analysis.report.numbers import seconds, size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes as Panel
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
@@ -43,17 +45,25 @@ def frontier_figure(points: Sequence[Measured], axes: Axes, theme: Theme = LIGHT
             front.append((at, point.label))
     _draw_front(panel, front, axes, theme)
     _guess(panel, points, axes, theme)
-    for measure, scale, label in (
-        (axes.x, panel.set_xscale, panel.set_xlabel),
-        (axes.y, panel.set_yscale, panel.set_ylabel),
-    ):
-        if measure.name in ("bytes", "time"):
-            scale("log")
-        label(f"{measure.axis}, {'more' if measure.more_is_better else 'less'} is better")
+    _label(axes.x, panel.set_xlabel, panel.set_xscale, panel.xaxis)
+    _label(axes.y, panel.set_ylabel, panel.set_yscale, panel.yaxis)
     panel.grid(True, axis="both")
     panel.margins(0.08, 0.1)
     _legends(figure, panel, cuts, defenses, colours, theme)
     return figure
+
+
+def _label(measure: Measure, label: Callable[[str], object], scale: Callable[[str], None], axis: Axis) -> None:
+    """What an axis shows; bytes and times in powers, with their units."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    label(f"{measure.axis}, {'more' if measure.more_is_better else 'less'} is better")
+    form = {"bytes": size, "time": seconds}.get(measure.name)
+    if form is not None:
+        scale("log")
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: form(value)))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _place(point: Measured, axes: Axes) -> tuple[float, float] | None:

@@ -45,9 +45,10 @@ class Leak:
 
 def setup_for(frontier: Frontier, attack: InferenceAttack) -> Setup:
     """Against the trained model in use, or, where the attack goes by what there is in training, the frontier's round."""
-    in_training = bool(attack.reads & set(IN_TRAINING)) or attack.reads_labels or "tail_gradients" in attack.needs
+    reads = bool(attack.reads & set(IN_TRAINING)) or attack.reads_labels or "tail_gradients" in attack.needs
+    asks_the_model = attack.goal in ("membership", "server_portion")
     return Setup(
-        round=frontier.round if in_training else None,
+        round=frontier.round if reads and not asks_the_model else None,
         samples=frontier.samples,
         auxiliary=frontier.auxiliary,
         queries=frontier.queries,

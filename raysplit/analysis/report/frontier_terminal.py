@@ -41,5 +41,13 @@ def notes(points: Sequence[Measured], axes: Axes) -> list[str]:
         lines.append(
             f"The best image that needs no message has an SSIM of {max(guesses):.2f}; below it the front counts none as better."
         )
-    lines += [f"{point.label}: {why}" for point in points for why in point.why]
-    return lines
+    whose: dict[str, list[str]] = {}
+    for point in points:
+        for why in point.why:
+            whose.setdefault(why, []).append(point.label)
+    return lines + [f"{_some(labels)}: {why}" for why, labels in whose.items()]
+
+
+def _some(labels: Sequence[str]) -> str:
+    """Points by name, or three of them and how many more there are."""
+    return "; ".join(labels[:3]) + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")

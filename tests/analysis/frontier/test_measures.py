@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from raysplit.analysis.frontier.leakage import Leak
+from raysplit import ClusterLabels, CutGradientMembership, Frontier, QueryDecoder, Sdar, SplitFedV2
+from raysplit.analysis.frontier.leakage import Leak, setup_for
 from raysplit.analysis.frontier.measured import Measured, PointRun, _strongest
 from raysplit.analysis.frontier.measures import MEASURES, on_front, usual_axis
 from raysplit.analysis.report.frontier import axes_of
 from raysplit.errors import ScenarioError
 from raysplit.scenario.frontier import Point
+from tests.toys import toy
 
 GUESS = {("mean image", "MSE"): 0.02, ("mean image", "SSIM"): 0.36, ("black image", "SSIM"): 0.32}
 
@@ -60,3 +62,12 @@ def test_the_plot_is_of_leakage_where_any_was_measured_else_of_the_drop_else_of_
     )
     with pytest.raises(ScenarioError, match="--front knows no measure 'byte'; did you mean 'bytes'"):
         axes_of([], None, None, "accuracy,byte")
+
+
+def test_only_what_goes_by_messages_of_training_is_asked_of_a_round() -> None:
+    frontier = Frontier(toy(SplitFedV2()), ["V1"], {"none": None}, round=2, samples=5, auxiliary=7, queries=9)
+    in_round = [ClusterLabels(channel="cut_gradients"), Sdar(by_label=True)]
+    for attack in (QueryDecoder(), CutGradientMembership(), *in_round):
+        setup = setup_for(frontier, attack)
+        assert setup.round == (2 if attack in in_round else None)
+        assert (setup.samples, setup.auxiliary, setup.queries) == (5, 7, 9)

@@ -47,14 +47,14 @@ frontier = Frontier(
         population=ToyClients(6),
         model=ToyCnn(),
         protocol=SplitFedV2(),
-        cohort=Cohort(size=4, malicious=0.25, of="cohort"),
-        training=Training(rounds=3, lr=0.05),
+        cohort=Cohort(size=4, malicious=0.75, of="cohort"),
+        training=Training(rounds=3, lr=0.2, batch_size=4),
         evaluation=Evaluation(every=3, clients=None),
     ),
     cuts=["V1", "V3"],
     defenses={{"none": None, "few bits": Quantisation(2), "tail": {{"protocol": SplitFedV2(u_shaped=True), "model.tail": "fc1"}}}},
     attacks={{"decoder": {DECODER}, "broken": Broken()}},
-    poison=SignFlip(scale=20.0, start_round=3),
+    poison=Scheduled(WireLabelFlip(), start_round=3, on=1),
     samples=3,
     auxiliary=8,
 )
@@ -94,6 +94,7 @@ def test_the_numbers_are_the_runs_own(here: Path) -> None:
         smashed = [one["bytes"] for one in clean.channels.to_pylist() if one["channel"] == "smashed"]
         assert row["bytes_smashed"] == sum(smashed) / 3
         assert poisoned.state.record["forked_from"] == row["folder"] and poisoned.state.record["forked_rounds"] == 2
+    assert any(row["drop"] for row in found.values())
     assert found["V1", "few bits"]["bytes_smashed"] < found["V1", "none"]["bytes_smashed"]
 
 

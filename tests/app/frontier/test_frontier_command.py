@@ -59,7 +59,8 @@ frontier = Frontier(
     auxiliary=8,
 )
 '''
-HOLE = ("V3", "tail")
+HOLE, UNPOISONED = ("V3", "tail"), ("V1", "tail")
+"""Where there is no tail, and where no labels travel that could be flipped"""
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def test_the_numbers_are_the_runs_own(here: Path) -> None:
     found = rows(here)
     assert len(found) == 6
     for place, row in found.items():
-        if place == HOLE:
+        if place in (HOLE, UNPOISONED):
             continue
         clean, poisoned = (open_run(here / "runs" / row[name]) for name in ("folder", "poisoned_folder"))
         assert (clean.scenario["model"]["cut"], clean.state.digest) == (row["cut"], row["digest"])
@@ -115,6 +116,8 @@ def test_a_hole_and_an_attack_that_failed_say_why_and_the_rest_is_there(here: Pa
     hole, broken = found[HOLE], found["V3", "none"]
     assert (hole["status"], hole["accuracy"], hole["on_front"]) == ("refused", None, False)
     assert "tail" in hole["why"]
+    assert found[UNPOISONED]["drop"] is None and found[UNPOISONED]["accuracy"] is not None
+    assert found[UNPOISONED]["why"].startswith("poisoned: WireLabelFlip ")
     assert broken["why"].startswith("broken: RuntimeError: lost its way (traceback: ") and broken["ssim"] is not None
     assert found["V1", "none"]["why"] is None and any(row["on_front"] for row in found.values())
     page = here / "runs" / "frontier-tiny" / "report.html"
@@ -129,7 +132,7 @@ def test_again_it_trains_and_infers_nothing_and_writes_the_same(here: Path) -> N
     kept = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     done = [*(here / "runs").glob("*/run.json"), *(here / "runs").glob("*/inference/*/inference.json")]
     stamps = {path: path.stat().st_mtime_ns for path in done}
-    assert len(stamps) == 10 + 5 + 3  # runs; the decoder everywhere, the broken attack at V1
+    assert len(stamps) == 9 + 5 + 3  # runs; the decoder everywhere, the broken attack at V1
     assert call(here) == 3  # only the broken attack is tried again
     assert stamps == {path: path.stat().st_mtime_ns for path in done}
     assert kept == {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}

@@ -78,7 +78,8 @@ def test_one_scenario_is_said_in_full_and_in_the_singular(tmp_path: Path) -> Non
 )
 def test_every_number_of_the_start_line_says_of_what(protocol: object, layout: tuple[object, ...], said: str) -> None:
     about = dict(zip(("engine", "hosts", "servers", "placement", "shards"), layout, strict=True))
-    assert _where({**about, "gpus_per_host": 0.0}, toy(protocol)) == said  # type: ignore[arg-type]
+    server = toy(protocol).protocol.server  # type: ignore[arg-type]
+    assert _where({**about, "gpus_per_host": 0.0, "server_portion": server}) == said
 
 
 def test_a_single_thing_is_no_plural() -> None:

@@ -23,7 +23,7 @@ import raysplit.engine.ray.cluster
 import raysplit.engine.ray.session_folder
 from raysplit import open_run
 from raysplit.app.cli import main
-from raysplit.app.running.live import Live
+from raysplit.app.running.live import ProgressLine
 from raysplit.engine.placement import Resources
 from raysplit.errors import ScenarioError
 from raysplit.protocols.splitfed_v2 import SplitFedV2
@@ -104,7 +104,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if kind == FINISHED:
                 main()
                 continue
-            patch.setattr(Live, "_round", _interrupting_after(2))
+            patch.setattr(ProgressLine, "_round", _interrupting_after(2))
             with pytest.raises(SystemExit) as left:
                 main()
             assert left.value.code == 130
@@ -113,8 +113,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _interrupting_after(last: int) -> Any:
-    def interrupt(self: Live, report: Any, *_: object) -> None:
-        if report.round == last:
+    def interrupt(self: ProgressLine, form: Any) -> None:
+        if form["round"] == last:
             raise KeyboardInterrupt
 
     return interrupt
@@ -317,7 +317,7 @@ def test_an_interrupt_says_which_run_it_stopped_and_what_is_left(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.py").write_text(TINY + 'scenarios = grid(scenario, seed={"a": 1, "b": 2, "c": 3})\n')
-    monkeypatch.setattr(Live, "_round", _interrupting_after(2))
+    monkeypatch.setattr(ProgressLine, "_round", _interrupting_after(2))
     answer = command(monkeypatch, capfd, ["run", "tiny.py", "--engine", "local", "--out", "my runs"])
     [run] = (tmp_path / "my runs").iterdir()
     assert answer.code == 130 and answer.err == (

@@ -1,24 +1,26 @@
 """What a user sees while a run goes on: a progress line on a terminal, a line a few rounds in a log, JSON for
-programs."""
+programs. It is drawn from events alone, so a run on a cluster looks like one here."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from raysplit.analysis.report.numbers import size
+from raysplit.app.running.events import Event, begin_event, end_event, round_event
 from raysplit.app.running.runner import Ended, Job, Watch
-from raysplit.costs.observed import observed_bytes
 from raysplit.errors import counted
 from raysplit.population.population import PopulationInfo
 from raysplit.scenario.scenario import Scenario
 from raysplit.simulation.simulation import RoundReport
+from raysplit.storage.run_folder import RunFolder
 
 QUIET_EVERY_S = 20
 
@@ -40,10 +42,23 @@ class Live:
 
     @contextmanager
     def following(self, scenario: Scenario | None) -> Iterator[Watch]:
-        self._count += 1
         started = time.monotonic()
-        if not self._json and scenario is not None:
-            self.say(f"[{self._count}/{self._jobs}] {scenario.name}")
+        with self.progress(None if scenario is None else scenario.name) as line:
+
+            def begin(job: Job, info: PopulationInfo, layout: dict[str, Any], done: int) -> None:
+                line.show(begin_event(job, info, layout, done, time.monotonic() - started))
+
+            def round(report: RoundReport) -> None:
+                line.show(round_event(report))
+
+            yield Watch(begin, round)
+
+    @contextmanager
+    def progress(self, scenario: str | None) -> Iterator[ProgressLine]:
+        """The progress line of the next job; ``scenario``: its name, None where that goes without saying."""
+        self._count += 1
+        if scenario is not None:
+            self.say(f"[{self._count}/{self._jobs}] {scenario}")
         bar = Progress(
             TextColumn("  round"),
             MofNCompleteColumn(),
@@ -54,101 +69,82 @@ class Live:
             transient=True,
             disable=self._json or not self._console.is_terminal,
         )
-        task = bar.add_task("starting", total=None)
-        spoken = [0.0]
-
-        def begin(job: Job, info: PopulationInfo, layout: dict[str, Any], done: int) -> None:
-            bar.update(task, total=job.scenario.training.rounds, completed=done)
-            self._begin(job, info, layout, done, time.monotonic() - started)
-
         with bar:
-            yield Watch(begin, lambda report: self._round(report, bar, task, spoken))
+            yield ProgressLine(self, bar, bar.add_task("starting", total=None))
 
     def ended(self, ended: Ended) -> None:
-        if self._json:
-            end = {"event": "end", "run": str(ended.folder.path), "status": ended.status}
-            stopped = {} if ended.stopped is None else {"stopped": ended.stopped}
-            self._print({**end, "digest": ended.digest, "accuracy": ended.accuracy, **stopped})
-            return
-        if ended.stopped is not None:
-            self.say(f"  {ended.stopped}")
-        accuracy = "" if ended.accuracy is None else f", test accuracy {100 * ended.accuracy:.1f} %"
-        self.say(f"  {ended.status}{accuracy}; model digest {ended.digest[:16]}; {ended.folder.path}")
+        self.show_end(end_event(ended))
 
-    def _begin(self, job: Job, info: PopulationInfo, layout: dict[str, Any], done: int, seconds: float) -> None:
+    def show_end(self, end: Event) -> None:
         if self._json:
-            self._print(
-                {
-                    "event": "begin",
-                    "run": str(job.folder.path),
-                    "scenario": job.scenario.hash,
-                    "rounds_done": done,
-                    "population": info.name,
-                    "synthetic": info.synthetic,
-                    **layout,
-                }
-            )
+            self.print_json(end)
             return
-        kind = "SYNTHETIC, not real data: " if info.synthetic else ""
-        self.say(
-            f"  population: {kind}{info.name}, {counted(info.clients, 'client')}; cohort {job.scenario.cohort.size}"
-        )
-        self.say(
-            f"  on {_where(layout, job.scenario)}; ready after {seconds:.1f} s"
-            + (f"; rounds 1-{done} are done" if done else "")
-        )
-        observed = observed_bytes(job.scenario)
-        if observed:
-            self.say(f"  observations: at most {size(observed)} in {job.folder.observations}")
+        if end.get("stopped") is not None:
+            self.say(f"  {end['stopped']}")
+        accuracy = "" if end["accuracy"] is None else f", test accuracy {100 * end['accuracy']:.1f} %"
+        self.say(f"  {end['status']}{accuracy}; model digest {end['digest'][:16]}; {end['run']}")
 
-    def _round(self, report: RoundReport, bar: Progress, task: TaskID, spoken: list[float]) -> None:
-        rate = report.clients / report.seconds
+    def print_json(self, form: Event) -> None:
+        """One event on standard output; silent without ``--json``."""
         if self._json:
-            form = {
-                "event": "round",
-                "round": report.round,
-                "of": report.rounds,
-                "train_loss": report.train_loss,
-                "train_accuracy": report.train_accuracy,
-                "test_accuracy": None if report.evaluated is None else report.evaluated.accuracy,
-                "attack_success": None if report.evaluated is None else report.evaluated.attack_success,
-                "attacked": report.attacked,
-                "clients_per_s": rate,
-                "virtual_s": report.virtual_s,
-                "diverged": report.diverged,
-            }
-            if report.privacy is not None:
-                form["privacy"] = report.privacy.words
-                form["epsilon"] = report.privacy.largest if report.privacy.claimed else None
-            self._print(form)
-            return
-        test = "" if report.evaluated is None else f"test {100 * report.evaluated.accuracy:.1f} %  "
-        success = None if report.evaluated is None else report.evaluated.attack_success
-        test += "" if success is None else f"ASR {100 * success:.1f} %  "
-        under = "attacked  " if report.attacked else ""
-        loss = "passed over" if report.train_loss is None else f"loss {report.train_loss:.3f}"
-        virtual = "" if report.virtual_s is None else f"  virtual {report.virtual_s:.4g} s"
-        privacy = "" if report.privacy is None else f"  {report.privacy.words}"
-        line = f"{test}{loss}  {under}{rate:.1f} clients/s{virtual}{privacy}"
-        bar.update(task, completed=report.round, description=line)
+            print(json.dumps(form, sort_keys=True), flush=True)
+
+
+class ProgressLine:
+    """One job's beginning and rounds, as events tell them."""
+
+    def __init__(self, live: Live, bar: Progress, task: TaskID) -> None:
+        self._live = live
+        self._bar = bar
+        self._task = task
+        self._spoken = 0.0
+
+    def show(self, form: Event) -> None:
+        self._live.print_json(form)
+        if form["event"] == "begin":
+            self._bar.update(self._task, total=form["of"], completed=form["rounds_done"])
+            for line in _beginning(form):
+                self._live.say(line)
+        elif form["event"] == "round":
+            self._round(form)
+
+    def _round(self, form: Event) -> None:
+        line = _round_line(form)
+        self._bar.update(self._task, completed=form["round"], description=line)
         now = time.monotonic()
-        last = report.round == report.rounds or report.diverged
-        if bar.disable and (last or now - spoken[0] >= QUIET_EVERY_S):
-            spoken[0] = now
-            self.say(f"  round {report.round}/{report.rounds}  {line}")
-
-    def _print(self, form: dict[str, Any]) -> None:
-        print(json.dumps(form, sort_keys=True), flush=True)
+        last = form["round"] == form["of"] or form["diverged"]
+        if self._bar.disable and (last or now - self._spoken >= QUIET_EVERY_S):
+            self._spoken = now
+            self._live.say(f"  round {form['round']}/{form['of']}  {line}")
 
 
-def _where(layout: Mapping[str, Any], scenario: Scenario) -> str:
+def _beginning(form: Event) -> Iterator[str]:
+    kind = "SYNTHETIC, not real data: " if form["synthetic"] else ""
+    yield f"  population: {kind}{form['population']}, {counted(form['clients'], 'client')}; cohort {form['cohort']}"
+    done = f"; rounds 1-{form['rounds_done']} are done" if form["rounds_done"] else ""
+    yield f"  on {_where(form)}; ready after {form['ready_s']:.1f} s{done}"
+    if form["observations_bytes"]:
+        yield f"  observations: at most {size(form['observations_bytes'])} in {RunFolder(Path(form['run'])).observations}"
+
+
+def _round_line(form: Event) -> str:
+    test = "" if form["test_accuracy"] is None else f"test {100 * form['test_accuracy']:.1f} %  "
+    test += "" if form["attack_success"] is None else f"ASR {100 * form['attack_success']:.1f} %  "
+    under = "attacked  " if form["attacked"] else ""
+    loss = "passed over" if form["train_loss"] is None else f"loss {form['train_loss']:.3f}"
+    virtual = "" if form["virtual_s"] is None else f"  virtual {form['virtual_s']:.4g} s"
+    privacy = f"  {form['privacy']}" if "privacy" in form else ""
+    return f"{test}{loss}  {under}{form['clients_per_s']:.1f} clients/s{virtual}{privacy}"
+
+
+def _where(form: Event) -> str:
     """What an engine says of itself, in words: ``ray: 2 client hosts; server portion pooled in 1 main server``."""
-    shards = "" if layout["shards"] == 1 else f"; updates in {counted(layout['shards'], 'column shard')}"
-    if layout["engine"] == "local":
-        return f"the local engine: one process, {layout['device']}{shards}"
-    hosts = counted(layout["hosts"], "client host")
-    gpus = f", {layout['gpus_per_host']:g} GPU each" if layout["gpus_per_host"] else ""
-    pooled = f"server portion pooled in {counted(layout['servers'], 'main server')}"
-    server = pooled if layout["placement"] == "pooled" else "server portion colocated with its clients"
-    server = "" if scenario.protocol.server == "none" else f"; {server}"
-    return f"{layout['engine']}: {hosts}{gpus}{server}{shards}"
+    shards = "" if form["shards"] == 1 else f"; updates in {counted(form['shards'], 'column shard')}"
+    if form["engine"] == "local":
+        return f"the local engine: one process, {form['device']}{shards}"
+    hosts = counted(form["hosts"], "client host")
+    gpus = f", {form['gpus_per_host']:g} GPU each" if form["gpus_per_host"] else ""
+    pooled = f"server portion pooled in {counted(form['servers'], 'main server')}"
+    server = pooled if form["placement"] == "pooled" else "server portion colocated with its clients"
+    server = "" if form["server_portion"] == "none" else f"; {server}"
+    return f"{form['engine']}: {hosts}{gpus}{server}{shards}"

@@ -8,7 +8,7 @@ import pytest
 
 from raysplit import open_run
 from raysplit.app.cli import main
-from raysplit.app.running.live import Live
+from raysplit.app.running.live import ProgressLine
 
 FILE = """\
 from raysplit import *
@@ -55,13 +55,13 @@ def test_an_interrupted_run_goes_on_in_shards(tmp_path, monkeypatch):
     )
     ((name, whole),) = reference.items()
 
-    def interrupt(self, report, *_):
-        if report.round == 2:
+    def interrupt(self, form):
+        if form["round"] == 2:
             raise KeyboardInterrupt
 
     for shards in ("4", "2", "1"):
         with monkeypatch.context() as patch, pytest.raises(SystemExit):
-            patch.setattr(Live, "_round", interrupt)
+            patch.setattr(ProgressLine, "_round", interrupt)
             ran(
                 tmp_path / shards, monkeypatch, "--engine", "local", "--shards", "4",
                 "--only", "tiny-clean", "--set", "training.rounds=4",

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from raysplit.app.commands.analyses import analyses_app
+from raysplit.app.commands.cluster_jobs import cluster_jobs_app
 from raysplit.app.commands.data import data_app
 from raysplit.app.commands.options import (
     Address,
@@ -44,6 +45,7 @@ from raysplit.errors import UserError
 app = typer.Typer(help=__doc__, pretty_exceptions_enable=False)
 app.add_typer(data_app, name="data")
 app.add_typer(analyses_app)  # without a name: its commands stand beside the others
+app.add_typer(cluster_jobs_app)
 app.add_typer(removal_app)
 
 FAILED = 3
@@ -82,9 +84,9 @@ def run(
 ) -> None:
     """Run every scenario of a file and write a report."""
     from raysplit.analysis.report.variant import report_name
-    from raysplit.app.commands.report import write_report_of
     from raysplit.app.running.engine_choice import EngineChoice
     from raysplit.app.running.live import Live
+    from raysplit.app.running.report import write_report_of
     from raysplit.app.running.runner import jobs_from, run_all
 
     chosen = jobs_from(file, out, sets or [], only, keep_state=keep_state)
@@ -190,10 +192,10 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Go on with an unfinished run from its newest checkpoint; the result is the same bits as without the break."""
-    from raysplit.app.commands.report import write_report_of
     from raysplit.app.running.engine_choice import EngineChoice
     from raysplit.app.running.live import Live
     from raysplit.app.running.more_rounds import job_with_more_rounds
+    from raysplit.app.running.report import write_report_of
     from raysplit.app.running.runner import resume as resume_run
     from raysplit.app.running.runner import run as run_job
     from raysplit.storage.run_folder import RunFolder
@@ -218,7 +220,7 @@ def report(
     ] = None,
 ) -> None:
     """A table in the paper's layout (Acc, Acc under attack, Acc_drop), a PNG of accuracy over rounds, one page."""
-    from raysplit.app.commands.report import write_report_of
+    from raysplit.app.running.report import write_report_of
 
     console = Console(soft_wrap=True, highlight=False)
     write_report_of(runs, out or runs[0] / "report.html", lambda text: console.print(text, markup=False))

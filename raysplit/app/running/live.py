@@ -72,6 +72,10 @@ class Live:
         with bar:
             yield ProgressLine(self, bar, bar.add_task("starting", total=None))
 
+    def place(self, number: int, jobs: int) -> None:
+        """The next job is one of so many, whichever were seen here."""
+        self._count, self._jobs = number - 1, jobs
+
     def ended(self, ended: Ended) -> None:
         self.show_end(end_event(ended))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import shlex
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from raysplit.app.running.events import Event
@@ -62,12 +61,12 @@ def fetch(
 
 
 def _read(cluster: RayJobs, root: str, wanted: str) -> Iterator[Event]:
-    """What a reader prints, and its log wiped and its name forgotten when that has come."""
+    """What a reader prints, and its log wiped when that has come."""
     id = f"raysplit-fetch-{secrets.token_hex(6)}"
     source = Path(reader.__file__).read_text()
     command = f"{ENTRYPOINT}-c {shlex.quote(source)} {shlex.join([root, wanted, str(QUOTA)])}"
     cluster.submit(id, command, {})
-    with _ended(cluster, id):
+    try:
         for line in cluster.log(id):
             event = event_in(line)
             if event is None:
@@ -80,14 +79,6 @@ def _read(cluster: RayJobs, root: str, wanted: str) -> Iterator[Event]:
                     "its head was another machine"
                 )
             yield event
-    raise ClusterError(f"the reader on the cluster's head ended early; see 'ray job logs {id}'")
-
-
-@contextmanager
-def _ended(cluster: RayJobs, id: str) -> Iterator[None]:
-    try:
-        yield
     finally:
         cluster.stop(id)
-        if cluster.wait(id, 20).ended:
-            cluster.forget(id)
+    raise ClusterError(f"the reader on the cluster's head ended early; see 'ray job logs {id}'")

@@ -35,7 +35,7 @@ class Listed:
 def listed(cluster: RayJobs) -> list[Listed]:
     """Every job of a cluster, oldest first, as its newest attempt stands."""
     found = sorted(newest(cluster.listed()).values(), key=lambda attempt: attempt.ray.started)
-    return [entry(attempt, cluster.last_lines(attempt.ray.id, LINES)) for attempt in found]
+    return [entry(attempt, cluster.last_lines(attempt.ray, LINES)) for attempt in found]
 
 
 def entry(attempt: Attempt, lines: list[str]) -> Listed:

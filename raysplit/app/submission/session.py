@@ -102,7 +102,7 @@ def cancel_job(job: str, address: str) -> None:
     console.print(f"{job} finishes its checkpoint ...", markup=False)
     if not cluster.wait(attempt.ray.id, STOP_WAIT_S + 30).ended:
         raise ClusterError(f"job {job} does not end; see 'ray job logs {attempt.ray.id}'")
-    at = entry(attempt, cluster.last_lines(attempt.ray.id, LINES))
+    at = entry(attempt, cluster.last_lines(attempt.ray, LINES))
     where = f" at round {at.round} of {at.scenario}" if at.round else " before its first round"
     console.print(
         f"{job} is cancelled{where}; 'raysplit submit {attempt.file}', as before, goes on from there, and 'raysplit fetch "

@@ -40,13 +40,15 @@ _OVERRIDES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
 
 @dataclass(frozen=True)
 class RayJob:
-    """A job as Ray's server tells it; ``message`` is for people, ``started`` in seconds since 1970."""
+    """A job as Ray's server tells it; ``message`` is for people, ``started`` in seconds since 1970, ``node``
+    where it runs."""
 
     id: str
     status: str
     message: str
     metadata: Mapping[str, str]
     started: float
+    node: str = ""
 
     @property
     def ended(self) -> bool:
@@ -116,14 +118,9 @@ class RayJobs:
             time.sleep(0.3)
         return job
 
-    def forget(self, id: str) -> None:
-        """Take a job that has ended off the cluster's list."""
-        with self._asking():
-            self._client.delete_job(id)
-
-    def last_lines(self, id: str, lines: int) -> list[str]:
+    def last_lines(self, job: RayJob, lines: int) -> list[str]:
         """The end of a job's log; nothing where it has none yet, or its node is gone."""
-        query = urlencode({"submission_id": id, "lines": lines, "timeout": 10})
+        query = urlencode({"submission_id": job.id, "node_id": job.node, "lines": lines, "timeout": 10})
         with self._asking():
             answer = self._client._do_request("GET", f"/api/v0/logs/file?{query}")
         text: str = answer.text if answer.status_code == 200 else ""
@@ -230,7 +227,8 @@ def _address_as_given() -> Iterator[None]:
 def _told(details: Any) -> RayJob:
     status = str(getattr(details.status, "value", details.status))
     metadata = details.metadata or {}
-    return RayJob(details.submission_id, status, details.message or "", metadata, (details.start_time or 0) / 1000)
+    started, node = (details.start_time or 0) / 1000, details.driver_node_id or ""
+    return RayJob(details.submission_id, status, details.message or "", metadata, started, node)
 
 
 def _plainly(error: Exception) -> str:

@@ -73,7 +73,7 @@ def jobs(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a job, nothing else.")] = False,
 ) -> None:
     """The jobs that RaySplit has submitted to a cluster: status, scenario, round, and where the runs lie."""
-    from raysplit.app.submission.session import show_jobs
+    from raysplit.app.submission.overview import show_jobs
 
     show_jobs(address, as_json)
 
@@ -102,6 +102,6 @@ def fetch(
 @cluster_jobs_app.command()
 def cancel(job: JobName, address: Dashboard) -> None:
     """End a job, with a checkpoint of its last complete round."""
-    from raysplit.app.submission.session import cancel_job
+    from raysplit.app.submission.overview import cancel_job
 
     cancel_job(job, address)

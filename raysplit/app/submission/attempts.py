@@ -18,6 +18,9 @@ JOB, ATTEMPT, STORE, FILE, SCENARIOS = (
 )
 """What Ray keeps of an attempt beside its status."""
 
+STOP_WAIT_S = 600
+"""Ray kills a job that it has told to stop after so long; by itself it would after 3 s, in the midst of a round."""
+
 
 @dataclass(frozen=True)
 class Attempt:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from raysplit.app.running.events import Event
 from raysplit.app.submission.attempts import Attempt, newest
 from raysplit.app.submission.log_lines import event_in
 from raysplit.engine.ray.jobs import RayJobs
@@ -49,7 +49,7 @@ def entry(attempt: Attempt, lines: list[str]) -> Listed:
     return Listed(attempt.job, status, scenario, rounds, f"{attempt.store}/{attempt.job}/runs", attempt.number)
 
 
-def _round(event: Event) -> str:
+def _round(event: dict[str, Any]) -> str:
     if event["event"] == "begin":
         return f"{event['rounds_done']}/{event['of']}"
     return f"{event['round']}/{event['of']}" if event["event"] == "round" else ""

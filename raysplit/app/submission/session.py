@@ -1,23 +1,20 @@
-"""What a user sees of submitting, following, ending and fetching a job."""
+"""What a user sees of submitting, following and fetching a job."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-from rich.table import Table
 
 from raysplit.app.running.interruption import INTERRUPTED, Stopped
 from raysplit.app.running.live import Live
 from raysplit.app.submission.attempts import Attempt, named
 from raysplit.app.submission.fetch import fetch
 from raysplit.app.submission.follow import Followed, follow
-from raysplit.app.submission.listing import LINES, entry, listed
-from raysplit.app.submission.submit import STOP_WAIT_S, Checked, submit
+from raysplit.app.submission.overview import to_stderr
+from raysplit.app.submission.submit import Checked, submit
 from raysplit.engine.ray.jobs import JobUnknown, RayJobs
 from raysplit.errors import ClusterError
 
@@ -51,7 +48,7 @@ def submit_and_follow(what: Checked, address: str, data: str | None, detach: boo
 
 
 def attach_to(job: str, address: str, as_json: bool) -> None:
-    cluster = RayJobs(address, _to_stderr)
+    cluster = RayJobs(address, to_stderr)
     attempt = named(job, cluster.listed(), address)
     live = Live(as_json, attempt.scenarios)
     followed = _followed(attempt, cluster, live)
@@ -59,25 +56,9 @@ def attach_to(job: str, address: str, as_json: bool) -> None:
     _leave(attempt, ended.status, followed, ended.message)
 
 
-def show_jobs(address: str, as_json: bool) -> None:
-    rows = listed(RayJobs(address, _to_stderr))
-    if as_json:
-        for row in rows:
-            print(json.dumps(dataclasses.asdict(row), sort_keys=True))
-        return
-    console = Console(soft_wrap=True, highlight=False)
-    if not rows:
-        console.print("No jobs of RaySplit.")
-        return
-    table = Table("job", "status", "scenario", "round", "runs on the head", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(row.job, row.status, row.scenario, row.round, row.folder)
-    console.print(table)
-
-
 def fetch_job(job: str, address: str, out: Path, overwrite: bool) -> None:
     console = Console(soft_wrap=True, highlight=False)
-    cluster = RayJobs(address, _to_stderr)
+    cluster = RayJobs(address, to_stderr)
     attempt = named(job, cluster.listed(), address)
     columns = TextColumn("  fetched"), BarColumn(bar_width=24), DownloadColumn(), TransferSpeedColumn()
     try:
@@ -90,25 +71,6 @@ def fetch_job(job: str, address: str, out: Path, overwrite: bool) -> None:
         raise Stopped("interrupted; the same fetch again goes on from what is here", INTERRUPTED) from None
     for path in placed:
         console.print(f"{path}", markup=False)
-
-
-def cancel_job(job: str, address: str) -> None:
-    console = Console(soft_wrap=True, highlight=False)
-    cluster = RayJobs(address, _to_stderr)
-    attempt = named(job, cluster.listed(), address)
-    if attempt.ray.ended:
-        raise ClusterError(f"job {job} has ended already ({attempt.ray.status.lower()}); there is nothing to cancel")
-    cluster.stop(attempt.ray.id)
-    console.print(f"{job} finishes its checkpoint ...", markup=False)
-    if not cluster.wait(attempt.ray.id, STOP_WAIT_S + 30).ended:
-        raise ClusterError(f"job {job} does not end; see 'ray job logs {attempt.ray.id}'")
-    at = entry(attempt, cluster.last_lines(attempt.ray, LINES))
-    where = f" at round {at.round} of {at.scenario}" if at.round else " before its first round"
-    console.print(
-        f"{job} is cancelled{where}; 'raysplit submit {attempt.file}', as before, goes on from there, and 'raysplit fetch "
-        f"{job}' brings what there is",
-        markup=False,
-    )
 
 
 def _say_submitted(live: Live, attempt: Attempt, cluster: RayJobs) -> None:
@@ -156,7 +118,3 @@ def _trace(followed: Followed) -> str:
 
 def _short(message: str) -> str:
     return next((line.strip() for line in message.splitlines() if line.strip()), "no reason given")[:200]
-
-
-def _to_stderr(text: str) -> None:
-    Console(stderr=True, soft_wrap=True, highlight=False).print(text, markup=False)

@@ -8,7 +8,7 @@ from types import ModuleType
 
 from raysplit.app.running.engine_choice import EngineChoice, check_choice
 from raysplit.app.running.runner import jobs_from
-from raysplit.app.submission.attempts import Attempt, metadata, newest, ray_id
+from raysplit.app.submission.attempts import STOP_WAIT_S, Attempt, metadata, newest, ray_id
 from raysplit.app.submission.entry import ENTRYPOINT
 from raysplit.app.submission.installed import installed
 from raysplit.app.submission.order import Order, job_name, runs_folder
@@ -18,9 +18,6 @@ from raysplit.errors import ClusterError, ScenarioError
 from raysplit.scenario.layout import Layout
 from raysplit.scenario.network_check import check_network
 from raysplit.simulation.shard_checks import check_shards
-
-STOP_WAIT_S = 600
-"""Ray kills a job that it has told to stop after so long; by itself it would after 3 s, in the midst of a round."""
 
 
 @dataclass(frozen=True)

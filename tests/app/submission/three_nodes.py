@@ -9,7 +9,7 @@ import sys
 
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's switch that leaves it on the loopback interface
 
-from ray.cluster_utils import Cluster  # noqa: E402 - it reads the switch
+from ray.cluster_utils import Cluster  # only now: it reads the switch
 
 NODE = {"num_cpus": 2, "node_ip_address": "127.0.0.1", "object_store_memory": 100 << 20}
 

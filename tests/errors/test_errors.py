@@ -40,8 +40,10 @@ ELSEWHERE = {
     *("attack-contract", "attack-rows", "defense-contract", "population-contract"),
     *("run-locked", "run-locked-round", "disk-full", "disk-full-at-the-start"),
     *("cluster-folder", "more-rounds-schedule"),
+    *("dashboard-none", "token-missing", "token-wrong", "token-unreadable"),
+    *("job-unknown", "job-under-way", "job-elsewhere", "job-fetch-early", "job-cancel-late"),
 }
-"""Rows with a test of their own below."""
+"""Rows with a test of their own: below, and those of dashboards and jobs in tests/app/submission/test_sentences.py."""
 
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(raysplit.__file__).parents[1])}

@@ -179,9 +179,11 @@ class RayJobs:
             says = wrong_token if self._has_token else missing_token
             raise ClusterError(says(self.address)) from error
         except (requests.exceptions.RequestException, ConnectionError) as error:
-            raise ClusterError(f"{self.address} does not answer as a Ray dashboard does ({_plainly(error)})") from error
+            raise ClusterError(_no_dashboard(self.address, _plainly(error))) from error
         except RuntimeError as error:
             text = str(error)
+            if "Version check returned 404" in text:
+                raise ClusterError(_no_dashboard(self.address, "404 at /api/version")) from error
             if "status code 404" in text:
                 raise JobUnknown(f"{self.address} knows no such job") from error
             if "ray[default]" in text:
@@ -222,6 +224,10 @@ def _address_as_given() -> Iterator[None]:
         yield
     finally:
         os.environ.update(before)
+
+
+def _no_dashboard(address: str, why: str) -> str:
+    return f"{address} does not answer as a Ray dashboard does ({why})"
 
 
 def _told(details: Any) -> RayJob:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.errors.making import CASES, TINY, edited, optioned, scenario
 
 optioned("hosts-zero", "--hosts", "0", engine="ray")
@@ -25,3 +27,13 @@ optioned("address-silent", "--address", "127.0.0.1:1", engine="ray")
 CASES["placement-uncut"] = lambda here: scenario(
     here, TINY.replace("SplitFedV2()", "FedAvg()"), "--placement", "pooled", engine="ray"
 )
+
+
+def submitted(here: Path, *options: str) -> list[str]:
+    (here / "tiny.py").write_text(TINY)
+    return ["submit", "tiny.py", *options]
+
+
+CASES["dashboard-form"] = lambda here: submitted(here, "--address", "head:6379")
+CASES["dashboard-silent"] = lambda here: submitted(here, "--address", "http://127.0.0.1:1")
+CASES["submit-store"] = lambda here: submitted(here, "--address", "http://127.0.0.1:1", "--store", "jobs")

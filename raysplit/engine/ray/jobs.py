@@ -187,7 +187,9 @@ class RayJobs:
             if "status code 404" in text:
                 raise JobUnknown(f"{self.address} knows no such job") from error
             if "ray[default]" in text:
-                raise ClusterError("Ray's job client is not installed here; pip install 'ray[default]'") from error
+                raise ClusterError(
+                    "Ray's job client is not installed here; add it with: pip install 'raysplit[cluster]'"
+                ) from error
             raise ClusterError(f"{self.address} refused ({_plainly(error)})") from error
 
 

@@ -25,9 +25,11 @@ from raysplit.app.running.report import write_report_of
 from raysplit.app.running.runner import Ended, Failed, Job, Watch, attempt_all, jobs_from, run_all
 from raysplit.app.submission.log_lines import write
 from raysplit.app.submission.order import FILE, FOLDER, Order
+from raysplit.engine.ray.cluster import NoCluster
 from raysplit.errors import ScenarioError, UserError
 
 MISTAKE, USER_ERROR, SOME_FAILED = 1, 2, 3
+CONNECTS = 5
 
 
 def main() -> int:
@@ -36,7 +38,9 @@ def main() -> int:
     order = Order.from_json((Path(FOLDER) / FILE).read_text())
     stopped: tuple[str, int]
     try:
-        return play(order, Path(FOLDER) / order.file, replace(order.choice, address=os.environ["RAY_ADDRESS"]))
+        return connected(
+            lambda: play(order, Path(FOLDER) / order.file, replace(order.choice, address=os.environ["RAY_ADDRESS"]))
+        )
     except KeyboardInterrupt:
         stopped = ("interrupted; what was done up to the last complete round is kept", INTERRUPTED)
     except UserError as error:
@@ -46,6 +50,17 @@ def main() -> int:
         stopped = (f"{type(error).__name__}: {error}", MISTAKE)
     write({"event": "stopped", "sentence": " ".join(stopped[0].split()), "code": stopped[1]})
     return stopped[1]
+
+
+def connected(play: Callable[[], int], pause_s: float = 5.0) -> int:
+    """Play, and where the cluster does not answer try again: it is there, since it started this process, but a busy head
+    may keep a new driver waiting for longer than Ray does."""
+    for _ in range(CONNECTS - 1):
+        try:
+            return play()
+        except NoCluster:
+            time.sleep(pause_s)
+    return play()
 
 
 def play(order: Order, file: Path, choice: EngineChoice) -> int:

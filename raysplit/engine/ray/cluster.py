@@ -26,6 +26,10 @@ START_TIMEOUT_S = 180
 MEGABYTE = 1 << 20
 
 
+class NoCluster(ClusterError):
+    """No cluster answered where one was to be; a busy one may the next time."""
+
+
 def object_store_bytes(scenario: Scenario, portion_bytes: int, shards: int = 1) -> int:
     """Room for two rounds' worth of gathered portions (or partial sums) and global weights; at least 256 MB.
 
@@ -45,7 +49,7 @@ def connect(address: str | None, object_store: int, cpus: int | None = None) -> 
     here.
 
     A cluster that is started here has no dashboard, a bounded object store, listens on the loopback interface alone,
-    and is shut down at the end. Raises ``ClusterError`` where no cluster answers at ``address``.
+    and is shut down at the end. Raises ``NoCluster`` where no cluster answers at ``address``.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     with ExitStack() as stack:
@@ -59,7 +63,7 @@ def connect(address: str | None, object_store: int, cpus: int | None = None) -> 
                     ray.init(address=address, job_config=DriverPath(), **QUIET)
         except (ConnectionError, RuntimeError, ValueError) as error:
             where = "here" if address is None else f"at {address!r}"
-            raise ClusterError(
+            raise NoCluster(
                 f"no Ray cluster {where} ({str(error).strip().splitlines()[0]}); start one with 'ray start --head' or "
                 "leave --address out"
             ) from error

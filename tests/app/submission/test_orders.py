@@ -14,7 +14,7 @@ from raysplit.app.running.engine_choice import EngineChoice
 from raysplit.app.running.live import Live
 from raysplit.app.submission import entry
 from raysplit.app.submission.attempts import attempts, metadata, named, newest, ray_id
-from raysplit.app.submission.driver import play
+from raysplit.app.submission.driver import CONNECTS, connected, play
 from raysplit.app.submission.follow import follow
 from raysplit.app.submission.installed import differences, installed, lacking
 from raysplit.app.submission.listing import entry as row
@@ -22,6 +22,7 @@ from raysplit.app.submission.log_lines import event_in, line_of
 from raysplit.app.submission.order import FILE, FOLDER, Order
 from raysplit.app.submission.package import packed
 from raysplit.app.submission.submit import Checked, checked, submit
+from raysplit.engine.ray.cluster import NoCluster
 from raysplit.engine.ray.jobs import RayJob, check_dashboard
 from raysplit.errors import ClusterError, ScenarioError
 
@@ -131,6 +132,24 @@ def test_a_driver_that_ends_by_itself_or_because_it_was_told_to_is_not_started_a
         assert entry.kept_alive([sys.executable, "-S", "-c", stop], pytest.fail, 0) == 137
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("failures", [0, CONNECTS - 1, CONNECTS])
+def test_a_busy_cluster_is_asked_again(failures: int) -> None:
+    asked: list[int] = []
+
+    def play() -> int:
+        asked.append(1)
+        if len(asked) <= failures:
+            raise NoCluster("busy")
+        return 0
+
+    if failures == CONNECTS:
+        with pytest.raises(NoCluster):
+            connected(play, 0)
+    else:
+        assert connected(play, 0) == 0
+    assert len(asked) == min(failures + 1, CONNECTS)
 
 
 def test_versions_that_differ_are_said_and_missing_ones_refused() -> None:

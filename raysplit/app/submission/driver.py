@@ -26,7 +26,7 @@ from raysplit.app.running.runner import Ended, Failed, Job, Watch, attempt_all, 
 from raysplit.app.submission.log_lines import write
 from raysplit.app.submission.order import FILE, FOLDER, Order
 from raysplit.engine.ray.cluster import NoCluster
-from raysplit.errors import ScenarioError, UserError
+from raysplit.errors import ScenarioError, UserError, counted
 
 MISTAKE, USER_ERROR, SOME_FAILED = 1, 2, 3
 CONNECTS = 5
@@ -120,7 +120,13 @@ def _sweep(order: Order, jobs: list[Job], choice: EngineChoice, name: str) -> in
             write(end_event(outcome))
     found = outcomes([(job.scenario, job.folder.path, failed.get(job.folder.path, "")) for job in jobs])
     _say(f"Report: {write_sweep(name, found, order.folder / f'sweep-{name}')}")
-    return SOME_FAILED if failed else 0
+    if not failed:
+        return 0
+    sentence = (
+        f"{len(failed)} of {counted(len(jobs), 'scenario')} failed; the same submitted again tries them once more"
+    )
+    write({"event": "stopped", "sentence": sentence, "code": SOME_FAILED})
+    return SOME_FAILED
 
 
 def _say(text: str) -> None:

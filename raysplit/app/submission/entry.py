@@ -41,12 +41,15 @@ def main() -> int:
     refusal = lacking(there)
     if refusal is not None:
         write({"event": "stopped", "sentence": refusal, "code": USER_ERROR})
+        write({"event": "exit", "code": USER_ERROR})
         return USER_ERROR
     write({"event": "cluster", "job": order.job, "folder": str(order.folder), "versions": there})
     other = differences(order.versions, there)
     if other is not None:
         write({"event": "note", "sentence": other})
-    return kept_alive([sys.executable, "-m", "raysplit.app.submission.driver"], write, cwd=kept_code(order))
+    code = kept_alive([sys.executable, "-m", "raysplit.app.submission.driver"], write, cwd=kept_code(order))
+    write({"event": "exit", "code": code})
+    return code
 
 
 def kept_code(order: Order) -> Path:

@@ -15,7 +15,8 @@ KEPT = 30
 
 
 class Followed:
-    """What a job's log told: ``code``, the driver's exit code, and ``sentence``, where it did not end well."""
+    """What a job's log told: ``code``, with which it ended by itself, None where it did not, and a ``sentence`` where that
+    was not well."""
 
     def __init__(self, live: Live) -> None:
         self.code: int | None = None
@@ -76,6 +77,10 @@ class Followed:
         self.close()
         self.code, self.sentence = event["code"], event["sentence"]
 
+    def _exit(self, event: Event) -> None:
+        self.close()
+        self.code = event["code"]
+
     _show: ClassVar[Mapping[str, Callable[[Followed, Event], None]]] = {
         "cluster": _cluster,
         "note": _note,
@@ -86,6 +91,7 @@ class Followed:
         "end": _end,
         "failed": _failed,
         "stopped": _stopped,
+        "exit": _exit,
     }
 
 

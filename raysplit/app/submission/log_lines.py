@@ -17,11 +17,13 @@ def write(event: dict[str, Any]) -> None:
 
 
 def event_in(line: str) -> dict[str, Any] | None:
-    """The event of a line; None for a line of anybody else's, or one that was cut short."""
-    if not line.startswith(MARK):
+    """The event of a line; None for a line of anybody else's, or one that was cut short. Somebody may have left the line
+    before without an end."""
+    _, mark, text = line.partition(MARK)
+    if not mark:
         return None
     try:
-        event = json.loads(line.removeprefix(MARK))
+        event = json.loads(text)
     except ValueError:
         return None
     return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None

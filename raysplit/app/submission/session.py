@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -30,7 +29,7 @@ def submit_and_follow(what: Checked, address: str, data: str | None, detach: boo
     _say_submitted(live, attempt, cluster)
     if detach:
         return
-    for _ in range(AGAIN):
+    for lost in range(1, AGAIN + 1):
         try:
             followed = _followed(attempt, cluster, live)
             ended = cluster.get(attempt.ray.id)
@@ -38,6 +37,8 @@ def submit_and_follow(what: Checked, address: str, data: str | None, detach: boo
                 return _leave(attempt, ended.status, followed, ended.message)
         except JobUnknown:
             ended = None
+        if lost == AGAIN:
+            break
         why = "started anew and has forgotten the job" if ended is None else f"lost the job ({_short(ended.message)})"
         live.say(f"  the cluster {why}; submitted again, from the newest checkpoint on")
         attempt = submit(what, cluster, data)
@@ -102,12 +103,10 @@ def _leave(attempt: Attempt, status: str, followed: Followed, message: str) -> N
         )
     if followed.sentence and followed.code is not None:
         raise Stopped(followed.sentence, followed.code, _trace(followed) if followed.code == 1 else "")
-    if followed.code is not None or status != "FAILED":
-        sys.exit(followed.code)
     raise Stopped(
         f"job {attempt.job} failed without a word of its own ({_short(message)}); 'raysplit submit {attempt.file}', as "
         "before, goes on from its newest checkpoint",
-        1,
+        followed.code or 1,
         _trace(followed),
     )
 

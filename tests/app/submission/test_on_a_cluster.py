@@ -76,9 +76,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     (here / "token").chmod(0o644)
     short = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / f"rs{os.getpid()}"
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
-        **{"PYTHONPATH": TREE, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(here / "token")},
-        "OMP_NUM_THREADS": "1",
+        **{name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH"))},
+        **{"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(here / "token"), "OMP_NUM_THREADS": "1"},
     }
     command = [sys.executable, "-m", "tests.app.submission.three_nodes", str(short)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}

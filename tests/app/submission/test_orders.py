@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from raysplit.app.running.engine_choice import EngineChoice
+from raysplit.app.running.interruption import Stopped
 from raysplit.app.running.live import Live
 from raysplit.app.submission import entry
 from raysplit.app.submission.attempts import attempts, metadata, named, newest, ray_id
@@ -21,9 +23,10 @@ from raysplit.app.submission.listing import entry as row
 from raysplit.app.submission.log_lines import event_in, line_of
 from raysplit.app.submission.order import FILE, FOLDER, Order
 from raysplit.app.submission.package import packed
+from raysplit.app.submission.session import AGAIN, submit_and_follow
 from raysplit.app.submission.submit import Checked, checked, submit
 from raysplit.engine.ray.cluster import NoCluster
-from raysplit.engine.ray.jobs import RayJob, check_dashboard
+from raysplit.engine.ray.jobs import JobUnknown, RayJob, check_dashboard
 from raysplit.errors import ClusterError, ScenarioError
 
 TEXT = """\
@@ -228,7 +231,7 @@ def test_a_row_of_the_list_is_read_off_the_end_of_a_log() -> None:
 @pytest.mark.parametrize("line", ["", "@raysplit", "@raysplit {", "@raysplit 3", '@raysplit {"event": 1}', "{}"])
 def test_a_line_that_is_no_event_is_none(line: str) -> None:
     assert event_in(line) is None
-    assert event_in(line_of({"event": "x"})) == {"event": "x"}
+    assert event_in("loading ... " + line_of({"event": "x"})) == {"event": "x"}
 
 
 @pytest.mark.parametrize(
@@ -244,3 +247,45 @@ def test_how_a_driver_ended_is_what_the_command_ends_with(capsys: pytest.Capture
     followed = follow([line_of(stopped), "a trace"], Live(False, 1))
     assert (followed.code, followed.sentence, followed.others) == (2, "the disk is full", ["a trace"])
     assert json.loads(line_of(stopped).removeprefix("@raysplit ")) == stopped
+
+
+class Lost(Known):
+    """A cluster that loses the first attempts at a job: it forgets them, or its head takes them along."""
+
+    def __init__(self, losses: int, forgets: bool) -> None:
+        super().__init__()
+        self.losses, self.forgets = losses, forgets
+
+    def log(self, id: str) -> list[str]:
+        lost = len(self.jobs) <= self.losses
+        self.jobs[-1] = dataclasses.replace(self.jobs[-1], status="FAILED" if lost else "SUCCEEDED", message="died")
+        if lost and self.forgets:
+            raise JobUnknown("knows no such job")
+        cluster = {"event": "cluster", "folder": "~", "job": "", "versions": {}}
+        return [line_of(cluster)] + [line_of({"event": "exit", "code": 0})] * (not lost)
+
+
+@pytest.mark.parametrize("forgets", [True, False])
+@pytest.mark.parametrize("losses", [0, 2, AGAIN])
+def test_a_job_that_the_cluster_lost_is_submitted_again_while_somebody_follows(
+    here: Path, monkeypatch: pytest.MonkeyPatch, losses: int, forgets: bool
+) -> None:
+    cluster: Any = Lost(losses, forgets)
+    monkeypatch.setattr("raysplit.app.submission.session.RayJobs", lambda address, say: cluster)
+    if losses == AGAIN:
+        with pytest.raises(ClusterError, match="was lost 3 times on http://head:8265"):
+            submit_and_follow(ordered(), cluster.address, None, False, True)
+    else:
+        submit_and_follow(ordered(), cluster.address, None, False, True)
+    assert [attempt.number for attempt in attempts(cluster.jobs)] == list(range(1, min(losses, AGAIN - 1) + 2))
+
+
+def test_a_job_that_ends_badly_by_itself_is_not_submitted_again(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster: Any = Lost(9, False)
+    lines = [line_of({"event": "stopped", "sentence": "2 of 3 scenarios failed", "code": 3})]
+    monkeypatch.setattr("raysplit.app.submission.session.RayJobs", lambda address, say: cluster)
+    monkeypatch.setattr(cluster, "log", lambda id: lines)
+    monkeypatch.setattr(cluster, "get", lambda id: dataclasses.replace(cluster.jobs[-1], status="FAILED"))
+    with pytest.raises(Stopped, match="2 of 3 scenarios failed") as left:
+        submit_and_follow(ordered(), cluster.address, None, False, True)
+    assert left.value.code == 3 and len(cluster.jobs) == 1

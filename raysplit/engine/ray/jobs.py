@@ -128,18 +128,21 @@ class RayJobs:
 
     def log(self, id: str) -> Iterator[str]:
         """The lines of a job's log from its first on, as they come, until the job has ended."""
-        read, left, broken_since = 0, "", None
-        while True:
+        read, left, broken_since, whole = 0, "", None, False
+        while not whole:
             skip = read
             try:
+                ended = self.get(id).ended  # before it is opened: what is then read to its end is all
+                broken_since = None
                 for chunk in self._chunks(id):
-                    broken_since = None
+                    if chunk is None:
+                        break
                     fresh, skip = chunk[skip:], max(0, skip - len(chunk))
                     read += len(fresh)
                     *lines, left = (left + fresh).split("\n")
                     yield from lines
-                if self.get(id).ended:
-                    break
+                else:
+                    whole = ended
             except (ClusterError, OSError, RuntimeError) as error:
                 broken_since = broken_since or time.monotonic()
                 if time.monotonic() - broken_since > GONE_S or isinstance(error, JobUnknown):
@@ -148,15 +151,19 @@ class RayJobs:
         if left:
             yield left
 
-    def _chunks(self, id: str) -> Iterator[str]:
-        """What Ray sends of a log, from its start; ends where the connection does, or says nothing for long."""
+    def _chunks(self, id: str) -> Iterator[str | None]:
+        """What Ray sends of a log, from its start, until it closes the connection; None, and no more, where nothing has
+        come for long."""
         loop = asyncio.new_event_loop()
         source = self._client.tail_job_logs(id)
         try:
             while True:
                 try:
                     yield loop.run_until_complete(asyncio.wait_for(anext(source), SILENT_S))
-                except (StopAsyncIteration, TimeoutError, asyncio.TimeoutError):
+                except StopAsyncIteration:
+                    return
+                except (TimeoutError, asyncio.TimeoutError):
+                    yield None
                     return
                 except Exception as error:
                     if not type(error).__module__.startswith("aiohttp"):

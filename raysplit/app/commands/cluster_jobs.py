@@ -30,6 +30,8 @@ Dashboard = Annotated[
     ),
 ]
 JobName = Annotated[str, typer.Argument(help="A job's name, as 'raysplit submit' said it.", metavar="JOB")]
+STORE = "~/raysplit-jobs"
+"""Where runs lie on the cluster's head, in the home of the user whom Ray runs as: it outlives the job, and Ray."""
 Store = Annotated[
     str, typer.Option("--store", help="The folder on the cluster's head that keeps runs; it outlives Ray.")
 ]
@@ -45,7 +47,7 @@ def submit(
         bool, typer.Option("--sweep", help="As 'raysplit sweep': go on after a scenario that failed; one report.")
     ] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Do not follow the job; 'raysplit attach' does.")] = False,
-    store: Store = "~/raysplit-jobs",
+    store: Store = STORE,
     data: Annotated[
         str | None, typer.Option("--data", help="Where prepared populations lie on every node ($RAYSPLIT_DATA there).")
     ] = None,

@@ -13,8 +13,6 @@ from typing import Any
 from raysplit.app.running.engine_choice import EngineChoice
 from raysplit.scenario.scenario import Scenario
 
-STORE = "~/raysplit-jobs"
-"""Where runs lie on the cluster's head, in the home of the user whom Ray runs as: it outlives the job, and Ray."""
 FOLDER, FILE = "submitted", "order.json"
 """In what is uploaded: beside the package ``raysplit``."""
 

@@ -35,7 +35,7 @@ from raysplit.contracts import Aggregate, AggregationRule
 @part
 class Unhurried(AggregationRule):
     def aggregate(self, updates, weights, context):
-        time.sleep(float(os.environ.get("UNHURRIED", "0.4")))
+        time.sleep(float(os.environ.get("UNHURRIED", "0.3")))
         return Aggregate(weights @ updates)
 """
 FILE = """\
@@ -176,7 +176,7 @@ def at_round(number: int) -> Until:
 def test_a_job_outlives_its_client_its_driver_and_a_node_and_comes_back_with_the_local_digest(
     cluster: Cluster, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    submit = ("submit", "kept.py", "--hosts", "2", "--store", str(cluster.store))
+    submit = ("submit", "kept.py", "--hosts", "2", "--placement", "colocated", "--store", str(cluster.store))
     before = killed_at(at_round(2), *submit)
     assert cluster.token.stat().st_mode & 0o777 == 0o600
     job = before[0]["job"]
@@ -197,6 +197,7 @@ def test_a_job_outlives_its_client_its_driver_and_a_node_and_comes_back_with_the
     digest = digest_here(monkeypatch)
     assert end["digest"] == digest
     fetched = open_run(run)
+    assert sum(fetched.rounds.column("retries").to_pylist()) > 0, "the node took an actor along"
     assert fetched.state.digest == digest and fetched.rounds.column("round").to_pylist() == list(range(1, 17))
     assert (run / "modules" / "rules.py").read_text() == RULE and list(Path("runs").glob("report-kept*.html"))
     assert cluster.store / job / "runs" / run.name == Path(end["run"])
@@ -205,7 +206,18 @@ def test_a_job_outlives_its_client_its_driver_and_a_node_and_comes_back_with_the
 def test_a_cancelled_job_goes_on_when_it_is_submitted_again_and_a_broken_fetch_where_it_broke(
     cluster: Cluster, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    submit = ("submit", "kept.py", "--hosts", "1", "--store", str(cluster.store), "--set", "seed=7")
+    submit = (
+        "submit",
+        "kept.py",
+        "--hosts",
+        "1",
+        "--placement",
+        "colocated",
+        "--store",
+        str(cluster.store),
+        "--set",
+        "seed=7",
+    )
     job = told(*submit, until=at_round(3))[0]["job"]
     with pytest.raises(SystemExit):
         command(*submit)

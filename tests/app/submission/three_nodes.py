@@ -11,6 +11,7 @@ from pathlib import Path
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's switch that leaves it on the loopback interface
 
 from ray._private.node import Node  # only now: it reads the switch
+from ray._private.utils import write_ray_address
 from ray.cluster_utils import Cluster
 
 NODE = {"node_ip_address": "127.0.0.1", "object_store_memory": 100 << 20}
@@ -19,13 +20,15 @@ NODE = {"node_ip_address": "127.0.0.1", "object_store_memory": 100 << 20}
 def main(folder: str) -> None:
     head = {
         **NODE,
-        "num_cpus": 1,
+        "num_cpus": 0,  # actors lie on the worker nodes
         "include_dashboard": True,
         "dashboard_host": "127.0.0.1",
         "dashboard_port": 0,
         "temp_dir": folder,
     }
     cluster = Cluster(initialize_head=True, connect=False, head_node_args=head)
+    # As 'ray start' does: else jobs take whatever other cluster they find on this machine.
+    write_ray_address(cluster.address, folder)
     # A session folder each, as on machines of their own: in a shared one they unpack working directories over each other.
     workers = [cluster.add_node(wait=False, temp_dir=f"{folder}{number}", num_cpus=2, **NODE) for number in (1, 2)]
     print(f"http://{cluster.webui_url}", flush=True)
@@ -47,7 +50,7 @@ def _has_actors(node: Node) -> bool:
             said = (process / "cmdline").read_text(errors="replace")
         except OSError:
             continue
-        if parent == raylet and said.startswith("ray::") and not said.startswith("ray::IDLE"):
+        if parent == raylet and said.startswith("ray::ClientHost"):
             return True
     return False
 

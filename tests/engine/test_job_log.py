@@ -78,3 +78,26 @@ def test_a_dashboard_that_stays_away_is_given_up_and_one_that_is_quiet_is_not(mo
     monkeypatch.setattr(jobs, "SILENT_S", 0.001)
     quiet = Client([(5, "silence")] * 50)
     assert list(cluster(quiet).log("a")) == LINES and quiet.opened == 51
+
+
+@pytest.mark.parametrize(
+    ("answer", "asked"), [("500: No available agent to submit job", 3), ("400: Job with submission_id a exists", 1)]
+)
+def test_a_head_that_has_only_just_started_is_waited_for(
+    answer: str, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: None))
+    client, calls = Client([]), []
+
+    def submit_job(**what: object) -> None:
+        calls.append(what)
+        if len(calls) < 3:
+            raise RuntimeError(f"Request failed with status code {answer}.")
+
+    monkeypatch.setattr(client, "submit_job", submit_job, raising=False)
+    if asked == 1:
+        with pytest.raises(ClusterError, match=r"refused \(Request failed with status code 400"):
+            cluster(client).submit("a", "true", {})
+    else:
+        cluster(client).submit("a", "true", {})
+    assert len(calls) == asked

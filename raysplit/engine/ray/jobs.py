@@ -28,6 +28,8 @@ SILENT_S = 60.0
 told."""
 GONE_S = 180.0
 """A dashboard that cannot be reached for so long is given up."""
+_STARTING = "No available agent"
+"""In what a head answers that has its dashboard already, but not yet the process that starts jobs."""
 ENDED = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 _TALKATIVE = (
     "ray.dashboard.modules.job.sdk",
@@ -93,8 +95,18 @@ class RayJobs:
         env: dict[str, Any] = {"env_vars": dict(variables or {})}
         if folder is not None:
             env["working_dir"] = str(folder)
-        with self._asking():
-            self._client.submit_job(entrypoint=entrypoint, submission_id=id, runtime_env=env, metadata=dict(metadata))
+        until = time.monotonic() + GONE_S
+        while True:
+            try:
+                with self._asking():
+                    self._client.submit_job(
+                        entrypoint=entrypoint, submission_id=id, runtime_env=env, metadata=dict(metadata)
+                    )
+                return
+            except ClusterError as error:
+                if _STARTING not in str(error) or time.monotonic() > until:
+                    raise
+            time.sleep(2)
 
     def listed(self) -> list[RayJob]:
         """Every job that was submitted to the cluster and that it still knows, oldest first."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
+Place = tuple[float, float]
 _LIGHT = ("#1c1e21", "#0072b2", "#d55e00", "#007a5a", "#a8548a", "#b26b00", "#4b9cd3", "#c0262d", "#6b7079", "#5b3fa0")
 _DARK = ("#e4e6ea", "#56b4e9", "#f28e4b", "#2fc49b", "#e5a3c6", "#e69f00", "#a5d8ff", "#ff6b6b", "#9aa1ac", "#b8a2f2")
 
@@ -43,12 +44,12 @@ def frontier_figure(points: Sequence[Measured], axes: Axes, theme: Theme = LIGHT
         )
         if mark:
             front.append((at, point.label))
-    _draw_front(panel, front, axes, theme)
     _guess(panel, points, axes, theme)
     _label(axes.x, panel.set_xlabel, panel.set_xscale, panel.xaxis)
     _label(axes.y, panel.set_ylabel, panel.set_yscale, panel.yaxis)
     panel.grid(True, axis="both")
     panel.margins(0.08, 0.1)
+    _draw_front(panel, front, axes, theme)
     _legends(figure, panel, cuts, defenses, colours, theme)
     return figure
 
@@ -66,7 +67,7 @@ def _label(measure: Measure, label: Callable[[str], object], scale: Callable[[st
         axis.set_minor_formatter(NullFormatter())
 
 
-def _place(point: Measured, axes: Axes) -> tuple[float, float] | None:
+def _place(point: Measured, axes: Axes) -> Place | None:
     x, y = _value(axes.x, point), _value(axes.y, point)
     return None if x is None or y is None else (x, y)
 
@@ -76,26 +77,67 @@ def _value(measure: Measure, point: Measured) -> float | None:
     return None if value is None else 100 * value if measure.percent else value
 
 
-def _draw_front(panel: Panel, front: list[tuple[tuple[float, float], str]], axes: Axes, theme: Theme) -> None:
-    """Rings and names; where the front is over the two axes alone, also the staircase under which nothing is dominated."""
+def _draw_front(panel: Panel, front: list[tuple[Place, str]], axes: Axes, theme: Theme) -> None:
+    """Rings and names; where the front is over the two axes alone, also the staircase that bounds what is dominated."""
     ordered = sorted(front)
     if {measure.name for measure in axes.front} == {axes.x.name, axes.y.name} and len(ordered) > 1:
         where: Literal["pre", "post"] = "pre" if axes.x.more_is_better else "post"
         xs, ys = zip(*(at for at, _ in ordered), strict=True)
         panel.step(xs, ys, where=where, color=theme.faint, linewidth=1.1, linestyle=(0, (4, 3)), zorder=1)
-    for number, ((x, y), name) in enumerate(ordered):
+    for at, _ in ordered:
         panel.plot(
-            x, y, "o", markersize=13, markerfacecolor="none", markeredgecolor=theme.ink, markeredgewidth=1.1, zorder=2
+            *at, "o", markersize=13, markerfacecolor="none", markeredgecolor=theme.ink, markeredgewidth=1.1, zorder=2
         )
+    if not ordered:
+        return
+    in_points = (panel.transScale + panel.transLimits).transform([at for at, _ in ordered]) * _PANEL
+    towards = (1 if axes.x.more_is_better else -1, 1 if axes.y.more_is_better else -1)
+    placed = beside([(place, name) for place, (_, name) in zip(in_points.tolist(), ordered, strict=True)], towards)
+    for (at, name), offset in zip(ordered, placed, strict=True):
+        if offset is None:
+            continue
         panel.annotate(
             name,
-            (x, y),
-            xytext=(9, 9) if number % 2 == 0 else (9, -15),
+            at,
+            xytext=offset,
             textcoords="offset points",
-            fontsize=8,
+            ha="left" if offset[0] > 0 else "right",
+            va="center",
+            fontsize=_FONT,
             color=theme.ink,
             zorder=4,
+            arrowprops={"arrowstyle": "-", "color": theme.faint, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 7},
         )
+
+
+_PANEL, _FONT = (400.0, 300.0), 8.0
+"""How large the panel is about, and its letters, in points: names are kept apart by that"""
+
+
+def beside(labels: Sequence[tuple[Sequence[float], str]], towards: tuple[int, int]) -> list[Place | None]:
+    """Where names stand, as offsets in points from the places [x, y] of what they name: on the side ``towards`` which
+    things get better, where nothing is that is not named, and further off where another name is in the way; None where
+    there is no room. A name is on the other side in x where it would leave the panel."""
+    taken: list[tuple[float, float, float]] = []
+    found: list[Place | None] = []
+    for (x, y), name in labels:
+        width, across = 0.58 * _FONT * len(name), towards[0]
+        if not 0 <= x + across * (10 + width) <= _PANEL[0] * (1 if across < 0 else 1.08):
+            across = -across
+        left = x + 10 if across > 0 else x - 10 - width
+        steps = (towards[1] * (9 + 4 * step) for step in range(16))
+        offset = next(
+            (
+                dy
+                for dy in steps
+                if all(abs(y + dy - at) > 1.35 * _FONT or left + width < a or left > b for a, b, at in taken)
+            ),
+            None,
+        )
+        found.append(None if offset is None else (10.0 * across, float(offset)))
+        if offset is not None:
+            taken.append((left, left + width, y + offset))
+    return found
 
 
 def _guess(panel: Panel, points: Sequence[Measured], axes: Axes, theme: Theme) -> None:
@@ -108,13 +150,13 @@ def _guess(panel: Panel, points: Sequence[Measured], axes: Axes, theme: Theme) -
     line(max(guesses), color=theme.faint, linewidth=0.9, linestyle=":", zorder=0)
     panel.annotate(
         "best guess without a message",
-        (max(guesses), 0) if upright else (0, max(guesses)),
+        (max(guesses), 1) if upright else (0, max(guesses)),
         xycoords=("data", "axes fraction") if upright else ("axes fraction", "data"),
-        xytext=(-3, 4) if upright else (4, 3),
+        xytext=(-3, -4) if upright else (4, 3),
         textcoords="offset points",
         rotation=90 if upright else 0,
         ha="right" if upright else "left",
-        va="bottom",
+        va="top" if upright else "bottom",
         color=theme.faint,
         fontsize=8,
     )

@@ -17,6 +17,7 @@ from raysplit.app.commands.data import data_app
 from raysplit.app.commands.options import (
     Address,
     AsJson,
+    Deadline,
     DryRun,
     EngineName,
     File,
@@ -79,6 +80,7 @@ def run(
     gpus_per_host: Gpus = None,
     address: Address = None,
     shards: Shards = 1,
+    deadline: Deadline = None,
     keep_state: KeepState = False,
     as_json: AsJson = False,
 ) -> None:
@@ -90,7 +92,7 @@ def run(
     from raysplit.app.running.runner import jobs_from, run_all
 
     chosen = jobs_from(file, out, sets or [], only, keep_state=keep_state)
-    choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address, shards)
+    choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address, shards, deadline)
     live = Live(as_json, len(chosen))
     folders = []
     with saying_how_to_go_on([job.folder for job in chosen], f"'raysplit sweep {file}'"):
@@ -117,6 +119,7 @@ def sweep(
     placement: PlacementName = "auto",
     gpus_per_host: Gpus = None,
     address: Address = None,
+    deadline: Deadline = None,
     keep_state: KeepState = False,
 ) -> None:
     """Do what is left of a file's scenarios, whatever fails; one report, tables and plots over all."""
@@ -188,6 +191,7 @@ def resume(
     gpus_per_host: Gpus = None,
     address: Address = None,
     shards: Shards = 1,
+    deadline: Deadline = None,
     keep_state: KeepState = False,
     as_json: AsJson = False,
 ) -> None:
@@ -200,7 +204,7 @@ def resume(
     from raysplit.app.running.runner import run as run_job
     from raysplit.storage.run_folder import RunFolder
 
-    choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address, shards)
+    choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address, shards, deadline)
     live = Live(as_json, 1)
     longer = None if rounds is None else job_with_more_rounds(RunFolder(folder), rounds, keep_state)
     goes_on = RunFolder(folder) if longer is None else longer.folder

@@ -15,6 +15,7 @@ from raysplit.attacks.steps.played_steps import PlayedSteps
 from raysplit.channels.channel import Channel
 from raysplit.channels.hooks import MessageHook, PartyEnd
 from raysplit.channels.traffic import Traffic
+from raysplit.engine.activity import Activity
 from raysplit.engine.evaluator import EVALUATION_BATCH, Evaluator
 from raysplit.engine.hooks import hooks_in_force, take_end
 from raysplit.engine.malicious_steps import malicious_steps_of, take_steps
@@ -58,10 +59,12 @@ class Host:
         hooks: tuple[MessageHook, ...] = (),
         gradient_rule: GradientRule | None = None,
         server_rule: ServerGradientRule | None = None,
+        activity: Activity | None = None,
     ) -> None:
         """``hooks``: beside those of the scenario. ``gradient_rule``: the clients', ``server_rule``: the main server's,
-        None: the scenario's."""
+        None: the scenario's. ``activity``: where every step is noted, for whoever watches this host."""
         pin_threads()
+        self._activity = activity or Activity()
         self.scenario = scenario
         self.device = torch.device(device)
         self._hooks = hooks
@@ -193,7 +196,7 @@ class Host:
     def _evaluate_one(self, client: int, portion: torch.Tensor, server: torch.Tensor) -> ClientScores:
         """A client's test set evaluated with the present portions, without touching the slots that train."""
         if self._evaluation_host is None:
-            self._evaluation_host = Host(self.scenario, str(self.device))
+            self._evaluation_host = Host(self.scenario, str(self.device), activity=self._activity)
         return self._evaluation_host.evaluate(np.array([client]), portion, server)
 
     def _share(
@@ -235,6 +238,7 @@ class Host:
         return outcome
 
     def _batch(self, plan: RoundPlan, position: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        self._activity.step(plan.round, int(plan.clients[position]))
         if position not in self._cache:
             self._cache[position] = self._samples(plan, position)
         x, y = self._cache[position]
@@ -283,6 +287,7 @@ class Host:
 
     def _pixels(self, x: torch.Tensor) -> torch.Tensor:
         """What the network sees of stored samples [B, C, H, W]."""
+        self._activity.tick()
         return to_pixels(x, self.scenario.pixels, self.scenario.training.dtype, self.device)
 
     def evaluate(
@@ -319,6 +324,7 @@ class Host:
             return evaluator.scores(clients, sets, self._aims, self.population.info.classes, self.scenario.seed)
 
     def _test_set(self, client: int) -> Samples:
+        self._activity.step(None, client)
         try:
             return self.population.test(client)
         except Exception as error:

@@ -56,7 +56,16 @@ def failure_of(round: int | None, client: int, error: Exception, party: Where = 
 
 def users_line(error: Exception) -> str:
     """``"net.py:12: "``, the innermost line of an exception that is neither RaySplit's nor a library's; else ``""``."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith((_PACKAGE, *_LIBRARIES, "<")):
-            return f"{Path(frame.filename).name}:{frame.lineno}: "
-    return ""
+    frame = _users_frame(traceback.extract_tb(error.__traceback__))
+    return "" if frame is None else f"{Path(frame.filename).name}:{frame.lineno}: "
+
+
+def users_place(stack: traceback.StackSummary) -> str:
+    """``"net.py:12, in forward"``: where a stack is, outermost frame first, in the user's own code if it is there at
+    all."""
+    frame = _users_frame(stack) or (stack[-1] if stack else None)
+    return "" if frame is None else f"{Path(frame.filename).name}:{frame.lineno}, in {frame.name}"
+
+
+def _users_frame(stack: traceback.StackSummary) -> traceback.FrameSummary | None:
+    return next((f for f in reversed(stack) if not f.filename.startswith((_PACKAGE, *_LIBRARIES, "<"))), None)

@@ -33,6 +33,13 @@ Shards = Annotated[
     int, typer.Option("--shards", help="Column shards that aggregate updates; 1: the driver holds them. Same bits.")
 ]
 Address = Annotated[str | None, typer.Option("--address", help="A running Ray cluster; 'auto' finds the local one.")]
+Deadline = Annotated[
+    float | None,
+    typer.Option(
+        "--deadline",
+        help="Seconds within which a call on Ray must end or get on; who hangs is replaced. Default: measured. Same bits.",
+    ),
+]
 KeepState = Annotated[
     bool, typer.Option("--keep-state", help="At the end keep optimiser states and the like, not the model alone.")
 ]

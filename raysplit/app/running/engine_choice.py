@@ -30,15 +30,17 @@ class EngineChoice:
     gpus_per_host: float | None = None
     address: str | None = None
     shards: int = 1
+    deadline: float | None = None
+    """Of every call on Ray [s]; None: measured."""
 
 
 def check_choice(choice: EngineChoice) -> None:
     """Raise for what no cluster can give, before anything is started or written."""
-    given = (choice.hosts, choice.servers, choice.address, choice.gpus_per_host)
+    given = (choice.hosts, choice.servers, choice.address, choice.gpus_per_host, choice.deadline)
     if choice.engine == "local" and any(value is not None for value in given):
         raise ScenarioError(
-            "--hosts, --servers, --address and --gpus-per-host belong to --engine ray; leave them out with --engine "
-            "local"
+            "--hosts, --servers, --address, --gpus-per-host and --deadline belong to --engine ray; leave them out with "
+            "--engine local"
         )
     for option, count in (("--hosts", choice.hosts), ("--servers", choice.servers)):
         if count is not None and count < 1:
@@ -47,6 +49,8 @@ def check_choice(choice: EngineChoice) -> None:
         raise ClusterError(
             f"--gpus-per-host must be 0 or a share of a GPU such as 0.25, but it is {choice.gpus_per_host:g}"
         )
+    if choice.deadline is not None and not 0 < choice.deadline < float("inf"):
+        raise ClusterError(f"--deadline must be a number of seconds above 0, but it is {choice.deadline:g}")
     if choice.address is not None:
         check_address(choice.address)
 
@@ -108,5 +112,6 @@ def open_engine(
     if module is not None:
         for own in own_modules(module):
             by_value(own)
-    with RayEngine(scenario, lay_out(scenario, cluster.resources, wanted), cluster.actor_pool) as engine:
+    layout = lay_out(scenario, cluster.resources, wanted)
+    with RayEngine(scenario, layout, cluster.actor_pool, deadline=choice.deadline) as engine:
         yield engine

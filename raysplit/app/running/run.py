@@ -30,6 +30,7 @@ def run(
     gpus_per_host: float | None = None,
     address: str | None = None,
     shards: int = 1,
+    deadline: float | None = None,
     keep_state: bool = False,
 ) -> Run:
     """Train a scenario and return its run, in the folder ``out/<name>-<hash>``.
@@ -40,7 +41,8 @@ def run(
 
     ``engine="local"`` plays everything in this process, ``"ray"`` on Ray actors, laid out as ``hosts``, ``servers``,
     ``placement`` and ``gpus_per_host`` say, on the cluster at ``address`` or one that is started and shut down again;
-    ``shards``: column shards that aggregate the updates. ``keep_state``: leave optimiser states and the like in the
+    ``shards``: column shards that aggregate the updates; ``deadline``: seconds within which a call on Ray must end or
+    get on, None: as measured on earlier ones. ``keep_state``: leave optimiser states and the like in the
     folder of the finished run, too, not the model alone. None of these changes a bit of the result. ``raysplit run``
     does the same from the command line for scenarios in a file.
 
@@ -51,7 +53,7 @@ def run(
             f"raysplit.run takes one Scenario, but was given {type(scenario).__name__}; call it for each scenario"
         )
     scenario = replace(scenario)  # its hash is taken anew: own code may have changed since it was last taken
-    choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address, shards)
+    choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address, shards, deadline)
     watch = Watch() if on_round is None else Watch(round=on_round)
     ended = run_job(job_of(scenario, Path(out), keep_state), choice, watch, "replace" if overwrite else "continue")
     return replace(open_run(ended.folder.path), played=scenario)

@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import ray
@@ -25,6 +25,7 @@ from raysplit.aggregation.sharding.reduction import Done
 from raysplit.aggregation.task import AggregationTask
 from raysplit.channels.hooks import MessageHook, Observation
 from raysplit.channels.message import Message
+from raysplit.engine.activity import Activity, Doing, WatchedLink, watched_sink
 from raysplit.engine.hooks import take_end
 from raysplit.engine.host import Host, peak_memory_bytes, take_result
 from raysplit.engine.ray.row_wire import RowSender, RowSinkAddress
@@ -96,16 +97,25 @@ def _begin(start: Any, memory: Any) -> GlobalState:
 
 
 @contextlib.contextmanager
-def _sending(sink: RowSinkAddress | None, host: int) -> Iterator[RowSink | None]:
+def _sending(sink: RowSinkAddress | None, host: int, activity: Activity) -> Iterator[RowSink | None]:
     """What takes finished portions to the column shards, if there are any."""
     if sink is None:
         yield None
         return
-    sender = RowSender(sink, host)
+    with activity.waiting():
+        sender = RowSender(sink, host)
     try:
-        yield sender.send
+        yield watched_sink(sender.send, activity)
     finally:
         sender.close()
+
+
+class Started(NamedTuple):
+    """What an actor answers once it is ready: its process id, its node, and the address at which others reach it."""
+
+    pid: int
+    node: str
+    address: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -126,12 +136,17 @@ def _limit_gpu(share: float) -> str:
     return "cuda"
 
 
-@ray.remote
+CONTROL = "control"
+"""The concurrency group, a thread of its own, of what is asked and told while an actor works."""
+
+
+@ray.remote(concurrency_groups={CONTROL: 1})
 class ClientHost:
     """A shard of the virtual clients on one core or a share of a GPU. It plays for one scenario at a time."""
 
     def __init__(self, gpus: float) -> None:
         self._device = _limit_gpu(gpus)
+        self._activity = Activity()
 
     def take(
         self,
@@ -139,12 +154,18 @@ class ClientHost:
         index: int,
         hooks: tuple[MessageHook, ...] = (),
         gradient_rule: GradientRule | None = None,
-    ) -> int:
-        """From here on play for ``scenario``; the process id, once the population is open and the model built."""
+    ) -> Started:
+        """From here on play for ``scenario``; returns once the population is open and the model built."""
         self._index = index
-        self._host = Host(scenario, self._device, hooks, gradient_rule)
-        self._host.initial()
-        return os.getpid()
+        with self._activity.call():
+            self._host = Host(scenario, self._device, hooks, gradient_rule, self._activity)
+            self._host.initial()
+        return Started(os.getpid(), ray.util.get_node_ip_address())
+
+    @ray.method(concurrency_group=CONTROL)
+    def doing(self) -> Doing:
+        """What this host does at the moment."""
+        return self._activity.now()
 
     def answers(self) -> None:
         """Returns if this process is alive and idle."""
@@ -155,7 +176,7 @@ class ClientHost:
         """``memory``: what clients of these groups keep. ``sink``: where finished
         ones go, if not back."""
         try:
-            with _sending(sink, self._index) as row_sink:
+            with self._activity.call(), _sending(sink, self._index, self._activity) as row_sink:
                 outcome = self._host.train(plan, groups, _begin(start, memory), row_sink)
         except ClientFailure as failure:
             raise failure.on(self._name()) from None
@@ -174,9 +195,10 @@ class ClientHost:
     ) -> Packed:
         """Play groups against the main server at ``address``."""
         link = WireLink(address, token, self._index)
+        watched = WatchedLink(link, self._activity)
         try:
-            with _sending(sink, self._index) as row_sink:
-                outcome = self._host.train_pooled(plan, groups, _begin(start, memory), link, ahead, row_sink)
+            with self._activity.call(), _sending(sink, self._index, self._activity) as row_sink:
+                outcome = self._host.train_pooled(plan, groups, _begin(start, memory), watched, ahead, row_sink)
         except ClientFailure as failure:
             raise failure.on(self._name()) from None
         finally:
@@ -190,18 +212,20 @@ class ClientHost:
         """``portions``: by client id, those of this host's chunks alone; None where clients keep none."""
         begin, own = to_tensors(start), to_tensors(portions)
         try:
-            return [self._host.evaluate(chunk, begin.client, begin.server, own) for chunk in chunks]
+            with self._activity.call():
+                return [self._host.evaluate(chunk, begin.client, begin.server, own) for chunk in chunks]
         except ClientFailure as failure:
             raise failure.on(self._name()) from None
 
 
-@ray.remote(max_concurrency=2)
+@ray.remote(concurrency_groups={CONTROL: 1})
 class MainServer:
     """One member of the server pool: the shared portion, or the replicas of the hosts that it is given. One scenario at
     a time."""
 
     def __init__(self, gpus: float) -> None:
         self._device = _limit_gpu(gpus)
+        self._activity = Activity()
         self._listener = socket.create_server((ray.util.get_node_ip_address(), 0), backlog=256)
         self._listener.settimeout(0.5)
         self._hung_up = threading.Event()
@@ -210,22 +234,29 @@ class MainServer:
     def answers(self) -> None:
         """Returns if this process is alive."""
 
-    def take(
-        self, scenario: Scenario, index: int, token: bytes, hooks: tuple[MessageHook, ...] = ()
-    ) -> tuple[int, tuple[str, int]]:
-        """From here on serve ``scenario`` to whoever knows ``token``; process id and the address on which hosts reach
-        this server."""
+    def take(self, scenario: Scenario, index: int, token: bytes, hooks: tuple[MessageHook, ...] = ()) -> Started:
+        """From here on serve ``scenario`` to whoever knows ``token``, at the address that is returned."""
         self._index = index
-        self._host = Host(scenario, self._device, hooks)
+        with self._activity.call():
+            self._host = Host(scenario, self._device, hooks)
+            self._host.initial()
         self._requests = client_step_of(scenario.protocol).requests
         self._protocol = scenario.protocol
         self._token = token
-        self._host.initial()
         address, port = self._listener.getsockname()[:2]
-        return os.getpid(), (address, port)
+        return Started(os.getpid(), ray.util.get_node_ip_address(), (address, port))
+
+    @ray.method(concurrency_group=CONTROL)
+    def doing(self) -> Doing:
+        """What this server does at the moment."""
+        return self._activity.now()
 
     def serve(self, plan: RoundPlan, start: Any, groups: dict[int, list[int]], ahead: int) -> Packed:
         """Serve one round to the hosts in ``groups`` (host → its client groups)."""
+        with self._activity.call():
+            return self._serve(plan, start, groups, ahead)
+
+    def _serve(self, plan: RoundPlan, start: Any, groups: dict[int, list[int]], ahead: int) -> Packed:
         begin: GlobalState = to_tensors(start)
         self._hung_up.clear()
         served = [group for dealt in groups.values() for group in dealt]
@@ -239,15 +270,18 @@ class MainServer:
 
         def answer(message: Message) -> None:
             """Take a message to the server and send what is due now, to whichever hosts."""
+            self._activity.step(message.round, message.client)
             for reply in serve(server, end, self._here(message)):
                 wire = self._wires.get(host_of[reply.position])
                 if wire is None:
                     raise PeerLost("this server was told to hang up")
-                wire.send(reply)
+                with self._activity.waiting():
+                    wire.send(reply)
 
         try:
-            self._connect(set(groups), inbox)
-            messages = Messages(inbox, self._owed(plan, groups))
+            with self._activity.waiting():
+                self._connect(set(groups), inbox)
+            messages = Messages(inbox, self._owed(plan, groups), self._activity)
             if shared:
                 for split_step in plan.split_steps(self._protocol):
                     for _ in range(self._requests):
@@ -283,6 +317,7 @@ class MainServer:
     def _name(self) -> str:
         return f"server {self._index} (pid {os.getpid()}, node {ray.util.get_node_ip_address()})"
 
+    @ray.method(concurrency_group=CONTROL)
     def abort(self) -> None:
         """Hang up: whoever waits for this server, and this server if it waits for a lost host, stops waiting."""
         self._hung_up.set()
@@ -314,8 +349,8 @@ class Messages:
     """What hosts send in a round, as it comes or in the order of split steps. Raises ``PeerLost`` for a host that is
     gone and still owes messages."""
 
-    def __init__(self, inbox: Inbox, owed: dict[int, int]) -> None:
-        self._inbox, self._owed = inbox, owed
+    def __init__(self, inbox: Inbox, owed: dict[int, int], activity: Activity) -> None:
+        self._inbox, self._owed, self._activity = inbox, owed, activity
         self._early: dict[SplitStep, list[Message]] = {}
 
     def __iter__(self) -> Iterator[Message]:
@@ -339,7 +374,8 @@ class Messages:
 
     def _next(self) -> tuple[int, Message]:
         while True:
-            host, message = self._inbox.get()
+            with self._activity.waiting():
+                host, message = self._inbox.get()
             if message is not None:
                 return host, message
             if self._owed[host]:

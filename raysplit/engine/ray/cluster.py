@@ -6,7 +6,7 @@ import copyreg
 import importlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +22,8 @@ from raysplit.errors import ClusterError
 from raysplit.scenario.scenario import Scenario
 
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-START_TIMEOUT_S = 180
+START_TIMEOUT_S = 180.0
+"""How long an actor may take to find room and to get ready."""
 MEGABYTE = 1 << 20
 
 
@@ -99,20 +100,10 @@ def _by_name(module: ModuleType) -> tuple[Any, tuple[str]]:
     return importlib.import_module, (module.__name__,)
 
 
-def ready_within(calls: Sequence[Any], what: str) -> list[Any]:
-    """Wait for actors to start. Raises ``ClusterError`` where the cluster has no free resources for them."""
-    if not calls:
-        return []
-    _, waiting = ray.wait(list(calls), num_returns=len(calls), timeout=START_TIMEOUT_S)
-    if waiting:
-        free = ", ".join(
-            f"{count:g} {name}" for name, count in sorted(ray.available_resources().items()) if name in ("CPU", "GPU")
-        )
-        raise ClusterError(
-            f"{len(waiting)} of {len(calls)} {what} found no room within {START_TIMEOUT_S} s (free: "
-            f"{free or 'nothing'}); use fewer --hosts"
-        )
-    return list(ray.get(list(calls)))
+def free_resources() -> str:
+    """What of the cluster is free, for a sentence."""
+    free = sorted(ray.available_resources().items())
+    return ", ".join(f"{count:g} {name}" for name, count in free if name in ("CPU", "GPU")) or "nothing"
 
 
 def _fitting(wanted: int) -> int:

@@ -13,14 +13,15 @@ import torch
 
 from raysplit.aggregation.columns import Kernel
 from raysplit.aggregation.sharding.shard import ColumnShard
+from raysplit.engine.activity import Activity, Doing
 from raysplit.engine.host import peak_memory_bytes
-from raysplit.engine.ray.actors import Packed, to_arrays, to_tensors
+from raysplit.engine.ray.actors import CONTROL, Packed, Started, to_arrays, to_tensors
 from raysplit.engine.ray.row_wire import receive_rows
 from raysplit.protocols.outcome import Outcome
 from raysplit.threads import pin_threads
 
 
-@ray.remote(max_concurrency=2, scheduling_strategy="SPREAD")
+@ray.remote(concurrency_groups={CONTROL: 1}, scheduling_strategy="SPREAD")
 class ShardActor:
     """Holds U[:, columns] of a round. It needs a core only while hosts have nothing to do, so it reserves none."""
 
@@ -30,37 +31,48 @@ class ShardActor:
         self._listener.settimeout(10)
         self._hung_up = threading.Event()
         self._shard = ColumnShard()
+        self._activity = Activity()
 
     def answers(self) -> None:
         """Returns if this process is alive."""
 
-    def take(self) -> tuple[int, tuple[str, int]]:
-        """Forget every round; process id and the address at which hosts reach this shard."""
+    def take(self) -> Started:
+        """Forget every round; hosts reach this shard at the address that is returned."""
         self._shard.cancel()
         self._shard = ColumnShard()
         address, port = self._listener.getsockname()[:2]
-        return os.getpid(), (address, port)
+        return Started(os.getpid(), ray.util.get_node_ip_address(), (address, port))
+
+    @ray.method(concurrency_group=CONTROL)
+    def doing(self) -> Doing:
+        """What this shard does at the moment."""
+        return self._activity.now()
 
     def gather(self, task: Any, token: bytes) -> Packed:
         """Receive a round's rows. Raises ``PeerLost`` if aborted before all are in."""
         self._hung_up.clear()
         self._shard.prepare(to_tensors(task))
-        receive_rows(self._listener, token, self._shard, self._hung_up)
+        with self._activity.call(), self._activity.waiting():
+            receive_rows(self._listener, token, self._shard, self._hung_up)
         return Packed(to_arrays(Outcome()), peak_memory_bytes())
 
+    @ray.method(concurrency_group=CONTROL)
     def abort(self) -> None:
         """Stop waiting for rows that will not come."""
         self._hung_up.set()
 
     def resume_poisoning(self, total: Any) -> Packed:
         """Poison up to the next all-reduce or to the end, see ``ColumnShard.resume_poisoning``."""
-        return Packed(to_arrays(self._shard.resume_poisoning(to_tensors(total))), peak_memory_bytes())
+        with self._activity.call():
+            return Packed(to_arrays(self._shard.resume_poisoning(to_tensors(total))), peak_memory_bytes())
 
     def total(self, kernel: Kernel, vectors: Any) -> Packed:
-        return Packed(to_arrays(self._shard.total(kernel, to_tensors(vectors))), peak_memory_bytes())
+        with self._activity.call():
+            return Packed(to_arrays(self._shard.total(kernel, to_tensors(vectors))), peak_memory_bytes())
 
     def map(self, kernel: Kernel, vectors: Any) -> Packed:
-        return Packed(to_arrays(self._shard.map(kernel, to_tensors(vectors))), peak_memory_bytes())
+        with self._activity.call():
+            return Packed(to_arrays(self._shard.map(kernel, to_tensors(vectors))), peak_memory_bytes())
 
 
 class RayShards:

@@ -21,11 +21,11 @@ PATIENCE_S = 60
 @part
 class FaultyClients(ToyClients):
     """As ToyClients until ``folder`` holds ``armed``; then ``client`` fails, or halts once until ``folder`` holds
-    ``go``."""
+    ``go``, or never ends, however often it is tried."""
 
     folder: str = ""
     client: int = 0
-    fault: Literal["raise", "halt"] = "halt"
+    fault: Literal["raise", "halt", "endless"] = "halt"
 
     def open(self) -> FaultyToys:
         return FaultyToys(self)
@@ -39,6 +39,8 @@ class FaultyToys(OpenToys):
         if client == self.spec.client and (folder / "armed").exists():
             if self.spec.fault == "raise":
                 raise ValueError("these samples are cursed")
+            while self.spec.fault == "endless":
+                time.sleep(0.05)
             if not (folder / "reached").exists():
                 (folder / "reached").touch()
                 deadline = time.monotonic() + PATIENCE_S
@@ -58,11 +60,11 @@ def arm_after(folder: Path, round: int) -> Callable[[RoundReport], None]:
 
 
 class Assassin:
-    """In a ``with``: waits until the client in question halts, kills a process with SIGKILL, and lets the client go
-    on."""
+    """In a ``with``: waits until the client in question halts, kills a process, or stops it with SIGSTOP, and lets the
+    client go on."""
 
-    def __init__(self, folder: Path, pid: int) -> None:
-        self._folder, self._pid = folder, pid
+    def __init__(self, folder: Path, pid: int, blow: signal.Signals = signal.SIGKILL) -> None:
+        self._folder, self._pid, self._blow = folder, pid, blow
         self._thread = threading.Thread(target=self._strike, daemon=True)
         self.struck = False
 
@@ -71,7 +73,7 @@ class Assassin:
         while not (self._folder / "reached").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         if (self._folder / "reached").exists():
-            os.kill(self._pid, signal.SIGKILL)
+            os.kill(self._pid, self._blow)
             self.struck = True
         time.sleep(0.2)
         (self._folder / "go").touch()

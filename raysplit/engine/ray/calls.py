@@ -8,6 +8,9 @@ hangs. A slow actor that takes steps does not: it is given another half. Where a
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,6 +34,8 @@ class Member(NamedTuple):
 
     actor: Any
     name: str
+    pid: int | None = None
+    """Where that is known to be a process of this machine."""
 
 
 class Call(NamedTuple):
@@ -50,10 +55,9 @@ class Hung(Exception):
         within = f"within its deadline of {self.seconds:.3g} s"
         if self.doing is None:
             return f"{self.name} did not answer {within}"
-        at = f" at {self.doing.place}" if self.doing.place else ""
         if self.doing.waits:
-            return f"{self.name} waited{at} for the others {within}, and they for it"
-        return f"{self.name} hung{at} {within}"
+            return f"{self.name} waited for the others {within}, and they for it"
+        return f"{self.name} took no step {within}" + (f", at {self.doing.place}" if self.doing.place else "")
 
 
 @dataclass
@@ -63,6 +67,7 @@ class _Look:
     half: float
     next: float
     seen: dict[str, Doing | None]
+    halves: int = 0
 
 
 class Calls:
@@ -95,7 +100,7 @@ class Calls:
                 on_loss()  # a host that called after the last hang-up still waits for an answer
             if not done and time.monotonic() >= look.next:
                 members = {calls[index].member.name: calls[index].member for index in pending.values()}
-                failures += _killed(list(members.values()), look, time.monotonic() - began)
+                failures += _killed(list(members.values()), look)
             for call in done:
                 index = pending.pop(call)
                 failure = _take(call, results, index)
@@ -118,20 +123,30 @@ def _take(call: Any, results: list[Any], index: int) -> Exception | None:
     return None
 
 
-def _killed(members: list[Member], look: _Look, seconds: float) -> list[Exception]:
+def _killed(members: list[Member], look: _Look) -> list[Exception]:
     """Kill who hangs since the last look, and note how the others are found."""
     first = not look.seen
+    look.halves += 1
     now = ask(members, min(ANSWER_S, max(1.0, look.half)))
-    hung = [] if first else [member for member in members if _stuck(look.seen.get(member.name), now[member.name])]
+    hung = [] if first else [member for member in members if stuck(look.seen.get(member.name), now[member.name])]
     if not first and not hung and all(doing == look.seen.get(name) for name, doing in now.items()):
         hung = members  # each of them waits for another one
     for member in hung:
-        ray.kill(member.actor, no_restart=True)
+        _kill(member)
     look.seen, look.next = now, time.monotonic() + look.half
-    return [Hung(member.name, seconds, now[member.name]) for member in hung]
+    return [Hung(member.name, look.halves * look.half, now[member.name]) for member in hung]
 
 
-def _stuck(before: Doing | None, now: Doing | None) -> bool:
+def _kill(member: Member) -> None:
+    """A process that is stopped answers no request to exit; Ray ends it after some seconds, but here nobody waits."""
+    ray.kill(member.actor, no_restart=True)
+    if member.pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(member.pid, signal.SIGKILL)
+
+
+def stuck(before: Doing | None, now: Doing | None) -> bool:
+    """Whether an actor hangs, by what it answered at two times (None: nothing)."""
     if before is None or now is None:
         return before is now
     return now.taken == before.taken and not now.waits

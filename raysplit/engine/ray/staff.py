@@ -16,6 +16,7 @@ from raysplit.engine.ray.actors import ClientHost, MainServer, Started
 from raysplit.engine.ray.calls import ANSWER_S, Call, Member, ask
 from raysplit.engine.ray.cluster import START_TIMEOUT_S, free_resources
 from raysplit.engine.ray.deadlines import Deadlines
+from raysplit.engine.ray.own_cluster import LOOPBACK
 from raysplit.engine.ray.shard_actor import ShardActor
 from raysplit.errors import ClusterError, RunError
 
@@ -62,8 +63,10 @@ class Staff:
     def member(self, kind: str, index: int) -> Member:
         """An actor, and its name."""
         at = self.started.get((kind, index))
-        name = f"{kind} {index}" + ("" if at is None else f" (pid {at.pid}, node {at.node})")
-        return Member(self.actors[kind][index], name)
+        if at is None:
+            return Member(self.actors[kind][index], f"{kind} {index}")
+        name = f"{kind} {index} (pid {at.pid}, node {at.node})"
+        return Member(self.actors[kind][index], name, at.pid if at.node == LOOPBACK else None)
 
     def address(self, kind: str, index: int) -> tuple[str, int]:
         """Where others reach a server or a shard."""

@@ -8,6 +8,7 @@ from tests.errors.making import CASES, TINY, edited, optioned, scenario
 
 optioned("hosts-zero", "--hosts", "0", engine="ray")
 optioned("servers-zero", "--servers", "0", engine="ray")
+optioned("deadline-zero", "--deadline", "0", engine="ray")
 optioned("gpus-negative", "--gpus-per-host", "-1", engine="ray")
 optioned("gpus-missing", "--gpus-per-host", "1", engine="ray")
 optioned("hosts-local", "--hosts", "2")

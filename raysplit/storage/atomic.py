@@ -26,6 +26,11 @@ def write_through(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """As ``write_bytes``, for what is written piece by piece: the file is in its place once the block ends without
     an error."""
     path = Path(path)
+    with naming(path):
+        yield from _written_through(path)
+
+
+def _written_through(path: Path) -> Iterator[IO[bytes]]:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
@@ -37,6 +42,17 @@ def write_through(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+@contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """An ``OSError`` within the ``with`` says which file it is about, also where it comes of an open one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = os.fspath(path)
+        raise
 
 
 def write_json(path: str | os.PathLike[str], obj: object) -> None:

@@ -112,9 +112,12 @@ def create(
     except OSError as error:
         if fresh:
             shutil.rmtree(folder.path, ignore_errors=True)
-        raise RunError(
-            f"{folder.path} cannot be written ({error.strerror}); choose another folder with --out"
-        ) from error
+        raise not_written(folder, error) from error
+
+
+def not_written(folder: RunFolder, error: OSError) -> RunError:
+    """What is said of a run that could not even begin."""
+    return RunError(f"{folder.path} cannot be written ({error.strerror}); choose another folder with --out")
 
 
 def environment() -> dict[str, Any]:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysplit.errors import RunError
-from raysplit.storage.atomic import sync_folder, write_bytes
+from raysplit.storage.atomic import naming, sync_folder, write_bytes
 from raysplit.storage.schemas import FORMAT, RENAMED_SINCE_1, SCHEMAS
 from raysplit.storage.stream import Scan, batch_message, scan, schema_message
 
@@ -57,7 +57,8 @@ class TableWriter:
 
     def sync(self) -> None:
         """Force what was appended to disk: after this, even a power cut leaves it."""
-        os.fsync(self._file.fileno())
+        with naming(self.path):
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Force to disk and close; a closed writer may be closed again."""

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ray.exceptions import ObjectStoreFullError, OutOfDiskError
 
 from raysplit.engine.activity import Activity, Doing
 from raysplit.engine.ray.calls import Hung, stuck
@@ -118,6 +119,16 @@ def test_who_hangs_as_before_ends_the_run_at_once(actor, found, kind, sentence):
     with pytest.raises(kind) as caught:
         replayed("round 2", rounds.play, rounds.mend)
     assert str(caught.value) == sentence and rounds.mended == 1
+
+
+@pytest.mark.parametrize("full", [OutOfDiskError("Local disk is full"), ObjectStoreFullError("Local disk is full")])
+def test_a_full_object_store_ends_the_run_with_a_sentence(full):
+    with pytest.raises(ClusterError) as caught:
+        replayed("round 2", Rounds(full).play, lambda: pytest.fail("it would be as full again"))
+    assert str(caught.value) == (
+        "round 2: Ray's object store is full (Local disk is full); free memory in /dev/shm, or space on the disk of "
+        "Ray's folder, to which it spills; the run can be resumed"
+    )
 
 
 def test_who_never_answers_ends_the_run_when_the_retries_are_used_up():

@@ -209,11 +209,12 @@ def test_full_disk_in_the_middle_leaves_a_run_that_can_be_resumed(
     assert open_run(run).state.finished
 
 
+@pytest.mark.parametrize("size", [100, 2500], ids=["folder", "tables"])
 def test_full_disk_at_the_start_leaves_nothing(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    size: int, here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     arguments = scenario(here, TINY)
-    with no_file_larger_than(100):
+    with no_file_larger_than(size):  # the first tables are larger than what is written before them
         answer = command(monkeypatch, capfd, arguments)
     is_the_sentence(answer, "disk-full-at-the-start")
     assert not list(Path("runs").glob("*"))

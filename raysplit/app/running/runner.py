@@ -42,7 +42,7 @@ from raysplit.storage.checkpoints import (
 )
 from raysplit.storage.lock import locked
 from raysplit.storage.observations import adopt_observations, rewind_observations
-from raysplit.storage.run_folder import RunFolder, check_free, create, folder_for, origin_of
+from raysplit.storage.run_folder import RunFolder, check_free, create, folder_for, not_written, origin_of
 from raysplit.storage.stored_scenario import stored_scenario
 from raysplit.storage.tables import open_tables, rewind
 from raysplit.storage.updates import adopt_updates, rewind_updates
@@ -257,9 +257,11 @@ def play(job: Job, choice: EngineChoice, cluster: Cluster | None, watch: Watch, 
             try:
                 fork = None if go_on else _fork(job)
                 return _go_on(job, engine, watch, layout, _reached(job, layout), fork)
-            except BaseException:
+            except BaseException as error:
                 if not job.folder.checkpoints.exists() and not job.folder.state():
                     shutil.rmtree(job.folder.path, ignore_errors=True)
+                    if isinstance(error, OSError):  # with nothing left to resume
+                        raise not_written(job.folder, error) from error
                 raise
 
 

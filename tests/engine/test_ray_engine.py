@@ -21,8 +21,9 @@ from raysplit.aggregation.rules.median import Median
 from raysplit.attacks.messages.message_attack import MessageAttack, client_threat
 from raysplit.channels.channel import Channel, ThreatModel
 from raysplit.engine.placement import Wanted, lay_out
-from raysplit.engine.ray.actors import CALL_TIMEOUT_S, Packed, to_arrays
+from raysplit.engine.ray.actors import Packed, to_arrays
 from raysplit.engine.ray.ray_engine import RayEngine
+from raysplit.engine.ray.wire import CALL_TIMEOUT_S
 from raysplit.errors import UserError
 from raysplit.memory.memory import by_client
 from raysplit.parts.part import part

@@ -1,8 +1,5 @@
-import contextlib
 import queue
-import secrets
 import socket
-import struct
 import threading
 import time
 
@@ -13,7 +10,9 @@ from hypothesis import strategies as st
 
 from raysplit.channels.channel import Channel
 from raysplit.channels.message import Message, Score, StepAddress
-from raysplit.engine.ray.wire import TOKEN_BYTES, PeerLost, Wire, WireLink, accept
+from raysplit.engine.ray.handshake import TOKEN_BYTES
+from raysplit.engine.ray.wire import PeerLost, Wire, WireLink
+from tests.engine.callers import Calling, let_in
 
 TOKEN = bytes(range(TOKEN_BYTES))
 WAIT_S = 10
@@ -154,16 +153,10 @@ def test_a_type_that_the_wire_does_not_know_is_refused_by_the_sender(pair):
         pair.wires[0].send(StepAddress(1, 2, 0, 0).message(Channel.SMASHED, torch.zeros(2, dtype=torch.int32)))
 
 
-@pytest.fixture
-def listener():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(WAIT_S)
-        yield server
-
-
-def test_a_host_that_knows_the_token_is_let_in_and_named(listener):
-    link = WireLink(listener.getsockname(), TOKEN, 7)
-    host, connection = accept(listener, TOKEN)
+def test_messages_go_both_ways_between_a_host_and_the_server_that_let_it_in():
+    with socket.create_server(("127.0.0.1", 0)) as listener, Calling(listener.getsockname(), TOKEN, 7) as calling:
+        host, connection = let_in(listener, TOKEN)
+        link = calling.link()
     assert host == 7
     inbox = queue.SimpleQueue()
     server = Wire(connection, inbox.put)
@@ -179,24 +172,6 @@ def test_a_host_that_knows_the_token_is_let_in_and_named(listener):
     server.close()
     with pytest.raises(PeerLost, match="the main server is gone"):
         link.receive()
-    link.close()
-
-
-@pytest.mark.parametrize(
-    "greeting",
-    [secrets.token_bytes(TOKEN_BYTES) + struct.pack("<i", 0), TOKEN[:-1], b"", b"GET / HTTP/1.1\r\n\r\n" + bytes(50)],
-    ids=["wrong", "short", "silent", "web"],
-)
-def test_a_stranger_without_the_token_is_refused(listener, greeting):
-    with socket.create_connection(listener.getsockname()) as stranger:
-        stranger.sendall(greeting)
-        stranger.shutdown(socket.SHUT_WR)
-        assert accept(listener, TOKEN) is None
-        stranger.settimeout(WAIT_S)
-        with contextlib.suppress(ConnectionResetError):
-            assert stranger.recv(1) == b""
-    link = WireLink(listener.getsockname(), TOKEN, 1)
-    assert accept(listener, TOKEN)[0] == 1, "and the next one is let in"
     link.close()
 
 

@@ -42,6 +42,10 @@ class ColumnShard:
         """Whether all rows have been received."""
         return not self._missing
 
+    def wants(self, position: int) -> bool:
+        """Whether this client's portion is still to be written."""
+        return position in self._missing
+
     def row(self, position: int) -> torch.Tensor:
         """Where a client's portion is to be written, [width]; call ``received`` once it is."""
         return self._matrix[self._row_of[position]]

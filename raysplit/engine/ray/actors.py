@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import select
 import socket
 import threading
 import time
@@ -28,8 +27,9 @@ from raysplit.channels.message import Message
 from raysplit.engine.activity import Activity, Doing, WatchedLink, watched_sink
 from raysplit.engine.hooks import take_end
 from raysplit.engine.host import Host, peak_memory_bytes, take_result
+from raysplit.engine.ray.handshake import Greetings, turn_away_waiting
 from raysplit.engine.ray.row_wire import RowSender, RowSinkAddress
-from raysplit.engine.ray.wire import PeerLost, Wire, WireLink, accept
+from raysplit.engine.ray.wire import CALL_TIMEOUT_S, PeerLost, Wire, WireLink
 from raysplit.memory.global_state import GlobalState
 from raysplit.memory.memory import SERVER_OPTIMIZER
 from raysplit.protocols.outcome import ClientScores, Outcome
@@ -42,10 +42,6 @@ from raysplit.training.gradient_rules import GradientRule
 from raysplit.training.server import serve, split_step_of
 from raysplit.training.servers.main_server import open_server
 from raysplit.training.slot_pool import RowSink
-
-CALL_TIMEOUT_S = 60
-"""How long a server waits for the hosts of a round to call."""
-
 
 Inbox = queue.SimpleQueue[tuple[int, Message | None]]
 """(host, message), None: that host is gone."""
@@ -227,22 +223,20 @@ class MainServer:
         self._device = _limit_gpu(gpus)
         self._activity = Activity()
         self._listener = socket.create_server((ray.util.get_node_ip_address(), 0), backlog=256)
-        self._listener.settimeout(0.5)
         self._hung_up = threading.Event()
         self._wires: dict[int, Wire] = {}
 
     def answers(self) -> None:
         """Returns if this process is alive."""
 
-    def take(self, scenario: Scenario, index: int, token: bytes, hooks: tuple[MessageHook, ...] = ()) -> Started:
-        """From here on serve ``scenario`` to whoever knows ``token``, at the address that is returned."""
+    def take(self, scenario: Scenario, index: int, hooks: tuple[MessageHook, ...] = ()) -> Started:
+        """From here on serve ``scenario``, at the address that is returned."""
         self._index = index
         with self._activity.call():
             self._host = Host(scenario, self._device, hooks)
             self._host.initial()
         self._requests = client_step_of(scenario.protocol).requests
         self._protocol = scenario.protocol
-        self._token = token
         address, port = self._listener.getsockname()[:2]
         return Started(os.getpid(), ray.util.get_node_ip_address(), (address, port))
 
@@ -251,12 +245,13 @@ class MainServer:
         """What this server does at the moment."""
         return self._activity.now()
 
-    def serve(self, plan: RoundPlan, start: Any, groups: dict[int, list[int]], ahead: int) -> Packed:
-        """Serve one round to the hosts in ``groups`` (host → its client groups)."""
+    def serve(self, plan: RoundPlan, start: Any, groups: dict[int, list[int]], token: bytes, ahead: int) -> Packed:
+        """Serve one round to the hosts in ``groups`` (host → its client groups), who prove that they know ``token``,
+        the secret of this attempt at the round."""
         with self._activity.call():
-            return self._serve(plan, start, groups, ahead)
+            return self._serve(plan, start, groups, token, ahead)
 
-    def _serve(self, plan: RoundPlan, start: Any, groups: dict[int, list[int]], ahead: int) -> Packed:
+    def _serve(self, plan: RoundPlan, start: Any, groups: dict[int, list[int]], token: bytes, ahead: int) -> Packed:
         begin: GlobalState = to_tensors(start)
         self._hung_up.clear()
         served = [group for dealt in groups.values() for group in dealt]
@@ -280,7 +275,7 @@ class MainServer:
 
         try:
             with self._activity.waiting():
-                self._connect(set(groups), inbox)
+                self._connect(set(groups), token, inbox)
             messages = Messages(inbox, self._owed(plan, groups), self._activity)
             if shared:
                 for split_step in plan.split_steps(self._protocol):
@@ -324,25 +319,21 @@ class MainServer:
         for wire in list(self._wires.values()):
             wire.close()
         self._wires.clear()
-        while select.select([self._listener], [], [], 0)[0]:
-            with contextlib.suppress(OSError):
-                self._listener.accept()[0].close()
+        turn_away_waiting(self._listener)
 
-    def _connect(self, hosts: set[int], inbox: Inbox) -> None:
+    def _connect(self, hosts: set[int], token: bytes, inbox: Inbox) -> None:
         missing = set(hosts)
         deadline = time.monotonic() + CALL_TIMEOUT_S
-        while missing:
-            try:
-                greeted = accept(self._listener, self._token)
-            except TimeoutError as error:
+        with Greetings(self._listener, token) as greetings:
+            while missing:
                 if self._hung_up.is_set() or time.monotonic() > deadline:
-                    raise PeerLost(f"hosts {sorted(missing)} did not call") from error
-                continue
-            if greeted is None or greeted[0] not in missing:
-                continue
-            host, connection = greeted
-            self._wires[host] = Wire(connection, lambda message, host=host: inbox.put((host, message)))  # type: ignore[misc]
-            missing.discard(host)
+                    raise PeerLost(f"hosts {sorted(missing)} did not call")
+                for host, connection in greetings.let_in(0.2):
+                    if host not in missing:
+                        connection.close()
+                        continue
+                    self._wires[host] = Wire(connection, lambda message, host=host: inbox.put((host, message)))  # type: ignore[misc]
+                    missing.discard(host)
 
 
 class Messages:

@@ -29,12 +29,12 @@ from raysplit.engine.ray.actor_pool import PATIENCE_S, ActorPool
 from raysplit.engine.ray.actors import Packed, to_arrays, to_tensors
 from raysplit.engine.ray.calls import Call, Calls
 from raysplit.engine.ray.deadlines import Deadlines
+from raysplit.engine.ray.handshake import TOKEN_BYTES
 from raysplit.engine.ray.node_data import NodeData
 from raysplit.engine.ray.replay import replayed
 from raysplit.engine.ray.row_wire import RowSinkAddress
 from raysplit.engine.ray.shard_actor import RayShards
 from raysplit.engine.ray.staff import Place, Staff
-from raysplit.engine.ray.wire import TOKEN_BYTES
 from raysplit.memory.global_state import GlobalState
 from raysplit.memory.memory import copied, of_clients, of_scope
 from raysplit.protocols.outcome import ClientScores, Outcome
@@ -66,7 +66,6 @@ class RayEngine:
         every call [s], instead of one that is measured."""
         self._scenario = scenario
         self._layout = layout
-        self._token = secrets.token_bytes(TOKEN_BYTES)
         self._reference = ray.put(scenario)
         self._node_data = NodeData(scenario)
         self._hooks, self._gradient_rule = hooks, gradient_rule
@@ -175,7 +174,7 @@ class RayEngine:
         if kind == "host":
             return actor.take.remote(self._reference, index, self._hooks, self._gradient_rule)
         if kind == "server":
-            return actor.take.remote(self._reference, index, self._token, self._hooks)
+            return actor.take.remote(self._reference, index, self._hooks)
         return actor.take.remote()
 
     def _call(self, kind: str, index: int, result: Any) -> Call:
@@ -242,16 +241,16 @@ class RayEngine:
         dealt = {host: groups for host, groups in enumerate(self._deal(plan)) if groups}
         pool = len(self._servers)
         ahead = 1 if self._scenario.protocol.client_sync == "handover" else AHEAD
-        calls = []
+        calls, token = [], secrets.token_bytes(TOKEN_BYTES)  # another one for every attempt
         for index, server in enumerate(self._servers):
             served = {host: groups for host, groups in dealt.items() if host % pool == index}
             if served:
-                calls.append(self._call("server", index, server.serve.remote(shared_plan, begin, served, ahead)))
+                calls.append(self._call("server", index, server.serve.remote(shared_plan, begin, served, token, ahead)))
         for host, groups in dealt.items():
             address = self._staff.address("server", host % pool)
             own = _memory(start, _clients(plan, groups))
             train = self._hosts[host].train_pooled
-            call = train.remote(shared_plan, groups, begin, own, address, self._token, ahead, sink)
+            call = train.remote(shared_plan, groups, begin, own, address, token, ahead, sink)
             calls.append(self._call("host", host, call))
         return calls
 

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import torch
 
 from raysplit.aggregation.sharding.shard import ColumnShard
-from raysplit.engine.ray.wire import PeerLost, accept, raw_bytes
+from raysplit.engine.ray.handshake import Greetings, introduce
+from raysplit.engine.ray.wire import ANSWER_TIMEOUT_S, PeerLost, raw_bytes
 
 _PIECE = struct.Struct("<iq")  # position, bytes that follow
 LOOK_UP_S = 0.2
@@ -41,8 +42,7 @@ class RowSender:
             try:
                 connection = socket.create_connection(address, timeout=30)
                 self._wires.append((connection, bounds))
-                connection.settimeout(None)
-                connection.sendall(sink.token + struct.pack("<i", host))
+                introduce(connection, sink.token, host, ANSWER_TIMEOUT_S)
             except OSError as error:
                 self.close()
                 raise PeerLost(f"the column shard at {address[0]}:{address[1]} does not answer") from error
@@ -66,24 +66,28 @@ class RowSender:
 def receive_rows(listener: socket.socket, token: bytes, shard: ColumnShard, hung_up: threading.Event) -> None:
     """Take in pieces from whichever hosts know ``token`` until ``shard`` has all its rows. Raises ``PeerLost`` once
     ``hung_up`` is set."""
-    with selectors.DefaultSelector() as waiting:
-        waiting.register(listener, selectors.EVENT_READ)
+    hosts: set[socket.socket] = set()
+    with Greetings(listener, token) as greetings:
         try:
             while not shard.complete:
                 if hung_up.is_set():
                     raise PeerLost("this column shard was told to hang up")
-                for key, _ in waiting.select(LOOK_UP_S):
-                    if key.fileobj is listener:
-                        greeted = accept(listener, token)
-                        if greeted is not None:
-                            waiting.register(greeted[1], selectors.EVENT_READ)
-                    elif isinstance(key.fileobj, socket.socket) and not _take(key.fileobj, shard, hung_up):
-                        waiting.unregister(key.fileobj)
-                        key.fileobj.close()
+                for key, _ in greetings.waiting.select(LOOK_UP_S):
+                    peer = key.fileobj
+                    if not isinstance(peer, socket.socket):
+                        continue
+                    if peer in hosts:
+                        if not _take(peer, shard, hung_up):
+                            hosts.remove(peer)
+                            greetings.waiting.unregister(peer)
+                            peer.close()
+                    elif greetings.of(peer) and (greeted := greetings.hear(peer)) is not None:
+                        hosts.add(greeted[1])
+                        greetings.waiting.register(greeted[1], selectors.EVENT_READ)
+                greetings.expire()
         finally:
-            for key in list(waiting.get_map().values()):
-                if key.fileobj is not listener and isinstance(key.fileobj, socket.socket):
-                    key.fileobj.close()
+            for connection in hosts:
+                connection.close()
 
 
 def _take(connection: socket.socket, shard: ColumnShard, hung_up: threading.Event) -> bool:
@@ -93,6 +97,8 @@ def _take(connection: socket.socket, shard: ColumnShard, hung_up: threading.Even
     if not _into(memoryview(header), connection, hung_up):
         return False
     position, size = _PIECE.unpack(header)
+    if not shard.wants(position):
+        raise PeerLost(f"a piece of client {position} of this round came, which was not waited for")
     row = raw_bytes(shard.row(position))
     if len(row) != size:
         raise PeerLost(f"a piece of {size} bytes came where {len(row)} were expected")

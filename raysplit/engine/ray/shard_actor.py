@@ -28,7 +28,6 @@ class ShardActor:
     def __init__(self, gpus: float) -> None:
         pin_threads()
         self._listener = socket.create_server((ray.util.get_node_ip_address(), 0), backlog=256)
-        self._listener.settimeout(10)
         self._hung_up = threading.Event()
         self._shard = ColumnShard()
         self._activity = Activity()

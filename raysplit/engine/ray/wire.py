@@ -8,25 +8,32 @@ bytes. A tensor arrives with the strides with which it left, because kernels cho
 from __future__ import annotations
 
 import contextlib
-import hmac
+import math
 import queue
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 
 from raysplit.channels.channel import Channel
 from raysplit.channels.message import Message, Score
+from raysplit.engine.ray.handshake import introduce
 
 _HEADER = struct.Struct("<BBBiqiiqdq")
 """Channel, dtype, dimensions, round, client, step, position, labels, loss, correct."""
 _CHANNELS = tuple(Channel)
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _UNSCORED = -1
-TOKEN_BYTES = 32
+CALL_TIMEOUT_S = 60
+"""How long a server waits for the hosts of a round to call."""
+ANSWER_TIMEOUT_S = 600
+"""How long a host that has called waits to be greeted; who waits for a lost server is hung up on before."""
+MOST_DIMENSIONS = 8
+MOST_BYTES = 1 << 32
+"""Of a tensor, and of labels; what a frame says beyond it is none of ours, and nothing is allocated."""
 
 
 class PeerLost(ConnectionError):
@@ -80,17 +87,22 @@ class Wire:
         try:
             while True:
                 self._inbox(self._message())
-        except (OSError, EOFError, ValueError, IndexError):  # gone, or not one of ours
+        except (OSError, EOFError, ValueError, RuntimeError, MemoryError):  # gone, or not one of ours
+            self.close()
             self._inbox(None)
 
     def _message(self) -> Message:
         header = _HEADER.unpack(self._exactly(_HEADER.size))
         channel, dtype, dimensions, round, client, step, position, labels, loss, correct = header
+        if channel >= len(_CHANNELS) or dtype >= len(_DTYPES) or dimensions > MOST_DIMENSIONS:
+            raise ValueError("a frame of another kind")
         sizes = np.frombuffer(self._exactly(16 * dimensions), dtype=np.int64)
         shape, strides = sizes[:dimensions].tolist(), sizes[dimensions:].tolist()
-        flat = torch.empty(int(np.prod(shape)), dtype=_DTYPES[dtype])
+        flat = torch.empty(_numbers(shape, strides, _DTYPES[dtype].itemsize), dtype=_DTYPES[dtype])
         self._into(raw_bytes(flat))
         y = None
+        if not 0 <= labels <= MOST_BYTES // 8:
+            raise ValueError("labels that no batch has")
         if labels:
             y = torch.empty(labels, dtype=torch.int64)
             self._into(raw_bytes(y))
@@ -118,8 +130,8 @@ class WireLink:
         """Connect and introduce this host; raises ``PeerLost`` where nobody listens."""
         try:
             connection = socket.create_connection(address, timeout=30)
-            connection.settimeout(None)
-            connection.sendall(token + struct.pack("<i", host))
+            with closed_if_it_fails(connection):
+                introduce(connection, token, host, ANSWER_TIMEOUT_S)
         except OSError as error:
             raise PeerLost(f"the main server at {address[0]}:{address[1]} does not answer") from error
         self._replies: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
@@ -138,20 +150,25 @@ class WireLink:
         self._wire.close()
 
 
-def accept(listener: socket.socket, token: bytes) -> tuple[int, socket.socket] | None:
-    """One host that knows the token, as (host, connection); None for a stranger. Raises ``OSError`` once the listener
-    is closed."""
-    connection, _ = listener.accept()
-    connection.settimeout(10)
+@contextlib.contextmanager
+def closed_if_it_fails(connection: socket.socket) -> Iterator[None]:
+    """A connection that is closed where the ``with`` ends with an error."""
     try:
-        greeting = connection.recv(TOKEN_BYTES + 4, socket.MSG_WAITALL)
-    except OSError:
-        greeting = b""
-    if len(greeting) != TOKEN_BYTES + 4 or not hmac.compare_digest(greeting[:TOKEN_BYTES], token):
+        yield
+    except BaseException:
         connection.close()
-        return None
-    connection.settimeout(None)
-    return struct.unpack("<i", greeting[TOKEN_BYTES:])[0], connection
+        raise
+
+
+def _numbers(shape: list[int], strides: list[int], itemsize: int) -> int:
+    """How many numbers a tensor has that fills one block of memory. Raises ``ValueError`` for a shape and strides that
+    none has, or for more than ``MOST_BYTES``."""
+    count = math.prod(shape)
+    if min(shape, default=0) < 0 or min(strides, default=0) < 0 or count * itemsize > MOST_BYTES:
+        raise ValueError("a tensor that is none")
+    if count and 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True)) > count:
+        raise ValueError("strides that lead out of the tensor")
+    return count
 
 
 def _dense(tensor: torch.Tensor) -> torch.Tensor:

@@ -184,7 +184,7 @@ def _record(path: Path) -> dict[str, Any]:
             raise ValueError("state.json has fields of another type")
         if path.name != f"round-{record['round']:06d}":
             raise ValueError(f"state.json is of round {record['round']}")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(
             f"checkpoint {path} is damaged ({error}); remove that folder to resume from the one before it"
         ) from error

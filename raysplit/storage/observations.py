@@ -90,7 +90,10 @@ def read_observations(folder: Path, round: int) -> list[Observation] | None:
             version = int((reader.schema.metadata or {})[b"raysplit.format"])
             if version > FORMAT:
                 raise RunError(f"{path} was written by a newer RaySplit (format {version}); update RaySplit to read it")
-            rows = reader.read_all().to_pylist()
+            batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
+            for batch in batches:
+                batch.validate(full=True)  # Arrow ends the process where a damaged length is negative
+            rows = [row for batch in batches for row in batch.to_pylist()]
         found: list[Observation] = []
         for row in rows:
             address = (row["hook"], Channel(row["channel"]), round, row["client"], row["step"], row["position"])
@@ -100,7 +103,7 @@ def read_observations(folder: Path, round: int) -> list[Observation] | None:
             else:
                 found.append(Observation(*address, {row["name"]: tensor}))
         return found
-    except (OSError, KeyError, ValueError, RuntimeError, pa.ArrowException) as error:
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError, pa.ArrowException) as error:
         raise RunError(
             f"{path} is no file of observations, or damaged ({first_line(error)}); remove it, and they are computed again"
         ) from error
@@ -112,7 +115,8 @@ def _address(noted: Observation) -> tuple[str, Channel, int, int, int, int]:
 
 def _tensor(row: dict[str, object]) -> torch.Tensor:
     data, shape = row["data"], row["shape"]
-    assert isinstance(data, bytes) and isinstance(shape, list)
+    if not isinstance(data, bytes) or not isinstance(shape, list):
+        raise ValueError("a tensor has no data, or no shape")
     flat = torch.frombuffer(bytearray(data), dtype=_TYPES[str(row["dtype"])]) if data else torch.empty(0)
     return flat.to(_TYPES[str(row["dtype"])]).view(shape)
 

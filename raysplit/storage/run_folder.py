@@ -194,7 +194,7 @@ def _json(path: Path, missing_ok: bool = False) -> dict[str, Any]:
         if missing_ok:
             return {}
         raise RunError(f"{path.parent} is not a run folder: it has no {path.name}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged ({error}); restore it, or start the run again with --overwrite") from error
     if not isinstance(form, dict):
         raise RunError(f"{path} is damaged (it is no JSON object); restore it, or start the run again with --overwrite")

@@ -180,6 +180,8 @@ def read_updates(path: Path) -> RecordedRound:
                 f"{path} was written by a newer RaySplit (format {metadata['format']}); update RaySplit to read it"
             )
         batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
+        for batch in batches:
+            batch.validate()  # Arrow ends the process where a damaged length is negative
         matrices = [_matrix(batch, pages, whole) for batch in batches]
         received = batches[0]
         if len(batches) not in (3, 4) or matrices[0].shape != (int(metadata["n"]), int(metadata["d"])):
@@ -203,7 +205,16 @@ def read_updates(path: Path) -> RecordedRound:
         raise RunError(
             f"{path} does not exist; give a file such as runs/<name>-<hash>/updates/round-000010.arrow"
         ) from None
-    except (OSError, KeyError, ValueError, IndexError, pa.ArrowException) as error:
+    except (
+        OSError,
+        KeyError,
+        ValueError,
+        TypeError,
+        IndexError,
+        OverflowError,
+        MemoryError,
+        pa.ArrowException,
+    ) as error:
         raise RunError(f"{path} is no recorded round, or damaged ({first_line(error)}); give another file") from error
 
 

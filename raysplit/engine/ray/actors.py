@@ -154,7 +154,7 @@ class ClientHost:
         """From here on play for ``scenario``; returns once the population is open and the model built."""
         self._index = index
         with self._activity.call():
-            self._host = Host(scenario, self._device, hooks, gradient_rule, self._activity)
+            self._host = Host(scenario, self._device, hooks, gradient_rule, activity=self._activity)
             self._host.initial()
         return Started(os.getpid(), ray.util.get_node_ip_address())
 

@@ -127,7 +127,7 @@ def sweep(
     from raysplit.app.sweep.command import Instead
     from raysplit.app.sweep.command import sweep as play
 
-    choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address)
+    choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address, deadline=deadline)
     instead: Instead = "plan" if dry_run else "report" if report_only else None
     with saying_to_repeat("the same sweep"):
         failed = play(file, out, sets or [], only, choice, jobs, instead, keep_state)
@@ -159,6 +159,7 @@ def frontier(
     placement: PlacementName = "auto",
     gpus_per_host: Gpus = None,
     address: Address = None,
+    deadline: Deadline = None,
     keep_state: KeepState = False,
 ) -> None:
     """Cuts x defences of a file's Frontier: accuracy, what leaks, the drop under an attack, bytes; the Pareto front."""
@@ -167,7 +168,7 @@ def frontier(
     from raysplit.app.running.engine_choice import EngineChoice
     from raysplit.app.sweep.command import Instead
 
-    choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address)
+    choice = EngineChoice(engine, hosts, servers, placement, gpus_per_host, address, deadline=deadline)
     instead: Instead = "plan" if dry_run else "report" if report_only else None
     with saying_to_repeat("the same frontier"):
         failed = play(file, out, sets or [], only, choice, jobs, instead, keep_state, Asked(x, y, front))

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 from typer.testing import CliRunner
 
 import raysplit
 from raysplit.analysis.report.variant import report_name
 from raysplit.app.cli import app, main
+from raysplit.app.frontier import command as _  # noqa: F401 (its imports make choices of their own)
+from raysplit.app.running import engine_choice
+from raysplit.app.running.engine_choice import EngineChoice
+from tests.errors.making import TINY
 
 
 def said(*arguments: str, **environment: str) -> str:
@@ -38,7 +44,7 @@ def test_the_version_names_what_bits_depend_on() -> None:
 
 @pytest.mark.parametrize(
     ("typed", "offered"),
-    [("raysplit s", ["sweep"]), ("raysplit run --eng", ["--engine"]), ("raysplit run --engine l", ["local"])],
+    [("raysplit sw", ["sweep"]), ("raysplit run --eng", ["--engine"]), ("raysplit run --engine l", ["local"])],
 )
 def test_a_shell_can_complete_commands_options_and_choices(typed: str, offered: list[str]) -> None:
     last = str(typed.count(" "))
@@ -84,3 +90,33 @@ def test_reports_of_variants_do_not_take_one_anothers_place() -> None:
     names = [report_name(file, sets, only) for sets, only in variants]
     assert len(set(names)) == len(names)
     assert all(len(name) < 130 and "/" not in name and "*" not in name for name in names)
+
+
+@pytest.mark.parametrize("command", ["run", "sweep", "frontier", "resume", "submit"])
+def test_every_option_of_where_to_run_is_handed_on(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is taken and forgotten would be silent."""
+    given = {"hosts": 3, "servers": 2, "placement": "pooled", "gpus-per-host": 0.5, "shards": 4, "deadline": 7.0}
+    if command != "submit":  # there it is a dashboard's
+        given["address"] = "auto"
+    known = {name for parameter in typer.main.get_command(app).commands[command].params for name in parameter.opts}
+    taken = {name: value for name, value in given.items() if f"--{name}" in known}
+    assert taken.keys() >= given.keys() - {"shards"}
+    chosen = []
+
+    class Chosen(Exception):
+        pass
+
+    def choice(*fields: Any, **named: Any) -> None:
+        chosen.append(EngineChoice(*fields, **named))
+        raise Chosen
+
+    monkeypatch.setattr(engine_choice, "EngineChoice", choice)
+    file = tmp_path / "tiny.py"
+    file.write_text(TINY)
+    options = [word for name, value in taken.items() for word in (f"--{name}", str(value))]
+    address = ["--address", "http://127.0.0.1:1"] if command == "submit" else []
+    ended = CliRunner().invoke(app, [command, str(file), *options, *address])
+    assert isinstance(ended.exception, Chosen), ended.output
+    assert {name: getattr(chosen[0], name.replace("-", "_")) for name in taken} == taken

@@ -10,6 +10,7 @@ import typer
 
 from raysplit.app.commands.options import (
     AsJson,
+    Deadline,
     File,
     Gpus,
     Hosts,
@@ -56,6 +57,7 @@ def submit(
     placement: PlacementName = "auto",
     gpus_per_host: Gpus = None,
     shards: Shards = 1,
+    deadline: Deadline = None,
     keep_state: KeepState = False,
     as_json: AsJson = False,
 ) -> None:
@@ -64,7 +66,7 @@ def submit(
     from raysplit.app.submission.session import submit_and_follow
     from raysplit.app.submission.submit import checked
 
-    choice = EngineChoice("ray", hosts, servers, placement, gpus_per_host, None, shards)
+    choice = EngineChoice("ray", hosts, servers, placement, gpus_per_host, None, shards, deadline)
     what = checked(file, sets or [], only, sweep, keep_state, choice, store.rstrip("/"))
     submit_and_follow(what, address, data, detach, as_json)
 

@@ -44,7 +44,7 @@ def test_the_version_names_what_bits_depend_on() -> None:
 
 @pytest.mark.parametrize(
     ("typed", "offered"),
-    [("raysplit sw", ["sweep"]), ("raysplit run --eng", ["--engine"]), ("raysplit run --engine l", ["local"])],
+    [("raysplit s", ["sweep", "submit"]), ("raysplit run --eng", ["--engine"]), ("raysplit run --engine l", ["local"])],
 )
 def test_a_shell_can_complete_commands_options_and_choices(typed: str, offered: list[str]) -> None:
     last = str(typed.count(" "))

@@ -29,6 +29,7 @@ def play(folder, page, block, choice):
 def test_every_page_has_an_example():
     assert [page.stem for page in PAGES] == [
         "attack",
+        "cluster",
         "data-set",
         "defense",
         "detection",

@@ -24,6 +24,7 @@ def main(folder: str) -> None:
         "include_dashboard": True,
         "dashboard_host": "127.0.0.1",
         "dashboard_port": 0,
+        "dashboard_agent_listen_port": 0,  # the usual one may be another cluster's of this machine
         "temp_dir": folder,
     }
     cluster = Cluster(initialize_head=True, connect=False, head_node_args=head)

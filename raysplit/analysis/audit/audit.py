@@ -19,6 +19,7 @@ from raysplit.analysis.audit.canaries import Canaries, InsertedSum
 from raysplit.analysis.audit.canary_samples import WithCanarySamples, coin
 from raysplit.analysis.audit.one_run import Guesses, best, guessed, largest_possible
 from raysplit.analysis.audit.power import expected_bound
+from raysplit.analysis.audit.setup import Setup
 from raysplit.channels.channel import Channel
 from raysplit.defenses.privacy.ledger import Ledger
 from raysplit.defenses.privacy.noisy_sum import NoisySum, PrivateSum
@@ -36,22 +37,8 @@ from raysplit.simulation.round import Simulation, play_round
 from raysplit.storage.updates import RecordedRound
 from raysplit.threads import one_thread
 
-Kind = Literal["dirac", "random", "sample"]
 Mechanism = Callable[[NoisySum], PrivateSum]
 """How gradients of single samples become a batch's, in place of the scenario's own sum: another one to be audited."""
-
-
-@dataclass(frozen=True)
-class Setup:
-    """``canaries``: of every client (of ``"sample"`` one). ``kind``: gradients along a parameter of their own
-    (``"dirac"``) or in a random direction, or samples. ``rounds``: so many, None: the scenario's. ``confidence``: of the
-    bound."""
-
-    canaries: int = 16
-    kind: Kind = "dirac"
-    rounds: int | None = None
-    confidence: float = 0.95
-    seed: int = 0
 
 
 @dataclass(frozen=True)

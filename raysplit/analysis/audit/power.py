@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from raysplit import rng
 from raysplit.analysis.audit.one_run import best, guessed
-
-if TYPE_CHECKING:
-    from raysplit.analysis.audit.audit import Setup
+from raysplit.analysis.audit.setup import Setup
 
 _DRAWS = 5
 

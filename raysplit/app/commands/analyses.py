@@ -134,7 +134,7 @@ def audit(
     ] = False,
 ) -> None:
     """How much private training tells at least: an empirical lower bound of ε beside the claimed upper one."""
-    from raysplit.analysis.audit.audit import Setup
+    from raysplit.analysis.audit.setup import Setup
     from raysplit.app.commands.audit import show_audit
 
     show_audit(file, only, Setup(canaries, kind, rounds, seed=seed), out, sets or [], as_json)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from raysplit.analysis.audit.audit import Setup, audit
+from raysplit.analysis.audit.audit import audit
 from raysplit.analysis.audit.files import audit_table, record_of, told, write_audit
+from raysplit.analysis.audit.setup import Setup
 from raysplit.analysis.report.terminal import print_whole
 from raysplit.scenario.choice import chosen
 from raysplit.scenario.file import load_scenarios

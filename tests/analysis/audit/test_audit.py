@@ -10,9 +10,10 @@ import pyarrow as pa
 import pytest
 import torch
 
-from raysplit.analysis.audit.audit import Audit, Setup, audit
+from raysplit.analysis.audit.audit import Audit, audit
 from raysplit.analysis.audit.canaries import Canaries, InsertedSum
 from raysplit.analysis.audit.files import write_audit
+from raysplit.analysis.audit.setup import Setup
 from raysplit.defenses.privacy.noisy_sum import NoisySum
 from raysplit.defenses.privacy.per_example_clipping import PerExampleClipping
 from raysplit.errors import ScenarioError

@@ -19,7 +19,7 @@ from raysplit.analysis.audit.canaries import Canaries, InsertedSum
 from raysplit.analysis.audit.canary_samples import WithCanarySamples, coin
 from raysplit.analysis.audit.one_run import Guesses, best, guessed, largest_possible
 from raysplit.analysis.audit.power import expected_bound
-from raysplit.analysis.audit.setup import Setup
+from raysplit.analysis.audit.setup import DEFAULT, Setup
 from raysplit.channels.channel import Channel
 from raysplit.defenses.privacy.ledger import Ledger
 from raysplit.defenses.privacy.noisy_sum import NoisySum, PrivateSum
@@ -76,7 +76,7 @@ class Audit:
 
 
 @one_thread()
-def audit(scenario: Scenario, setup: Setup = Setup(), mechanism: Mechanism | None = None) -> Audit:
+def audit(scenario: Scenario, setup: Setup = DEFAULT, mechanism: Mechanism | None = None) -> Audit:
     """Play ``scenario`` with canaries. ``mechanism``: of sums of one's own, None: the scenario's. Raises
     ``ScenarioError`` where there is nothing to audit or nothing that the fed server would receive."""
     _check(scenario, setup)

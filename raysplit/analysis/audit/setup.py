@@ -19,3 +19,6 @@ class Setup:
     rounds: int | None = None
     confidence: float = 0.95
     seed: int = 0
+
+
+DEFAULT = Setup()

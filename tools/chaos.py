@@ -32,6 +32,7 @@ from chaos_cluster import ACTORS, SmallCluster, alive, gone_within, raylet, smal
 from rich.console import Console
 
 import raysplit
+from raysplit.engine.ray.own_cluster import OTHER_NODES
 from raysplit.storage.schemas import SCHEMAS, deterministic_columns
 
 ROUNDS = 8
@@ -71,7 +72,10 @@ FAULTS = {
     "pooled": ("kill host", "kill server", "kill raylet", "stop host", "kill driver", "end driver"),
     "sharded": ("kill host", "kill shard", "kill raylet", "kill driver", "end driver"),
 }
-DEADLINE_S = 20.0
+DEADLINE_S = 8.0
+DRIVER = [sys.executable, "-m", "raysplit.app.cli"]
+ON_LOOPBACK = os.environ | {OTHER_NODES: "0"}
+"""Of drivers: Ray would look for a cluster on the loopback interface at this machine's other address."""
 PATIENCE_S = 600.0
 """After which a campaign counts as hung."""
 
@@ -126,7 +130,7 @@ class Driver:
     def __init__(self, command: list[str], log: Path, reached: Callable[[int], None]) -> None:
         with open(log, "a") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "raysplit.app.cli", *command], stdout=subprocess.PIPE, stderr=errors, text=True
+                [*DRIVER, *command], stdout=subprocess.PIPE, stderr=errors, text=True, env=ON_LOOPBACK
             )
         self.folder: Path | None = None
         self._reached = reached
@@ -190,7 +194,7 @@ def play(campaign: Campaign, cluster: SmallCluster, file: Path, out: Path, refer
     """Run a campaign and compare what it left with the fault-free run."""
     out.mkdir(parents=True)
     striker = Striker(campaign, cluster)
-    layout = [*LAYOUTS[campaign.scenario], "--address", cluster.address, *deadline_option(), "--json"]
+    layout = [*LAYOUTS[campaign.scenario], "--address", cluster.address, "--deadline", str(DEADLINE_S), "--json"]
     command = ["run", str(file), "--only", campaign.scenario, "--out", str(out), *layout]
     began = time.monotonic()
     while True:
@@ -221,12 +225,6 @@ def _begun(folder: Path) -> bool:
     return any(folder.glob("checkpoints/round-*/state.json"))
 
 
-def deadline_option() -> list[str]:
-    """How long a host may be silent, where this RaySplit has that option."""
-    told = subprocess.run([sys.executable, "-m", "raysplit.app.cli", "run", "--help"], capture_output=True, text=True)
-    return ["--deadline", str(DEADLINE_S)] if "--deadline" in told.stdout else []
-
-
 def compare(campaign: Campaign, folder: Path, reference: Path) -> None:
     """Digest, and all columns of all tables on which two runs of a scenario must agree; observations byte by byte."""
     played, expected = raysplit.open_run(folder), raysplit.open_run(reference)
@@ -254,7 +252,7 @@ def undisturbed(file: Path, out: Path, cluster: SmallCluster) -> tuple[dict[str,
         folder = out / "reference"
         if not list(folder.glob(f"{name}-*/run.json")):
             command = ["run", str(file), "--only", name, "--out", str(folder), "--engine", "local", "--json"]
-            subprocess.run([sys.executable, "-m", "raysplit.app.cli", *command], check=True, capture_output=True)
+            subprocess.run([*DRIVER, *command], check=True, capture_output=True, env=ON_LOOPBACK)
         references[name] = next(path.parent for path in folder.glob(f"{name}-*/run.json"))
         taken = []
         for _ in range(3):
@@ -262,7 +260,7 @@ def undisturbed(file: Path, out: Path, cluster: SmallCluster) -> tuple[dict[str,
             began = time.monotonic()
             command = ["run", str(file), "--only", name, "--out", str(out / "quiet"), *layout]
             command += ["--address", cluster.address, "--json"]
-            subprocess.run([sys.executable, "-m", "raysplit.app.cli", *command], check=True, capture_output=True)
+            subprocess.run([*DRIVER, *command], check=True, capture_output=True, env=ON_LOOPBACK)
             taken.append(time.monotonic() - began)
         seconds[name] = statistics.median(taken)
     return references, seconds

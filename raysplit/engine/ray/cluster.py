@@ -22,6 +22,7 @@ from raysplit.errors import ClusterError
 from raysplit.scenario.scenario import Scenario
 
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+_ATTEMPTS = "RAY_gcs_server_port_wait_time_s"
 START_TIMEOUT_S = 180.0
 """How long an actor may take to find room and to get ready."""
 MEGABYTE = 1 << 20
@@ -61,7 +62,8 @@ def connect(address: str | None, object_store: int, cpus: int | None = None) -> 
                 if folder is not None:
                     _start(folder, object_store, cpus or os.cpu_count() or 1)
                 else:
-                    ray.init(address=address, job_config=DriverPath(), **QUIET)
+                    with _few_attempts():
+                        ray.init(address=address, job_config=DriverPath(), **QUIET)
         except (ConnectionError, RuntimeError, ValueError) as error:
             where = "here" if address is None else f"at {address!r}"
             raise NoCluster(
@@ -71,6 +73,20 @@ def connect(address: str | None, object_store: int, cpus: int | None = None) -> 
         total = ray.cluster_resources()
         nodes = sum(node["Alive"] for node in ray.nodes())
         yield Resources(int(total.get("CPU", 0)), float(total.get("GPU", 0)), nodes)
+
+
+@contextmanager
+def _few_attempts() -> Iterator[None]:
+    """Ray asks a cluster that does not answer 20 times, for some 40 s each, in silence; twice is enough, unless the user
+    says otherwise by Ray's own variable."""
+    if _ATTEMPTS in os.environ:
+        yield
+        return
+    os.environ[_ATTEMPTS] = "2"
+    try:
+        yield
+    finally:
+        del os.environ[_ATTEMPTS]
 
 
 def _start(folder: Path, object_store: int, cpus: int) -> None:

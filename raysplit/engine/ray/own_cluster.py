@@ -18,7 +18,7 @@ from ray._private import ray_constants, utils
 from ray.job_config import JobConfig
 
 LOOPBACK = "127.0.0.1"
-_OTHER_NODES = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+OTHER_NODES = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Ray's switch for clusters of many machines; without them it takes the loopback interface for the node's."""
 
 
@@ -39,16 +39,16 @@ class DriverPath(JobConfig):  # type: ignore[misc]  # Ray has no types
 @contextmanager
 def on_loopback() -> Iterator[None]:
     """Ray processes that start within the ``with`` listen on the loopback interface alone."""
-    before, constant = os.environ.get(_OTHER_NODES), ray_constants.ENABLE_RAY_CLUSTER
-    os.environ[_OTHER_NODES], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    before, constant = os.environ.get(OTHER_NODES), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[OTHER_NODES], ray_constants.ENABLE_RAY_CLUSTER = "0", False
     try:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = constant
         if before is None:
-            del os.environ[_OTHER_NODES]
+            del os.environ[OTHER_NODES]
         else:
-            os.environ[_OTHER_NODES] = before
+            os.environ[OTHER_NODES] = before
 
 
 @contextmanager

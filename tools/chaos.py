@@ -133,12 +133,16 @@ class Driver:
                 [*DRIVER, *command], stdout=subprocess.PIPE, stderr=errors, text=True, env=ON_LOOPBACK
             )
         self.folder: Path | None = None
+        self.strange: list[str] = []
         self._reached = reached
 
     def follow(self) -> int:
         """Until it has ended; its exit code."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
+            if not line.startswith("{"):  # of Ray's own, below Python
+                self.strange.append(line.strip())
+                continue
             event = json.loads(line)
             if event["event"] == "begin":
                 self.folder = Path(event["run"])
@@ -203,6 +207,7 @@ def play(campaign: Campaign, cluster: SmallCluster, file: Path, out: Path, refer
         guard.start()
         code = striker.driver.follow()
         guard.cancel()
+        campaign.log += [f"on standard output: {line:.120}" for line in striker.driver.strange]
         if code == 0:
             break
         folder = striker.driver.folder or next((path.parent for path in out.glob("*/run.json")), None)

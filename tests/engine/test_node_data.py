@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,7 +111,7 @@ def test_a_file_comes_whole_or_not_at_all(tmp_path, monkeypatch):
 @contextmanager
 def another_node(data: Path) -> Iterator[str]:
     """A second node of the cluster, on this machine, that looks for data in a folder of its own; its id."""
-    before = {node["NodeID"] for node in ray.nodes()}
+    before = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
     with on_loopback():
         node = Node(
             RayParams(
@@ -129,7 +130,10 @@ def another_node(data: Path) -> Iterator[str]:
     try:
         yield next(found["NodeID"] for found in ray.nodes() if found["NodeID"] not in before)
     finally:
-        node.kill_all_processes(check_alive=False, allow_graceful=False)
+        node.kill_all_processes(check_alive=False, allow_graceful=True)
+        deadline = time.monotonic() + 60  # else the next test's actor may be put on a node that is no more
+        while sum(found["Alive"] for found in ray.nodes()) > len(before) and time.monotonic() < deadline:
+            time.sleep(0.1)
 
 
 @pytest.mark.slow

@@ -60,6 +60,15 @@ def test_a_sigterm_is_answered_as_before_it_started(cluster: Resources) -> None:
         ray.get(ray.put(1))
 
 
+def test_ray_says_nothing_on_the_standard_output_of_who_joined_it(
+    cluster: Resources, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With ``--json`` a program reads it. What Ray prints there of a worker that was killed comes this way."""
+    said = {"lines": ["A worker died or was killed."], "pid": "raylet", "is_err": False}
+    ray._private.worker.print_to_stdstream(said, ignore_prefix=False)
+    assert capfd.readouterr().out == ""
+
+
 def descendants(pid: int) -> set[int]:
     """The processes below ``pid``."""
     parents = {}

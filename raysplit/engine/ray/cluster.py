@@ -16,7 +16,7 @@ import ray
 import torch
 
 from raysplit.engine.placement import Resources
-from raysplit.engine.ray.own_cluster import LOOPBACK, DriverPath, on_loopback, signals_kept
+from raysplit.engine.ray.own_cluster import LOOPBACK, DriverPath, on_loopback, output_kept, signals_kept
 from raysplit.engine.ray.session_folder import session_folder
 from raysplit.errors import ClusterError
 from raysplit.scenario.scenario import Scenario
@@ -56,6 +56,7 @@ def connect(address: str | None, object_store: int, cpus: int | None = None) -> 
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     with ExitStack() as stack:
         folder = stack.enter_context(session_folder()) if address is None else None
+        stack.enter_context(output_kept())
         stack.callback(ray.shutdown)  # also where a signal, or an error, came while Ray started
         try:
             with signals_kept():

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ray._private import ray_constants, utils
+from ray._private import ray_constants, utils, worker
 from ray.job_config import JobConfig
 
 LOOPBACK = "127.0.0.1"
@@ -49,6 +49,20 @@ def on_loopback() -> Iterator[None]:
             del os.environ[OTHER_NODES]
         else:
             os.environ[OTHER_NODES] = before
+
+
+@contextmanager
+def output_kept() -> Iterator[None]:
+    """Within the ``with`` Ray prints nothing on this process's standard output.
+
+    ``log_to_driver=False`` stops what workers print; that a worker died Ray prints all the same, amid the JSON lines that
+    a program reads. Who was lost, and that the round is played again, is said by the engine, in the log.
+    """
+    before, worker._worker_logs_enabled = worker._worker_logs_enabled, False
+    try:
+        yield
+    finally:
+        worker._worker_logs_enabled = before
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from raysplit.app.running.events import Event
+from raysplit.engine.node_files import sha256_of
 from raysplit.errors import RunError
 from raysplit.models.flat import digest
 from raysplit.storage.checkpoints import newest_checkpoint
@@ -71,7 +71,7 @@ class Landing:
                 continue
             have = self.begun(file)
             if (self.folder / file.path).is_file() and have >= file.size:
-                if _sha256(self.folder / file.path) == file.sha256:
+                if sha256_of(self.folder / file.path) == file.sha256:
                     self._whole.add(file.path)
                     continue
                 (self.folder / file.path).unlink()
@@ -165,11 +165,3 @@ def _replace(source: Path, target: Path) -> None:
     os.rename(target, aside)
     os.rename(source, target)
     shutil.rmtree(aside, ignore_errors=True)
-
-
-def _sha256(path: Path) -> str:
-    state = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            state.update(block)
-    return state.hexdigest()

@@ -2,7 +2,7 @@
 labels too, and FORA (Xu et al. 2024), which has public images alone. MNIST, the network of UnSplit cut at depth 1, and
 in a U-shape with the last dense layer at the client::
 
-    raysplit run scenarios/simulators/mnist.py --engine local
+    raysplit run scenarios/leakage/mnist_victims.py --engine local
     raysplit infer runs/vanilla-HASH --samples 1000 --auxiliary 2000 --attack "Fora()"
     raysplit infer runs/u-shaped-HASH --samples 1000 --auxiliary 2000 --attack "Sdar(steps=1000, label_noise=0.1)"
 

@@ -1,7 +1,7 @@
 """Membership at size: models that have learned their 2,500 training samples by heart, of which 2,000 are asked about
 beside 2,000 test samples, so that a false-positive rate of 0.1 % is two of them::
 
-    raysplit run scenarios/membership/overfitted.py --only mnist --engine local
+    raysplit run scenarios/leakage/membership.py --only mnist --engine local
     raysplit infer runs/mnist-HASH --samples 4000 --auxiliary 2500 \
         --attack "LossMembership(), CutGradientMembership(), CalibratedMembership(models=4)"
 
